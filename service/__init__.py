@@ -1,0 +1,1 @@
+"""What answers: everything needed to classify an image, nothing that learns."""

@@ -1,0 +1,5 @@
+"""`python -m service` is `handful`."""
+
+from service.cli import main
+
+main()

@@ -1,0 +1,106 @@
+"""One artifact's folder: written file by file, read back strictly.
+
+config.json              timm / Hub format
+model.safetensors        backbone and head
+card.json                `ModelCard`
+embeddings.safetensors   training embeddings (N, D), label indices, content hashes, the unknown detector's arrays
+README.md                the Hub model card
+report/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from service.artifact.card import ModelCard, json_object, parse_card
+from service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent
+from service.artifact.readme import render_readme
+
+CARD, CONFIG, WEIGHTS, EMBEDDINGS, README = (
+    "card.json",
+    "config.json",
+    "model.safetensors",
+    "embeddings.safetensors",
+    "README.md",
+)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder that was checked: every file present, every hash right, labels the same everywhere."""
+
+    path: Path
+    card: ModelCard
+    config: dict[str, Any]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Backbone and head, as `network.build_network` takes them."""
+        return _tensors(self.path / WEIGHTS)
+
+    def embeddings(self) -> dict[str, Tensor]:
+        """`embeddings` (N, D), `labels` (N,), `hashes` (N, 32) uint8, and `unknown.*`."""
+        return _tensors(self.path / EMBEDDINGS)
+
+
+def open_artifact(path: Path) -> Artifact:
+    """Reads and verifies the folder; raises an `ArtifactError` that names what is wrong."""
+    for file in (CARD, CONFIG, WEIGHTS, EMBEDDINGS):
+        if not (path / file).is_file():
+            raise ArtifactIncomplete(f"{path} has no {file}; a whole artifact is expected.")
+    card = parse_card(_text(path / CARD), path / CARD)
+    for file in (WEIGHTS, EMBEDDINGS):
+        announced, got = card.files.get(file), file_sha256(path / file)
+        if announced != got:
+            raise ArtifactInconsistent(f"{path / file} has sha256 {got[:12]}…, the card says {str(announced)[:12]}….")
+    try:
+        config = json_object(_text(path / CONFIG))
+    except ValueError as e:
+        raise ArtifactInconsistent(f"{path / CONFIG} is not a JSON object ({e}).") from e
+    if config.get("label_names") != list(card.labels):
+        raise ArtifactInconsistent(f"{path}: label_names in {CONFIG} are not the labels of {CARD}.")
+    return Artifact(path, card, config)
+
+
+def write_artifact(
+    path: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    embeddings: Mapping[str, Tensor],
+    card: Callable[[dict[str, str]], ModelCard],
+) -> None:
+    """Writes all files but the report; `card` is called with the sha256 of each file of tensors."""
+    for file, tensors in ((WEIGHTS, weights), (EMBEDDINGS, embeddings)):
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path / file)
+        (path / file).chmod(0o644)
+    written = card({file: file_sha256(path / file) for file in (WEIGHTS, EMBEDDINGS)})
+    (path / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (path / CARD).write_text(written.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (path / README).write_text(render_readme(written), encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as e:
+        raise ArtifactInconsistent(f"{path} is not UTF-8 text ({e.reason}).") from e
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as e:
+        raise ArtifactInconsistent(f"{path} cannot be read: {e}.") from e

@@ -1,0 +1,61 @@
+"""Does an image resemble any label at all?
+
+The score is one minus the cosine between an embedding and the nearest label's mean embedding. Both are taken as they
+come from the network, not centred: after its last ReLU nought means "none of the patterns I know", and the angle to it
+is what survives a change of style. Of a dozen scores this one refused most strangers at equal loss of real photos
+(training/LOG.md), and it needs no training photo, only one mean a label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.artifact.errors import ArtifactInconsistent
+
+METHOD = "cosine_to_label_mean"
+
+
+@dataclass(frozen=True)
+class UnknownDetector:
+    """`directions` (L, D) float32 are the label means at length 1; `threshold` is a score in [0, 2]."""
+
+    directions: NDArray[np.float32]
+    threshold: float
+
+    @classmethod
+    def of(cls, label_means: NDArray[np.float32], threshold: float) -> UnknownDetector:
+        return cls(_unit(label_means), float(threshold))
+
+    @classmethod
+    def from_parts(cls, tensors: dict[str, NDArray[np.float32]], settings: dict[str, Any]) -> UnknownDetector:
+        """The inverse of `tensors` and `settings`."""
+        if settings.get("method") != METHOD:
+            raise ArtifactInconsistent(f"got the unknown method {settings.get('method')!r}; known is {METHOD!r}")
+        if "unknown.directions" not in tensors or "threshold" not in settings:
+            raise ArtifactInconsistent("the unknown score needs the tensor unknown.directions and a threshold")
+        return cls(tensors["unknown.directions"], float(settings["threshold"]))
+
+    @property
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        return {"unknown.directions": self.directions}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"method": METHOD, "threshold": self.threshold}
+
+    def score(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N,) in [0, 2] for embeddings (N, D); larger is less like any label."""
+        return np.asarray(1 - (_unit(embeddings) @ self.directions.T).max(axis=1))
+
+    def is_unknown(self, embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """(N,); an embedding that is not finite resembles nothing."""
+        return np.asarray(~(self.score(embeddings) <= self.threshold))
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)

@@ -1,0 +1,98 @@
+"""The champion in memory: loaded beside the one that serves, warmed, then swapped in at once.
+
+The pointer is polled: it is one small file, it may lie on a network disk, and a poll misses nothing.
+A version that does not load is refused, and the old one goes on serving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from service.artifact.errors import ArtifactInconsistent, HandfulError
+from service.artifact.store import Store
+from service.classifier import Classifier
+from service.errors import NotReady
+from service.metrics import Metrics
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Served:
+    """One version, ready to answer; a request holds on to the one it began with."""
+
+    path: Path
+    classifier: Classifier
+    card: bytes  # JSON
+
+    @property
+    def model(self) -> str:
+        return self.classifier.card.model
+
+
+class Champion:
+    """Follows one name's pointer; `current` is replaced, never changed."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.name, self.poll_seconds, self.batch_images = settings.name, settings.poll_seconds, settings.batch_images
+        self.metrics = metrics
+        self._current: Served | None = None
+        self._refused: Path | None = None
+        self._reason = "It is being loaded."
+
+    @property
+    def ready(self) -> bool:
+        return self._current is not None
+
+    @property
+    def current(self) -> Served:
+        """Raises `NotReady` until there is one."""
+        if self._current is None:
+            raise NotReady(f"No model is ready to answer. {self._reason}")
+        return self._current
+
+    async def follow(self) -> None:
+        """Never ends; whatever goes wrong is logged once, and looked at again."""
+        while True:
+            try:
+                await asyncio.to_thread(self._look)
+            except Exception as e:  # a broken version or disk must not end the service
+                if not isinstance(e, HandfulError) or str(e) != self._reason:
+                    logger.warning("The champion cannot be had: %s", e, exc_info=not isinstance(e, HandfulError))
+                self._reason = str(e) if isinstance(e, NotReady) else "Train one, or see the service's log."
+            await asyncio.sleep(self.poll_seconds)
+
+    def _look(self) -> None:
+        path = Store().resolve(self.name)
+        served = self._current
+        if path == self._refused or (served and path == served.path):
+            return
+        self._refused = path  # until it has proved itself
+        served = load(path, self.batch_images)
+        self._refused, self._current = None, served
+        self.name = path.parent.name  # a second name must not make the choice unclear
+        self.metrics.version.set(int(path.name))
+        logger.warning("%s is served", served.model)
+
+
+def load(path: Path, batch_images: int) -> Served:
+    """Reads, verifies and warms one version; raises an `ArtifactError`, or whatever a broken one provokes."""
+    classifier = Classifier.load(path)
+    _warm(classifier, batch_images)
+    return Served(path, classifier, classifier.card.model_dump_json().encode())
+
+
+def _warm(classifier: Classifier, batch_images: int) -> None:
+    """Every shape on a GPU, where the first one is slow; on a CPU the smallest ones."""
+    side = classifier.preprocessing.side_pixels
+    largest = batch_images if classifier.network.device.type == "cuda" else min(4, batch_images)
+    for count in (1 << n for n in range(largest.bit_length())):
+        predictions = classifier.predict(torch.zeros(count, 3, side, side))
+        if not all(0 <= prediction.confidence <= 1 for prediction in predictions):
+            raise ArtifactInconsistent(f"{classifier.card.model} answers a grey image with no probability.")

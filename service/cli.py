@@ -1,0 +1,199 @@
+"""`handful`: finds its commands through entry points, so that each part works where the other is missing.
+
+This module and `training/cli.py` import nothing heavy: a command loads torch when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import entry_points, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from service.artifact.errors import HandfulError
+
+COMMAND_GROUP = "handful.commands"
+FOUND, WRONG = 1, 2  # exit statuses: done but something was found; wrong use or unusable input
+
+
+class Commands(click.Group):
+    """A group whose commands come from every installed part."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self._all())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        return self._all().get(cmd_name)
+
+    def _all(self) -> dict[str, click.Command]:
+        found: dict[str, click.Command] = {}
+        for entry in sorted(entry_points(group=COMMAND_GROUP), key=lambda e: e.name, reverse=True):
+            try:
+                part: Mapping[str, click.Command] = entry.load()
+            except ModuleNotFoundError as e:
+                if e.name != entry.module.partition(".")[0]:
+                    raise
+                continue  # this part is not installed here
+            found.update(part)
+        return found
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("handful"), prog_name="handful")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens to stderr.")
+def handful(*, verbose: bool) -> None:
+    """Train an image classifier from a handful of labelled photos, and serve it."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+
+
+def main() -> None:
+    """The console script; every failure is one sentence on stderr and an exit status."""
+    try:
+        status = handful.main(standalone_mode=False)
+    except click.exceptions.Exit as e:
+        status = e.exit_code
+    except click.Abort:
+        status = 130
+    except click.ClickException as e:
+        status = _fail(e.format_message())
+    except HandfulError as e:
+        status = _fail(str(e))
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - whoever read us has gone; nothing to flush to
+        status = 0
+    except OSError as e:
+        status = _fail(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}.")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(sentence: str) -> int:
+    click.echo(f"handful: {sentence}", err=True)
+    return WRONG
+
+
+def answer(result: object, words: str, *, as_json: bool) -> None:
+    """One JSON document, or the words for a person, on stdout."""
+    click.echo(json.dumps(result, ensure_ascii=False, indent=2) if as_json else words)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
+model_option = click.option("--model", metavar="NAME[:VERSION]", help="Which model; default: the only name there is.")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file.")
+@model_option
+@click.option("--resume", is_flag=True, help="Go on where a run that was cut off has stopped.")
+@json_option
+def classify(*, folder: Path, out: Path, model: str | None, resume: bool, as_json: bool) -> None:
+    """Classify every image below FOLDER into a file, one row an image.
+
+    Exit status 1: done, but some files could not be read; their rows say why.
+    """
+    from service.artifact.files import images
+    from service.artifact.store import Store
+    from service.batch import check_folder, check_out, classify_folder
+    from service.classifier import Classifier
+    from service.progress import progress_bar
+
+    check_out(out)
+    check_folder(folder)
+    classifier = Classifier.load(Store().resolve(model))
+    started = time.monotonic()
+    with progress_bar("classify", sum(1 for _ in images(folder))) as progress:
+        summary = classify_folder(classifier, folder, out, resume=resume, progress=progress)
+    seconds = time.monotonic() - started
+    fresh = summary.images - summary.resumed
+    result = {
+        "model": classifier.card.model,
+        "images": summary.images,
+        "failed": summary.failed,
+        "unknown": summary.unknown,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(fresh / seconds, 1) if seconds else 0.0,
+        "out": str(out),
+    }
+    words = (
+        f"{summary.images} images with {classifier.card.model}: {summary.unknown} unknown, {summary.failed} failed;"
+        f" {result['images_per_second']} a second; rows in {out}"
+    )
+    answer(result, words, as_json=as_json)
+    if summary.failed:
+        raise click.exceptions.Exit(FOUND)
+
+
+@click.group()
+def models() -> None:
+    """The versions of each model."""
+
+
+@models.command("list")
+@click.argument("name", required=False)
+@json_option
+def list_models(*, name: str | None, as_json: bool) -> None:
+    """Every version, or those of NAME; * marks the champion."""
+    from service.artifact.card import parse_card
+    from service.artifact.store import Store
+
+    store = Store()
+    found = []
+    for each in [name] if name else store.names():
+        champion = store.champion(each)
+        for number in store.versions(each):
+            path = store.path(each, number) / "card.json"
+            card = parse_card(path.read_text(encoding="utf-8"), path)
+            found.append({**card.model_dump(mode="json"), "champion": number == champion})
+    answer(found, "\n".join(map(_model_line, found)) or "There is no model yet.", as_json=as_json)
+
+
+def _model_line(card: Mapping[str, Any]) -> str:
+    cv = card["cross_validation"]
+    low, high = cv["accuracy_ci95"]
+    mark = "*" if card["champion"] else " "
+    return (
+        f"{mark} {card['name']}:{card['version']}  {card['created_at'][:16]}  {len(card['labels'])} labels"
+        f"  {card['data']['images']} images  accuracy {cv['accuracy']:.1%} ({low:.1%} to {high:.1%})"
+    )
+
+
+@models.command("show")
+@click.argument("model", required=False)
+def show_model(*, model: str | None) -> None:
+    """One version's card, as JSON; default: the champion of the only name."""
+    from service.artifact.folder import open_artifact
+    from service.artifact.store import Store
+
+    click.echo(open_artifact(Store().resolve(model)).card.model_dump_json(indent=2))
+
+
+@models.command()
+@click.argument("model")
+def promote(*, model: str) -> None:
+    """Make NAME:VERSION the champion."""
+    from service.artifact.store import Store
+
+    store = Store()
+    path = store.resolve(model)
+    store.promote(path.parent.name, path.name)
+    click.echo(f"{path.parent.name}:{path.name} is the champion")
+
+
+@models.command()
+@click.argument("model")
+def bento(*, model: str) -> None:
+    """Register NAME[:VERSION] in BentoML's model store, where `bentoml build` takes it from; print its tag."""
+    from service.artifact.store import Store
+    from service.packaging import register
+
+    click.echo(register(Store().resolve(model)))
+
+
+commands: dict[str, click.Command] = {"classify": classify, "models": models}

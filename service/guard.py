@@ -1,0 +1,77 @@
+"""The outermost layer of every call: who may call, what is counted, and that every error has one form."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import time
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import InternalError, KeyWrong, LoopbackOnly, RequestError
+from service.metrics import Metrics
+from service.schemas import error_body
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+PROBES = frozenset({"/livez", "/readyz", "/healthz"})
+OPEN = PROBES | {"/"}  # the page holds nothing; what it calls is guarded
+
+
+class Guard:
+    """Plain ASGI around the routes; the key is compared in constant time."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, paths: frozenset[str]) -> None:
+        self.app, self.metrics, self.paths = app, metrics, paths
+        self.key = settings.api_key.get_secret_value().encode() if settings.api_key else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, status = time.perf_counter(), 0
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            self._admit(scope)
+            await self.app(scope, receive, counted)
+        except RequestError as e:
+            await error_response(e, self.metrics)(scope, receive, counted)
+        except Exception:
+            logger.exception("A request failed; this is a bug")
+            if status:
+                raise
+            await error_response(InternalError("An unexpected error; the log has it."), self.metrics)(
+                scope, receive, counted
+            )
+        path = scope["path"] if scope["path"] in self.paths else "other"
+        self.metrics.requests.labels(path, str(status)).inc()
+        self.metrics.request_seconds.labels(path).observe(time.perf_counter() - started)
+
+    def _admit(self, scope: Scope) -> None:
+        if scope["path"] in OPEN:
+            return
+        if self.key is None:
+            if not _is_loopback(scope):
+                raise LoopbackOnly("Without HANDFUL_API_KEY this service answers only to its own machine.")
+            return
+        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self.key):
+            raise KeyWrong("The key is missing or wrong; `Authorization: Bearer KEY` is expected.")
+
+
+def error_response(error: RequestError, metrics: Metrics) -> JSONResponse:
+    metrics.errors.labels(error.code).inc()
+    return JSONResponse(error_body(error.code, str(error)), error.status, dict(error.headers))
+
+
+def _is_loopback(scope: Scope) -> bool:
+    try:
+        return ipaddress.ip_address(scope["client"][0]).is_loopback
+    except (TypeError, ValueError):
+        return False  # no address: not known to be ours

@@ -1,0 +1,51 @@
+"""A tiny random network, a folder of tiny photos, and the model that training on them gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_networks import TINY, save_network
+
+from training.train import TrainSettings, train_folder
+
+COLOURS = {"blue": (40, 60, 200), "red": (200, 50, 40)}
+KINDS = ("jpg", "png", "webp")
+
+
+def write_photo(path: Path, colour: tuple[int, int, int], seed: int, side: int = 48) -> Path:
+    """Noise around one colour; the ending says the format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).normal(0, 40, (side, side + seed % 5, 3))
+    Image.fromarray((noise + colour).clip(0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_network(tmp_path_factory.mktemp("backbone"), TINY)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 photos for each of two labels, in three formats."""
+    folder = tmp_path_factory.mktemp("photos")
+    for label, (name, colour) in enumerate(COLOURS.items()):
+        for number in range(12):
+            write_photo(folder / name / f"{number:02}.{KINDS[number % 3]}", colour, 100 * label + number)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory, backbone: Path, photos: Path) -> Path:
+    """A HANDFUL_HOME with one model, `colours:1`."""
+    home = tmp_path_factory.mktemp("home")
+    train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)), home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def artifact(home: Path) -> Path:
+    return home / "models/colours/1"

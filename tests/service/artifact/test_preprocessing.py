@@ -1,0 +1,58 @@
+"""The one transform: timm's arithmetic, the same tensor for every road an image takes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from timm.data.transforms_factory import create_transform
+
+from service.artifact.preprocessing import Preprocessing
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("size", [(300, 200), (200, 301), (64, 64), (28, 28), (37, 123)])
+@pytest.mark.parametrize("crop_pct", [0.875, 0.95, 1.0])
+@pytest.mark.parametrize("mode", ["center", "squash"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_tensor_is_that_of_timms_own_evaluation_transform(
+    size: tuple[int, int],
+    crop_pct: float,
+    mode: Literal["center", "squash"],
+    interpolation: Literal["bilinear", "bicubic"],
+) -> None:
+    ours = Preprocessing(
+        side_pixels=64, mean=MEAN, std=STD, interpolation=interpolation, crop_pct=crop_pct, crop_mode=mode
+    )
+    theirs = create_transform(
+        input_size=(3, 64, 64), mean=MEAN, std=STD, interpolation=interpolation, crop_pct=crop_pct, crop_mode=mode
+    )
+    torch.testing.assert_close(ours(noise(*size)), theirs(noise(*size)), rtol=0, atol=1e-5)
+
+
+def test_a_strip_of_pixels_is_read_without_filling_the_memory() -> None:
+    tensor = Preprocessing(side_pixels=32, mean=MEAN, std=STD)(noise(60000, 3))
+    assert tensor.shape == (3, 32, 32)
+    assert tensor.dtype == torch.float32
+
+
+def test_an_unknown_key_or_another_channel_count_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        Preprocessing.model_validate({"side_pixels": 32, "mean": MEAN, "std": STD, "flip": True})
+    with pytest.raises(ValueError, match=r"\(3, S, S\) is allowed"):
+        Preprocessing.from_pretrained_cfg({"input_size": (1, 28, 28), "mean": (0.5,), "std": (0.5,)})
+
+
+def test_the_hash_changes_with_every_field() -> None:
+    base = Preprocessing(side_pixels=32, mean=MEAN, std=STD)
+    others = [base.model_copy(update=change) for change in ({"side_pixels": 33}, {"crop_pct": 0.9}, {"std": MEAN})]
+    assert len({p.sha256 for p in (base, *others)}) == 4

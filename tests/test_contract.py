@@ -1,0 +1,141 @@
+"""What training writes is what the service reads: one tensor a photo, one folder a model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from service.artifact.errors import ArtifactError, ArtifactIncomplete, ArtifactInconsistent, ArtifactVersionUnknown
+from service.artifact.folder import open_artifact
+from service.artifact.network import Network
+from service.artifact.preprocessing import Preprocessing
+from service.classifier import Classifier
+from training.backbone import load_backbone
+from training.embeddings import Embedder
+from training.train import TrainSettings, preprocessing_of, train_folder
+
+MODES = {
+    "a.jpg": "RGB", "b.jpg": "L", "c.jpg": "CMYK", "d.png": "RGBA", "e.png": "P", "f.png": "1", "g.png": "I;16",
+    "h.webp": "RGBA", "i.gif": "P", "j.bmp": "RGB", "k.tiff": "RGB", "l.tiff": "F", "m.tiff": "LAB",
+}  # fmt: skip
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_training_and_classifying_see_the_same_tensor(
+    tmp_path: Path, backbone: Path, artifact: Path, name: str
+) -> None:
+    grey = np.linspace(0, 255, 90 * 120).reshape(90, 120).astype(np.uint8)
+    image = Image.fromarray(np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1))
+    mode = MODES[name]
+    (image.convert("L").convert("I").convert("I;16") if mode == "I;16" else image.convert(mode)).save(tmp_path / name)
+
+    class Seen(torch.nn.Module):
+        """A backbone that keeps what it is shown."""
+
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            self.batch = batch
+            return batch.mean((2, 3))
+
+    pinned, seen = load_backbone(str(backbone)), Seen()
+    embedder = Embedder(Network(seen), preprocessing_of(pinned), pinned.sha256, tmp_path / "cache")
+    embedder.embed([tmp_path / name])
+    classifier = Classifier.load(artifact)
+    from_path, from_bytes = classifier.read(tmp_path / name), classifier.read((tmp_path / name).read_bytes())
+    assert torch.equal(seen.batch[0], from_path)
+    assert torch.equal(from_path, from_bytes)
+
+
+def test_plain_timm_opens_a_linear_head_and_gives_the_same_logits(artifact: Path) -> None:
+    classifier = Classifier.load(artifact)
+    assert classifier.card.head.kind == "linear"
+    network = timm.create_model(f"local-dir:{artifact}", pretrained=True).eval()
+    described: Any = network.pretrained_cfg
+    assert described["label_names"] == list(classifier.labels)
+    pixels = torch.randn(4, 3, 32, 32)
+    with torch.inference_mode():
+        theirs = network(pixels)
+    ours = classifier.network.logits(classifier.network.embed(pixels))
+    torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.05 * float(theirs.abs().max()))
+
+
+def test_the_preprocessing_in_the_artifact_is_the_backbones(artifact: Path, backbone: Path) -> None:
+    config = open_artifact(artifact).config
+    assert Preprocessing.from_pretrained_cfg(config["pretrained_cfg"]) == preprocessing_of(load_backbone(str(backbone)))
+
+
+def test_the_same_seed_gives_the_same_artifact(tmp_path: Path, backbone: Path, photos: Path) -> None:
+    settings = TrainSettings(name="colours", backbone=str(backbone), seed=3)
+    twice = [files(Path(train_folder(photos, settings, tmp_path / n)[0]["path"])) for n in ("a", "b")]
+    cards = [json.loads(each.pop("card.json")) for each in twice]
+    for card, each in zip(cards, twice, strict=True):
+        card.pop("created_at")
+        each.pop("README.md")  # it carries the date
+        each.pop("report/report.html", None)
+    assert cards[0] == cards[1]
+    assert twice[0] == twice[1]
+
+
+Change = Callable[[bytes], bytes | None]  # a file's bytes -> others, or None: the file is gone
+
+
+def gone(_: bytes) -> None:
+    return None
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def with_entry(**entries: object) -> Change:
+    return lambda data: json.dumps({**json.loads(data), **entries}).encode()
+
+
+THREE = ["a", "b", "c"]
+SPOILT: list[tuple[dict[str, Change], type[ArtifactError]]] = [
+    ({"card.json": gone}, ArtifactIncomplete),
+    ({"config.json": gone}, ArtifactIncomplete),
+    ({"model.safetensors": gone}, ArtifactIncomplete),
+    ({"embeddings.safetensors": gone}, ArtifactIncomplete),
+    ({"card.json": with_entry(format_version=99)}, ArtifactVersionUnknown),
+    ({"card.json": with_entry(colour="red")}, ArtifactInconsistent),
+    ({"card.json": with_entry(labels=THREE)}, ArtifactInconsistent),
+    ({"config.json": with_entry(label_names=THREE)}, ArtifactInconsistent),
+    ({"card.json": with_entry(labels=THREE), "config.json": with_entry(label_names=THREE)}, ArtifactInconsistent),
+    ({"model.safetensors": flipped}, ArtifactInconsistent),
+    ({"embeddings.safetensors": flipped}, ArtifactInconsistent),
+    ({"model.safetensors": half}, ArtifactInconsistent),
+    ({"card.json": half}, ArtifactInconsistent),
+    ({"card.json": lambda _: b"\xff\xfe"}, ArtifactInconsistent),
+    ({"config.json": lambda _: b"[]"}, ArtifactInconsistent),
+]
+
+
+@pytest.mark.parametrize(("changes", "error"), SPOILT)
+def test_a_spoilt_artifact_is_refused_with_its_own_error(
+    tmp_path: Path, artifact: Path, changes: dict[str, Change], error: type[ArtifactError]
+) -> None:
+    folder = Path(shutil.copytree(artifact, tmp_path / "copy"))
+    for name, change in changes.items():
+        changed = change((folder / name).read_bytes())
+        (folder / name).unlink()
+        if changed is not None:
+            (folder / name).write_bytes(changed)
+    with pytest.raises(error):
+        Classifier.load(folder)

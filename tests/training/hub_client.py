@@ -1,0 +1,90 @@
+"""The real huggingface_hub, in a process of its own: `load_backbone` as somebody else's environment sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).parents[2]
+
+# huggingface_hub reads its environment once, when it is imported: every environment needs a process of its own.
+CLIENT = """
+import json, resource, sys
+import torch
+from training.backbone import load_backbone
+
+def outcome(ref, largest_file):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+    try:
+        b = load_backbone(ref)
+    except Exception as e:
+        return {"error": type(e).__name__, "message": str(e), "cause": type(e.__cause__).__name__}
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    embedding = b.network(torch.zeros(2, *b.config["pretrained_cfg"]["input_size"]))
+    return {"ref": b.ref, "revision": b.revision, "sha256": b.sha256, "shape": list(embedding.shape)}
+
+for line in sys.stdin:
+    print(json.dumps(outcome(*json.loads(line))), flush=True)
+"""
+
+
+@dataclass
+class Outcome:
+    """What loading one reference came to."""
+
+    ref: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
+    shape: list[int] = field(default_factory=list)
+    error: str | None = None
+    message: str = ""
+    cause: str | None = None
+
+
+class Client:
+    """Loads one reference after the other, in an environment with no word about the Hub but what is given."""
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
+        self.environment = kept | environment | {"HF_HOME": str(home)}
+        self.stderr = home.with_suffix(".stderr")
+
+    def __enter__(self) -> Self:
+        with self.stderr.open("w") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", CLIENT],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.process.communicate()
+
+    def load(self, ref: str, largest_file: int = resource.RLIM_INFINITY) -> Outcome:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([ref, largest_file]) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        assert answer, self.stderr.read_text()
+        return Outcome(**json.loads(answer))
+
+    def load_all(self, *refs: str) -> dict[str, Outcome]:
+        return {ref: self.load(ref) for ref in refs}
+
+    @property
+    def said(self) -> str:
+        return self.stderr.read_text()

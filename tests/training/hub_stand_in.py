@@ -1,0 +1,174 @@
+"""A Hub small enough to misbehave: the real huggingface_hub client talks to it over loopback.
+
+It speaks what a download needs (HEAD and GET of `/ORG/NAME/resolve/REVISION/FILE`, with the Hub's headers, error
+codes and byte ranges) and remembers what it was asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import struct
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Literal, Self
+
+RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
+
+
+@dataclass
+class Repo:
+    """A folder under one commit, and how serving it goes wrong."""
+
+    folder: Path
+    commit: str
+    revisions: tuple[str, ...] = ("main",)
+    refuse: tuple[int, str] | None = None  # status and X-Error-Code of every answer
+    token: str | None = None  # what opens a refused repository
+    corrupt_weights: int = 0  # how many times the first byte arrives wrong
+    cut_weights: int = 0  # how many times the connection ends in the middle
+    cut_at: int = 0  # bytes that still arrive
+    cut_by: Literal["close", "reset"] = "close"
+
+
+@dataclass
+class Request:
+    method: str
+    repo: str
+    revision: str
+    file: str
+    range: str | None
+    token: str | None
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    cut_at: int | None = None
+    cut_by: Literal["close", "reset"] = "close"
+
+
+@dataclass
+class HubStandIn:
+    """Use it as a context manager; `endpoint` is what HF_ENDPOINT has to be."""
+
+    repos: dict[str, Repo] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self._server = _Server(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """From here on connections are refused."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def asked(self, repo: str, method: str, file: str | None = None) -> list[Request]:
+        """The requests about one repository, in order."""
+        return [r for r in self.requests if r.repo == repo and r.method == method and file in {None, r.file}]
+
+    def answer(self, request: Request) -> Answer:
+        repo = self.repos.get(request.repo)
+        if repo is None:
+            return Answer(404, {"X-Error-Code": "RepoNotFound"})
+        if repo.refuse and (repo.token is None or request.token != f"Bearer {repo.token}"):
+            return Answer(repo.refuse[0], {"X-Error-Code": repo.refuse[1]} if repo.refuse[1] else {})
+        if request.revision not in {repo.commit, *repo.revisions}:
+            return Answer(404, {"X-Error-Code": "RevisionNotFound"})
+        path = repo.folder / request.file
+        if not path.is_file():
+            return Answer(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repo.commit})
+        return self._file(repo, path.read_bytes(), request)
+
+    def _file(self, repo: Repo, content: bytes, request: Request) -> Answer:
+        headers = {"X-Repo-Commit": repo.commit, "Accept-Ranges": "bytes"}
+        if request.file.endswith(".json"):  # kept in git
+            headers["ETag"] = f'"{git_sha1(content)}"'
+        else:  # kept by LFS
+            sha256 = f'"{hashlib.sha256(content).hexdigest()}"'
+            headers |= {"ETag": sha256, "X-Linked-Etag": sha256, "X-Linked-Size": str(len(content))}
+        if request.method == "HEAD":
+            return Answer(200, headers | {"Content-Length": str(len(content))})
+        return self._spoilt(repo, _ranged(headers, content, request.range), request)
+
+    def _spoilt(self, repo: Repo, answer: Answer, request: Request) -> Answer:
+        if request.file.endswith(".json"):
+            return answer
+        if repo.corrupt_weights:
+            repo.corrupt_weights -= 1
+            answer.body = bytes([answer.body[0] ^ 1]) + answer.body[1:]
+        if repo.cut_weights:
+            repo.cut_weights -= 1
+            answer.cut_at, answer.cut_by = repo.cut_at, repo.cut_by
+        return answer
+
+
+def git_sha1(content: bytes) -> str:
+    """The name git gives a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _ranged(headers: dict[str, str], content: bytes, wanted: str | None) -> Answer:
+    match = re.fullmatch(r"bytes=(\d+)-", wanted or "")
+    if match is None:
+        return Answer(200, headers | {"Content-Length": str(len(content))}, content)
+    rest = content[int(match[1]) :]
+    part = {"Content-Length": str(len(rest)), "Content-Range": f"bytes {match[1]}-{len(content) - 1}/{len(content)}"}
+    return Answer(206, headers | part, rest)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing; a client that goes away is part of the play."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: ClassVar[HubStandIn]
+
+    def do_HEAD(self) -> None:
+        self._serve()
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
+        """Nothing; the requests are remembered."""
+
+    def _serve(self) -> None:
+        match = RESOLVE.fullmatch(self.path)
+        if match is None:
+            self._send(Answer(404))
+            return
+        headers = self.headers.get("Range"), self.headers.get("Authorization")
+        request = Request(self.command, match["repo"], match["revision"], match["file"], *headers)
+        self.hub.requests.append(request)
+        self._send(self.hub.answer(request))
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in ({"Content-Length": "0"} | answer.headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.body[: answer.cut_at])
+        if answer.cut_at is not None and answer.cut_by == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())

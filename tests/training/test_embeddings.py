@@ -1,0 +1,108 @@
+"""Embeddings are computed once, and the cache survives whatever happens to it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import COLOURS, write_photo
+
+from service.artifact.errors import ImageError, UsageError
+from service.artifact.network import Network
+from training.backbone import load_backbone
+from training.embeddings import Cache, Embedded, Embedder
+from training.train import preprocessing_of
+
+
+def embedder(backbone: Path, cache: Path) -> Embedder:
+    pinned = load_backbone(str(backbone))
+    return Embedder(Network(pinned.network), preprocessing_of(pinned), pinned.sha256, cache)
+
+
+def embeddings(results: list[Embedded | ImageError]) -> np.ndarray:
+    return np.stack([r.embedding for r in results if isinstance(r, Embedded)])
+
+
+def test_a_second_run_embeds_nothing_and_gives_the_same(tmp_path: Path, backbone: Path, photos: Path) -> None:
+    paths = sorted(p for p in photos.rglob("*") if p.is_file())
+    first = embedder(backbone, tmp_path).embed(paths)
+    again = embedder(backbone, tmp_path)
+    again.network.backbone = torch.nn.Module()  # has no forward: asking it for an embedding fails
+    np.testing.assert_array_equal(embeddings(first), embeddings(again.embed(paths)))
+
+
+def test_an_embedding_does_not_depend_on_its_neighbours(tmp_path: Path, backbone: Path, photos: Path) -> None:
+    paths = sorted(p for p in photos.rglob("*") if p.is_file())
+    together = embeddings(embedder(backbone, tmp_path / "a").embed(paths))
+    alone = embeddings([embedder(backbone, tmp_path / "b").embed([path])[0] for path in paths[:3]])
+    np.testing.assert_array_equal(together[:3], alone)
+
+
+def test_results_come_in_order_with_errors_in_their_places(tmp_path: Path, backbone: Path, photos: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"nothing")
+    good = sorted(p for p in photos.rglob("*") if p.is_file())[:2]
+    for _ in range(2):
+        results = embedder(backbone, tmp_path / "cache").embed([good[0], bad, good[1], good[0]])
+        assert [isinstance(r, ImageError) for r in results] == [False, True, False, False]
+        assert [r.path for r in results if isinstance(r, Embedded)] == [good[0], good[1], good[0]]
+
+
+def test_a_changed_file_is_embedded_anew(tmp_path: Path, backbone: Path) -> None:
+    path = write_photo(tmp_path / "a.png", COLOURS["red"], 1)
+    before = embeddings(embedder(backbone, tmp_path / "cache").embed([path]))
+    write_photo(path, COLOURS["blue"], 2)
+    after = embeddings(embedder(backbone, tmp_path / "cache").embed([path]))
+    assert not np.array_equal(before, after)
+
+
+def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        Cache(tmp_path).put({f"{number}-{i}": ("p", np.full(8, number, np.float32)) for i in range(20)})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(16)))
+    found = Cache(tmp_path).get([f"{n}-{i}" for n in range(16) for i in range(20)])
+    assert len(found) == 320
+    assert all((row == int(key.split("-")[0])).all() for key, (_, row) in found.items())
+
+
+def test_a_writer_killed_in_the_middle_poisons_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, pathlib, threading, numpy as np\n"
+        "from training.embeddings import Cache\n"
+        "cache = Cache(pathlib.Path(sys.argv[1]))\n"
+        "threading.Timer(0.15, os.kill, (os.getpid(), 9)).start()\n"
+        "for n in range(100000):\n"
+        "    cache.put({f'{n}-{i}': ('p', np.full(512, n, np.float32)) for i in range(32)})\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9
+    cache = Cache(tmp_path)
+    batches = 0
+    while rows := cache.get([f"{batches}-{i}" for i in range(32)]):
+        assert len(rows) == 32
+        assert all((row == batches).all() for _, row in rows.values())
+        batches += 1
+    assert batches
+
+
+def test_a_damaged_cache_is_begun_again(tmp_path: Path) -> None:
+    Cache(tmp_path).put({"a": ("p", np.ones(4, np.float32))})
+    (tmp_path / "embeddings.sqlite3").write_bytes(b"garbage, not a database at all" * 100)
+    for left in tmp_path.glob("*-wal"):
+        left.unlink()
+    cache = Cache(tmp_path)
+    assert cache.get(["a"]) == {}
+    cache.put({"a": ("p", np.ones(4, np.float32))})
+    assert set(cache.get(["a"])) == {"a"}
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="HANDFUL_HOME"):
+        Cache(tmp_path / "file/cache")

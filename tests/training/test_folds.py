@@ -1,0 +1,60 @@
+"""Every photo is judged once a repeat, by a head that saw neither it nor its near-duplicates."""
+
+import numpy as np
+import pytest
+
+from service.artifact.errors import DataError
+from training.folds import make_folds
+
+
+def alone(count: int) -> np.ndarray:
+    return np.arange(count)
+
+
+def test_five_folds_test_every_photo_once() -> None:
+    labels = np.repeat([0, 1], 80)
+    folds = make_folds(labels, alone(160), seed=0)
+    assert len(folds) == 5
+    assert np.array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(160))
+    assert all(not np.intersect1d(train, test).size for train, test in folds)
+    assert all(np.array_equal(np.bincount(labels[test]), [16, 16]) for _, test in folds)
+
+
+def test_under_a_hundred_photos_are_divided_three_times_differently() -> None:
+    folds = make_folds(np.repeat([0, 1], 20), alone(40), seed=0)
+    assert len(folds) == 15
+    assert not np.array_equal(folds[0][1], folds[5][1])
+
+
+def test_near_duplicates_stay_together() -> None:
+    groups = np.repeat(np.arange(30), 4)
+    for train, test in make_folds(np.repeat([0, 1], 60), groups, seed=1):
+        assert not np.intersect1d(groups[train], groups[test]).size
+
+
+def test_duplicates_with_contradicting_labels_stay_together() -> None:
+    labels, groups = np.array([0, 1] * 10), np.repeat(np.arange(10), 2)
+    for train, test in make_folds(labels, groups, seed=1):
+        assert not np.intersect1d(groups[train], groups[test]).size
+
+
+def test_a_label_of_two_photos_is_in_every_training_part() -> None:
+    labels = np.array([0] * 50 + [1] * 2)
+    assert all(1 in labels[train] for train, _ in make_folds(labels, alone(52), seed=0))
+
+
+def test_a_label_of_five_photos_is_in_every_test_part() -> None:
+    labels = np.repeat(np.arange(20), 5)
+    assert all(set(labels[test]) == set(range(20)) for _, test in make_folds(labels, alone(100), seed=0))
+
+
+def test_the_same_seed_gives_the_same_folds() -> None:
+    labels = np.repeat([0, 1], 60)
+    first, again, other = (make_folds(labels, alone(120), seed) for seed in (3, 3, 4))
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a[1], b[1]) for a, b in zip(first, other, strict=True))
+
+
+def test_copies_of_one_photo_cannot_be_divided() -> None:
+    with pytest.raises(DataError, match="1 distinct image"):
+        make_folds(np.array([0, 1, 0]), np.zeros(3, dtype=np.int64), seed=0)

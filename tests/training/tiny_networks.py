@@ -1,0 +1,57 @@
+"""Folders in timm's Hub format, small and random, and ways to make them odd."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import save_for_hf
+
+TINY: dict[str, Any] = {"layers": (1, 1, 1, 1), "channels": (8, 8, 16, 16)}
+WIDE: dict[str, Any] = {
+    "layers": (1, 1, 1, 1),
+    "channels": (8, 8, 16, 640),
+}  # more than the 10 MiB that arrive as one piece
+
+
+def save_network(folder: Path, arguments: dict[str, Any]) -> Path:
+    """A random network with seven labels, as timm itself would push it to the Hub."""
+    description = {"input_size": (3, 32, 32), "first_conv": "conv1", "classifier": "fc", "license": "mit"}
+    network = timm.create_model("resnet18", num_classes=7, pretrained_cfg=description, **arguments)
+    save_for_hf(network, str(folder), safe_serialization=True)
+    return folder
+
+
+def copy_of(folder: Path, to: Path, **config: object) -> Path:
+    """The same network with other entries in its config.json; what is None is left out of it."""
+    to.mkdir()
+    changed = json.loads((folder / "config.json").read_text()) | config
+    (to / "config.json").write_text(json.dumps({k: v for k, v in changed.items() if v is not None}))
+    (to / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    return to
+
+
+def with_pickle(folder: Path, to: Path, content: object) -> Path:
+    """The same network, its weights replaced by a pickle."""
+    copy_of(folder, to)
+    (to / "model.safetensors").unlink()
+    torch.save(content, to / "pytorch_model.bin")
+    return to
+
+
+class Mischief:
+    """An object whose unpickling makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""What learns: from a folder of labelled photos to an artifact."""

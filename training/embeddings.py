@@ -1,0 +1,149 @@
+"""Image files -> embeddings, each computed once: cached by the file's content, the backbone and the preprocessing.
+
+The cache is one SQLite file: safe when two processes write at once, and whole after a kill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from service.artifact.errors import ImageError, UsageError
+from service.artifact.images import read_bytes, read_image
+from service.artifact.network import Network
+from service.artifact.pipeline import Batch, cpu_count, read_batches
+from service.artifact.preprocessing import Preprocessing
+
+log = logging.getLogger(__name__)
+
+BATCH = 32  # images; always padded to it, so that an embedding does not depend on its neighbours
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One readable image."""
+
+    path: Path
+    content_sha256: str  # of the file's bytes
+    pixels_sha256: str  # of the upright RGB picture: the same for the same picture in another file
+    embedding: np.ndarray  # (D,) float32
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    content: str
+    picture: str
+    pixels: Tensor  # (3, S, S)
+
+
+class Embedder:
+    """Embeds files with one backbone, remembering every answer."""
+
+    def __init__(self, network: Network, preprocessing: Preprocessing, backbone_sha256: str, cache: Path) -> None:
+        self.network, self.preprocessing = network, preprocessing
+        precision = "bf16" if network.low_precision else "fp32"
+        self.prefix = f"{backbone_sha256}:{preprocessing.sha256}:{network.device.type}-{precision}:"
+        self.cache = Cache(cache)
+
+    def embed(
+        self, paths: Sequence[Path], progress: Callable[[int], None] = lambda _: None
+    ) -> list[Embedded | ImageError]:
+        """One result a path, in order; files that cannot be read are their own `ImageError`."""
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            contents = list(pool.map(_content, paths))
+        known = self.cache.get([self.prefix + c for c in contents if isinstance(c, str)])
+        results: dict[Path, Embedded | ImageError] = {}
+        missing: list[Path] = []
+        for path, content in zip(paths, contents, strict=True):
+            row = None if isinstance(content, ImageError) else known.get(self.prefix + content)
+            if isinstance(content, ImageError):
+                results[path] = content
+            elif row is not None:
+                results[path] = Embedded(path, content, *row)
+            else:
+                missing.append(path)
+        progress(len(results))
+        for batch in read_batches(missing, self._decode, lambda d: d.pixels, size=BATCH):
+            results.update(self._embed(batch))
+            progress(len(batch.sources))
+        return [results[path] for path in paths]
+
+    def _decode(self, path: Path) -> _Decoded:
+        data = read_bytes(path)
+        image = read_image(data, min_side=self.preprocessing.min_decode_side)
+        picture = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+        return _Decoded(hashlib.sha256(data).hexdigest(), picture, self.preprocessing(image))
+
+    def _embed(self, batch: Batch[Path, _Decoded]) -> Iterator[tuple[Path, Embedded | ImageError]]:
+        rows = iter(() if batch.pixels is None else self.network.embed(batch.pixels, pad_to=BATCH).numpy())
+        fresh: list[Embedded] = []
+        for path, read in zip(batch.sources, batch.read, strict=True):
+            if isinstance(read, ImageError):
+                yield path, read
+                continue
+            fresh.append(Embedded(path, read.content, read.picture, next(rows)))
+            yield path, fresh[-1]
+        self.cache.put({self.prefix + e.content_sha256: (e.pixels_sha256, e.embedding) for e in fresh})
+
+
+def _content(path: Path) -> str | ImageError:
+    try:
+        return hashlib.sha256(read_bytes(path)).hexdigest()
+    except ImageError as e:
+        return e
+
+
+class Cache:
+    """Key -> (picture's sha256, embedding); a damaged file is thrown away and begun again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "embeddings.sqlite3"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._create()
+        except sqlite3.DatabaseError as e:
+            if isinstance(e, sqlite3.OperationalError):  # locked, read-only or no room: not damage
+                raise UsageError(f"{self.path} cannot be used ({e}); set HANDFUL_HOME to a folder for writing.") from e
+            log.warning("%s was damaged (%s) and is begun again", self.path, e)
+            for name in (self.path.name, f"{self.path.name}-wal", f"{self.path.name}-shm"):
+                (folder / name).unlink(missing_ok=True)
+            self._create()
+        except OSError as e:
+            raise UsageError(f"{folder} cannot be written ({e.strerror}); set HANDFUL_HOME to another folder.") from e
+
+    def get(self, keys: Sequence[str]) -> dict[str, tuple[str, np.ndarray]]:
+        found: dict[str, tuple[str, np.ndarray]] = {}
+        with self._connection() as connection:
+            for key in keys:
+                row = connection.execute("SELECT picture, embedding FROM embeddings WHERE key = ?", (key,)).fetchone()
+                if row is not None:
+                    found[key] = (row[0], np.frombuffer(row[1], np.float32))
+        return found
+
+    def put(self, rows: dict[str, tuple[str, np.ndarray]]) -> None:
+        with self._connection() as connection, connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
+                [(key, picture, embedding.astype(np.float32).tobytes()) for key, (picture, embedding) in rows.items()],
+            )
+
+    def _create(self) -> None:
+        with self._connection() as connection, connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS embeddings (key TEXT PRIMARY KEY, picture TEXT, embedding BLOB)"
+            )
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.path, timeout=60)) as connection:
+            yield connection

@@ -1,0 +1,106 @@
+"""What was learned -> an artifact's folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from service.artifact.card import BackboneCard, CrossValidationCard, DataCard, HeadCard, ModelCard, UnknownCard
+from service.artifact.folder import write_artifact
+from service.artifact.network import join_weights
+from training.backbone import Backbone
+from training.fitting import Fitted
+from training.inspection import Inspected
+from training.report import write_report
+
+LIBRARIES = ("handful", "numpy", "pillow", "scikit-learn", "timm", "torch")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Writes one version; called by the store with a hidden folder and the number it will have."""
+
+    name: str
+    backbone: Backbone
+    inspected: Inspected
+    fitted: Fitted
+    seed: int
+    parent: str | None = None
+
+    def __call__(self, folder: Path, version: str) -> None:
+        kind = self.fitted.head.kind
+        head = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.fitted.head.weights.items()}
+        weights = join_weights(self.backbone.config, kind, self.backbone.network.state_dict(), head)
+        write_artifact(
+            folder, self._config(kind), weights, self._embeddings(), lambda files: self._card(version, files)
+        )
+        write_report(folder / "report", self._card(version, {}), self.inspected, self.fitted)
+
+    def _config(self, kind: str) -> dict[str, Any]:
+        outputs = len(self.inspected.labels) if kind == "linear" else 0  # timm cannot build a hidden head
+        described = {**self.backbone.config["pretrained_cfg"], "num_classes": outputs}
+        return {
+            **self.backbone.config,
+            "num_classes": outputs,
+            "label_names": list(self.inspected.labels),
+            "pretrained_cfg": described,
+        }
+
+    def _embeddings(self) -> Mapping[str, Tensor]:
+        contents = b"".join(bytes.fromhex(image.content_sha256) for image in self.inspected.images)
+        return {
+            "embeddings": torch.from_numpy(self.inspected.embeddings),
+            "labels": torch.from_numpy(self.inspected.label_index),
+            "hashes": torch.from_numpy(np.frombuffer(contents, np.uint8).reshape(-1, 32).copy()),
+            **{name: torch.from_numpy(array) for name, array in self.fitted.unknown.tensors.items()},
+        }
+
+    def _card(self, version: str, files: dict[str, str]) -> ModelCard:
+        fitted, inspected = self.fitted, self.inspected
+        return ModelCard(
+            name=self.name,
+            version=version,
+            created_at=datetime.now(UTC).replace(microsecond=0),
+            parent=self.parent,
+            labels=inspected.labels,
+            backbone=BackboneCard(ref=self.backbone.ref, revision=self.backbone.revision, sha256=self.backbone.sha256),
+            head=HeadCard(kind=fitted.head.kind, settings=dict(fitted.head.settings)),
+            temperature=fitted.temperature,
+            unknown=UnknownCard.model_validate(fitted.unknown.settings),
+            cross_validation=CrossValidationCard(
+                folds=fitted.folds,
+                repeats=fitted.repeats,
+                unknown_rate=float(fitted.refused.mean()),
+                **fitted.metrics.model_dump(exclude={"images"}),
+            ),
+            data=DataCard(
+                fingerprint=fingerprint(inspected),
+                images=len(inspected.images),
+                skipped=skipped(inspected),
+                per_label=inspected.per_label,
+            ),
+            seed=self.seed,
+            libraries={name: installed(name) for name in LIBRARIES},
+            files=files,
+        )
+
+
+def skipped(inspected: Inspected) -> int:
+    """Files below the labels that are not learned from."""
+    return inspected.found - len(inspected.images)
+
+
+def fingerprint(inspected: Inspected) -> str:
+    """The same for the same pictures under the same labels, wherever they lie."""
+    labels = (inspected.labels[index] for index in inspected.label_index)
+    lines = sorted(f"{i.content_sha256} {label}" for i, label in zip(inspected.images, labels, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

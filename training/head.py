@@ -1,0 +1,171 @@
+"""Embeddings to a head, chosen by cross-validation.
+
+A choice is made on the calibrated out-of-fold log loss, since how sure a head is will be corrected anyway, and always
+in favour of the simpler head unless another is better by more than one standard error: the strongest penalty, the
+linear head. What is gained in-set within that error is lost on photos of another style (training/LOG.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from threadpoolctl import threadpool_limits
+
+from service.artifact.errors import DataError
+from training.calibration import calibrated, fit_temperature
+from training.folds import Fold, Labels, make_folds
+from training.hidden import fit_hidden, out_of_fold_hidden
+from training.linear import Basis, Floats, LinearFits, OutOfFoldLinear
+
+SMALL_PROBLEM = 2_000_000  # images x labels x dimensions; below it a second thread costs more than it brings
+
+
+class HeadSettings(BaseModel):
+    """What may be tried; the cross-validation decides."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["auto", "linear", "hidden"] = Field("auto", description="auto: the better one out of fold")
+    strengths: tuple[float, ...] = Field(
+        (1.0, 10.0, 100.0, 1000.0),
+        min_length=1,
+        description="inverse L2 penalties of the linear head, for embeddings of mean length 1; 1 is the most cautious",
+    )
+    widths: tuple[int, ...] = Field((32, 128), min_length=1, description="units in the hidden layer")
+    weight_decays: tuple[float, ...] = Field((0.3, 3.0), min_length=1, description="AdamW's, for the hidden head")
+    hidden_from_images_per_label: int = Field(
+        20, ge=2, description="with fewer, auto does not try the hidden head: the folds could not tell"
+    )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One head that was tried: its calibrated out-of-fold log loss, with the standard error of that mean."""
+
+    kind: Literal["linear", "hidden"]
+    settings: dict[str, float]
+    log_loss: float
+    standard_error: float
+    out_of_fold_logits: Floats
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A head on raw embeddings.
+
+    linear: `weight` (L, D), `bias` (L,). hidden: `hidden.weight` (H, D), `hidden.bias` (H,), ReLU, `weight` (L, H),
+    `bias` (L,). `settings` are the chosen ones; `out_of_fold_logits` (N, L) are theirs, averaged over repeats.
+    """
+
+    kind: Literal["linear", "hidden"]
+    weights: dict[str, Floats]
+    settings: dict[str, float]
+    out_of_fold_logits: Floats
+    candidates: list[dict[str, Any]]
+
+    def logits(self, embeddings: Floats) -> Floats:
+        """(N, L)"""
+        if self.kind == "hidden":
+            embeddings = np.maximum(embeddings @ self.weights["hidden.weight"].T + self.weights["hidden.bias"], 0)
+        return np.asarray(embeddings @ self.weights["weight"].T + self.weights["bias"])
+
+
+def fit_head(
+    embeddings: Floats,
+    labels: Labels,
+    groups: Labels,
+    label_count: int,
+    settings: HeadSettings,
+    seed: int,
+    folds: list[Fold] | None = None,
+) -> FittedHead:
+    """The chosen head, fitted on every photo; `folds` are made from groups and seed unless given."""
+    _raise_unless_learnable(embeddings, labels, label_count)
+    folds = make_folds(labels, groups, seed) if folds is None else folds
+    threads = 1 if embeddings.size * label_count < SMALL_PROBLEM else None
+    with threadpool_limits(threads):
+        basis = Basis.of(embeddings)
+        coordinates = basis.coordinates(embeddings)
+        candidates = _candidates(coordinates, labels, folds, label_count, settings, seed)
+        chosen = _simplest_within_one_error(candidates)
+        weights = _weights(chosen, basis, coordinates, labels, label_count, seed)
+    tried = [
+        {"kind": c.kind, "settings": c.settings, "log_loss": c.log_loss, "standard_error": c.standard_error}
+        for c in candidates
+    ]
+    return FittedHead(chosen.kind, weights, chosen.settings, chosen.out_of_fold_logits, tried)
+
+
+def _raise_unless_learnable(embeddings: Floats, labels: Labels, label_count: int) -> None:
+    if not np.isfinite(embeddings).all():
+        raise DataError("the backbone gave embeddings that are not finite numbers; it cannot be used")
+    images = np.bincount(labels, minlength=label_count)
+    if label_count < 2 or len(images) != label_count or images.min() == 0:
+        raise DataError(f"got images per label {images.tolist()}; at least 2 labels, each with an image, are needed")
+
+
+def _candidates(
+    coordinates: Floats, labels: Labels, folds: list[Fold], label_count: int, settings: HeadSettings, seed: int
+) -> list[Candidate]:
+    """Simplest first."""
+    candidates: list[Candidate] = []
+    if settings.kind != "hidden":
+        candidates += _linear_candidates(coordinates, labels, folds, label_count, settings)
+    if settings.kind == "hidden" or (settings.kind == "auto" and _hidden_could_win(candidates, labels, settings)):
+        for width, weight_decay in product(sorted(settings.widths), sorted(settings.weight_decays, reverse=True)):
+            fit = out_of_fold_hidden(coordinates, labels, folds, label_count, width, weight_decay, seed)
+            chosen: dict[str, float] = {"width": width, "weight_decay": weight_decay, "epochs": fit.epochs}
+            candidates.append(_candidate("hidden", chosen, fit.logits, labels))
+    return candidates
+
+
+def _linear_candidates(
+    coordinates: Floats, labels: Labels, folds: list[Fold], label_count: int, settings: HeadSettings
+) -> list[Candidate]:
+    """From the strongest penalty on, until a weaker one no longer helps."""
+    out_of_fold = OutOfFoldLinear(coordinates, labels, folds, label_count)
+    candidates: list[Candidate] = []
+    for strength in sorted(settings.strengths):
+        candidates.append(_candidate("linear", {"strength": strength}, out_of_fold.logits(strength), labels))
+        if len(candidates) > 1 and candidates[-1].log_loss >= candidates[-2].log_loss:
+            break
+    return candidates
+
+
+def _candidate(
+    kind: Literal["linear", "hidden"], settings: dict[str, float], logits: Floats, labels: Labels
+) -> Candidate:
+    probabilities = calibrated(logits, fit_temperature(logits, labels))
+    losses = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-15))  # (N,)
+    return Candidate(kind, settings, float(losses.mean()), float(losses.std() / np.sqrt(len(losses))), logits)
+
+
+def _hidden_could_win(linear: list[Candidate], labels: Labels, settings: HeadSettings) -> bool:
+    """With few photos a label, or less than two mistakes left to mend, there is nothing to tell the two heads apart."""
+    if len(labels) < settings.hidden_from_images_per_label * len(np.unique(labels)):
+        return False
+    chosen = _simplest_within_one_error(linear)
+    return int((chosen.out_of_fold_logits.argmax(axis=1) != labels).sum()) >= 2
+
+
+def _simplest_within_one_error(candidates: list[Candidate]) -> Candidate:
+    best = min(candidates, key=lambda candidate: candidate.log_loss)
+    return next(c for c in candidates if c.log_loss <= best.log_loss + best.standard_error)
+
+
+def _weights(
+    chosen: Candidate, basis: Basis, coordinates: Floats, labels: Labels, label_count: int, seed: int
+) -> dict[str, Floats]:
+    if chosen.kind == "linear":
+        weight, bias = basis.undo(*LinearFits(coordinates, labels, label_count).fit(chosen.settings["strength"]))
+        return {"weight": weight, "bias": bias}
+    width, epochs = int(chosen.settings["width"]), int(chosen.settings["epochs"])
+    into, into_bias, out, out_bias = fit_hidden(
+        coordinates, labels, label_count, width, chosen.settings["weight_decay"], epochs, seed
+    )
+    into, into_bias = basis.undo(into, into_bias)
+    return {"hidden.weight": into, "hidden.bias": into_bias, "weight": out, "bias": out_bias}

@@ -1,0 +1,128 @@
+"""The training loop: a checkpoint after every epoch, a line in the log every hundred steps."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.pretrain.recipe import Recipe
+from training.pretrain.student import Student
+from training.pretrain.views import Batches, augmented, normalised
+
+log = logging.getLogger(__name__)
+
+
+def loss_of(outputs: tuple[Tensor, Tensor], targets: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    projected, logits = outputs
+    weight = recipe.label_weight
+    imitation = (1 - F.cosine_similarity(projected.float(), targets)).mean()
+    if not (labels >= 0).any():
+        return imitation
+    supervised = F.cross_entropy(logits.float(), labels, ignore_index=-1)
+    return (1 - weight) * imitation + weight * supervised
+
+
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    progress = (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def train(student: Student, data: Batches, recipe: Recipe, work: Path, device: torch.device) -> nn.Module:
+    """Trains, saving after every epoch; returns the averaged weights (EMA)."""
+    student = student.to(device).to(memory_format=torch.channels_last)
+    averaged = ModelEmaV3(student, decay=recipe.ema_decay, use_warmup=True)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    first = resume(work / "checkpoint.pt", student, averaged, optimizer)
+    per_epoch = len(data.train) // recipe.batch
+    mean, std = (torch.tensor(v, device=device) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    for epoch in range(first, recipe.epochs):
+        size = recipe.sizes[epoch * len(recipe.sizes) // recipe.epochs]
+        generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
+        started, total = time.monotonic(), 0.0
+        student.train()
+        for number, index in enumerate(data.epoch(epoch)):
+            step = epoch * per_epoch + number
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, per_epoch * recipe.epochs, recipe)
+            pixels, targets, labels = data.read(index)
+            batch = augmented(pixels, size, recipe, generator).to(device)
+            batch = batch.sub_(mean[:, None, None]).div_(std[:, None, None])
+            with torch.autocast(device.type, torch.bfloat16):
+                outputs = student(batch.contiguous(memory_format=torch.channels_last))
+            loss = loss_of(outputs, targets.to(device), labels.to(device), recipe)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad()
+            averaged.update(student, step=step)
+            total += loss.item()
+            if (number + 1) % 100 == 0:
+                rate = (number + 1) * recipe.batch / (time.monotonic() - started)
+                log.info(
+                    "epoch %d %d/%d at %d px: loss %.4f, %.0f/s",
+                    epoch,
+                    number + 1,
+                    per_epoch,
+                    size,
+                    total / (number + 1),
+                    rate,
+                )
+        log.info(
+            "epoch %d: loss %.4f, held out %s", epoch, total / per_epoch, measure(averaged.module, data, recipe, device)
+        )
+        save(work / "checkpoint.pt", epoch + 1, student, averaged, optimizer)
+    module: nn.Module = averaged.module
+    return module
+
+
+def resume(path: Path, student: nn.Module, averaged: ModelEmaV3, optimizer: torch.optim.Optimizer) -> int:
+    """The epoch to go on with; 0 where there is no checkpoint."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    student.load_state_dict(state["student"])
+    averaged.module.load_state_dict(state["averaged"])
+    optimizer.load_state_dict(state["optimizer"])
+    log.info("resumed at epoch %d", state["epoch"])
+    return int(state["epoch"])
+
+
+def save(path: Path, epoch: int, student: nn.Module, averaged: ModelEmaV3, optimizer: torch.optim.Optimizer) -> None:
+    part = path.with_suffix(".part")
+    torch.save(
+        {
+            "epoch": epoch,
+            "student": student.state_dict(),
+            "averaged": averaged.module.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        },
+        part,
+    )
+    part.replace(path)
+
+
+@torch.inference_mode()
+def measure(student: nn.Module, data: Batches, recipe: Recipe, device: torch.device) -> str:
+    """Cosine to the teacher and top-1 on held-out views, without augmentation."""
+    student.eval()
+    cosine, right, labelled = 0.0, 0, 0
+    index = data.held_out[:: max(1, len(data.held_out) // 2000)]
+    mean, std = (torch.tensor(v, device=device) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    for start in range(0, len(index), recipe.batch):
+        pixels, targets, labels = data.read(index[start : start + recipe.batch])
+        projected, logits = student(normalised(pixels.to(device), mean, std))
+        cosine += F.cosine_similarity(projected.cpu(), targets).sum().item()
+        known = labels >= 0
+        right += int((logits.cpu().argmax(1) == labels)[known].sum())
+        labelled += int(known.sum())
+    return f"cosine {cosine / len(index):.4f}, top-1 {right / max(1, labelled):.3f} of {labelled}"

@@ -1,0 +1,103 @@
+"""From a folder of labelled photos to a published version: read, embed, fit, export."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.artifact.card import ModelCard
+from service.artifact.errors import BackboneUnsupported
+from service.artifact.network import Network
+from service.artifact.preprocessing import Preprocessing
+from service.artifact.store import Store, check_name, home, name_from_folder
+from service.classifier import Classifier
+from service.progress import progress_bar
+from training.backbone import Backbone, load_backbone
+from training.dataset import Dataset, Problem, read_folder
+from training.embeddings import Embedder
+from training.evaluate import evaluate_dataset
+from training.export import Export, skipped
+from training.fitting import fit
+from training.head import HeadSettings
+from training.inspection import Inspected, inspect, require_labels
+
+
+class TrainSettings(BaseModel):
+    """Everything a person decides about a training run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str | None = Field(None, description="the model's name; the folder's where none is given")
+    backbone: str = Field(description="ORG/NAME[@REVISION], a local folder, or builtin")
+    head: Literal["auto", "linear", "hidden"] = "auto"
+    seed: int = Field(0, ge=0)
+
+
+def train_folder(
+    folder: Path, settings: TrainSettings, root: Path | None = None
+) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """What `handful train` prints, and what was wrong with the folder. `root` stands in for `HANDFUL_HOME`.
+
+    Raises `UsageError`, `DataError` or `BackboneError`; nothing is published then.
+    """
+    started = time.monotonic()
+    store = Store(root or home())
+    name = check_name(settings.name) if settings.name else name_from_folder(folder)
+    dataset = read_folder(folder)
+    backbone = load_backbone(settings.backbone)
+    inspected, embed_seconds = embed_folder(dataset, backbone, root or home())
+    require_labels(inspected)
+    fitting = time.monotonic()
+    fitted = fit(inspected, HeadSettings(kind=settings.head), settings.seed)
+    fit_seconds = time.monotonic() - fitting
+    path = store.publish(name, Export(name, backbone, inspected, fitted, settings.seed))
+    classifier = Classifier.load(path)
+    held_out = {part.name: evaluate_dataset(classifier, read_folder(part))[0] for part in dataset.held_out}
+    seconds = {"embed": embed_seconds, "fit": fit_seconds, "total": time.monotonic() - started}
+    result = {
+        **described(classifier.card, path),
+        "images": {"used": len(inspected.images), "skipped": skipped(inspected), "per_label": inspected.per_label},
+        "seconds": {part: round(value, 3) for part, value in seconds.items()},
+        "problems": [vars(problem) for problem in inspected.problems],
+        **({"held_out": held_out} if held_out else {}),
+    }
+    return result, inspected.problems
+
+
+def check_folder(folder: Path, backbone_ref: str, root: Path | None = None) -> Inspected:
+    """What `handful check` reports; the same reading that `train` does."""
+    return embed_folder(read_folder(folder), load_backbone(backbone_ref), root or home())[0]
+
+
+def embed_folder(dataset: Dataset, backbone: Backbone, root: Path) -> tuple[Inspected, float]:
+    """The folder's usable images with their embeddings, and the seconds that reading and embedding took."""
+    started = time.monotonic()
+    embedder = Embedder(Network(backbone.network), preprocessing_of(backbone), backbone.sha256, root / "cache")
+    paths = [example.path for example in dataset.examples]
+    with progress_bar("embed", len(paths)) as progress:
+        results = embedder.embed(paths, progress)
+    seconds = time.monotonic() - started
+    return inspect(dataset, results), seconds
+
+
+def preprocessing_of(backbone: Backbone) -> Preprocessing:
+    try:
+        return Preprocessing.from_pretrained_cfg(backbone.config["pretrained_cfg"])
+    except (KeyError, ValueError) as e:
+        raise BackboneUnsupported(f"{backbone.ref} wants an input that is not supported: {e}.") from e
+
+
+def described(card: ModelCard, path: Path) -> dict[str, Any]:
+    """The part of a result that the card tells."""
+    return {
+        "model": card.model,
+        "path": str(path),
+        "labels": list(card.labels),
+        "head": card.head.kind,
+        "cv": card.cross_validation.model_dump(mode="json"),
+        "unknown": card.unknown.model_dump(mode="json"),
+        "report": str(path / "report" / "report.html"),
+    }
