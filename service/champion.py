@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from service.artifact.errors import ArtifactInconsistent, HandfulError
+from service.artifact.errors import ArtifactInconsistent, HandfulError, ModelNotFound
 from service.artifact.store import Store
 from service.classifier import Classifier
 from service.errors import NotReady
@@ -21,6 +22,7 @@ from service.metrics import Metrics
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+RETRY_SECONDS = 30.0  # a version that did not load is read again: it may have been the disk
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Champion:
         self.name, self.poll_seconds, self.batch_images = settings.name, settings.poll_seconds, settings.batch_images
         self.metrics = metrics
         self._current: Served | None = None
-        self._refused: Path | None = None
-        self._reason = "It is being loaded."
+        self._refused: tuple[Path, float] | None = None  # what did not load, and when to try it again
+        self._problem = "It is being loaded."
 
     @property
     def ready(self) -> bool:
@@ -54,26 +56,29 @@ class Champion:
     def current(self) -> Served:
         """Raises `NotReady` until there is one."""
         if self._current is None:
-            raise NotReady(f"No model is ready to answer. {self._reason}")
+            raise NotReady(f"No model is ready to answer. {self._problem}")
         return self._current
 
     async def follow(self) -> None:
-        """Never ends; whatever goes wrong is logged once, and looked at again."""
+        """Never ends; a broken version or disk must not end the service, nor fill its log."""
+        said = ""
         while True:
             try:
                 await asyncio.to_thread(self._look)
-            except Exception as e:  # a broken version or disk must not end the service
-                if not isinstance(e, HandfulError) or str(e) != self._reason:
+            except Exception as e:
+                self._problem = str(e) if isinstance(e, ModelNotFound) else "The service's log says why."
+                if str(e) != said:
                     logger.warning("The champion cannot be had: %s", e, exc_info=not isinstance(e, HandfulError))
-                self._reason = str(e) if isinstance(e, NotReady) else "Train one, or see the service's log."
+                said = str(e)
             await asyncio.sleep(self.poll_seconds)
 
     def _look(self) -> None:
-        path = Store().resolve(self.name)
-        served = self._current
-        if path == self._refused or (served and path == served.path):
+        path, served = Store().resolve(self.name), self._current
+        if served and path == served.path:
             return
-        self._refused = path  # until it has proved itself
+        if self._refused and path == self._refused[0] and time.monotonic() < self._refused[1]:
+            return
+        self._refused = path, time.monotonic() + RETRY_SECONDS  # until it has proved itself
         served = load(path, self.batch_images)
         self._refused, self._current = None, served
         self.name = path.parent.name  # a second name must not make the choice unclear

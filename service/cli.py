@@ -196,4 +196,32 @@ def bento(*, model: str) -> None:
     click.echo(register(Store().resolve(model)))
 
 
-commands: dict[str, click.Command] = {"classify": classify, "models": models}
+@click.command()
+@click.option("--name", metavar="NAME", help="The model whose champion is served; default: the only name there is.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+def serve(*, name: str | None, host: str, port: int) -> None:
+    """Answer over HTTP, with a web page to try it; a newly promoted version is taken up while it runs.
+
+    Settings are environment variables, HANDFUL_...; an address other machines can reach needs HANDFUL_API_KEY.
+    """
+    from service.address import check_address
+    from service.settings import Settings
+
+    os.environ["BENTOML_DO_NOT_TRACK"] = "true"
+    if name:
+        os.environ["HANDFUL_NAME"] = name
+    settings = Settings.from_environ()
+    check_address(host, port, has_key=settings.api_key is not None)
+
+    from service.artifact.store import Store
+
+    if Store().names():  # without any, the service waits for the first one
+        Store().resolve(settings.name)
+
+    from service.app import serve as serve_http
+
+    serve_http(host, port)
+
+
+commands: dict[str, click.Command] = {"classify": classify, "models": models, "serve": serve}

@@ -23,6 +23,7 @@ HandfulError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from service.artifact.errors import HandfulError, ImageError, ImageTooManyBytes, ImageTooManyPixels
@@ -33,7 +34,7 @@ class RequestError(HandfulError):
 
     status: ClassVar[int]
     code: ClassVar[str]
-    headers: ClassVar[dict[str, str]] = {}
+    headers: Mapping[str, str] = {}
 
 
 class ImageMissing(RequestError):
@@ -74,6 +75,10 @@ class NotFound(RequestError):
 
 class MethodNotAllowed(RequestError):
     status, code = 405, "method_not_allowed"
+
+    def __init__(self, text: str, allowed: str) -> None:
+        super().__init__(text)
+        self.headers = {"Allow": allowed}
 
 
 class BodyTooSlow(RequestError):

@@ -8,10 +8,11 @@ import logging
 import time
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import InternalError, KeyWrong, LoopbackOnly, RequestError
+from service.errors import InternalError, KeyWrong, LoopbackOnly, MethodNotAllowed, NotFound, RequestError
 from service.metrics import Metrics
 from service.schemas import error_body
 from service.settings import Settings
@@ -40,18 +41,17 @@ class Guard:
         try:
             self._admit(scope)
             await self.app(scope, receive, counted)
-        except RequestError as e:
-            await error_response(e, self.metrics)(scope, receive, counted)
-        except Exception:
-            logger.exception("A request failed; this is a bug")
+        except Exception as e:  # noqa: BLE001 - the outermost place, where each must become an answer
             if status:
-                raise
-            await error_response(InternalError("An unexpected error; the log has it."), self.metrics)(
-                scope, receive, counted
-            )
+                raise  # it has begun already: all that is left is to cut the connection
+            await self._answer(_translated(e, scope))(scope, receive, counted)
         path = scope["path"] if scope["path"] in self.paths else "other"
         self.metrics.requests.labels(path, str(status)).inc()
         self.metrics.request_seconds.labels(path).observe(time.perf_counter() - started)
+
+    def _answer(self, error: RequestError) -> JSONResponse:
+        self.metrics.errors.labels(error.code).inc()
+        return JSONResponse(error_body(error.code, str(error)), error.status, error.headers)
 
     def _admit(self, scope: Scope) -> None:
         if scope["path"] in OPEN:
@@ -61,13 +61,20 @@ class Guard:
                 raise LoopbackOnly("Without HANDFUL_API_KEY this service answers only to its own machine.")
             return
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self.key):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip(" ").encode("latin-1"), self.key):
             raise KeyWrong("The key is missing or wrong; `Authorization: Bearer KEY` is expected.")
 
 
-def error_response(error: RequestError, metrics: Metrics) -> JSONResponse:
-    metrics.errors.labels(error.code).inc()
-    return JSONResponse(error_body(error.code, str(error)), error.status, dict(error.headers))
+def _translated(error: Exception, scope: Scope) -> RequestError:
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, HTTPException) and error.status_code == NotFound.status:
+        return NotFound("There is no such path; /openapi.json lists them all.")
+    if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
+        allowed = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"The method is {scope['method']}; allowed: {allowed}.", allowed)
+    logger.error("A request failed; this is a bug", exc_info=error)
+    return InternalError("An unexpected error; the service's log has it.")
 
 
 def _is_loopback(scope: Scope) -> bool:

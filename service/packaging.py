@@ -17,7 +17,6 @@ from bentoml.exceptions import NotFound
 
 from service.artifact.card import ModelCard
 from service.artifact.errors import ModelNotFound
-from service.artifact.folder import CARD, open_artifact
 
 MODEL = "handful"  # one name for all models, so that bentofile.yaml can say `handful:latest`
 PACKED = "handful-packed"  # the alias in bentofile.yaml; it leads somewhere only while a Bento is served
@@ -30,6 +29,8 @@ def register(folder: Path) -> str:
 
     An artifact that is the latest already is not copied again.
     """
+    from service.artifact.folder import CARD, open_artifact  # loads torch, which a Bento's supervisor does without
+
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")  # registering a model would call home
     card = open_artifact(folder).card
     latest = _found(f"{MODEL}:latest")

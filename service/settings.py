@@ -30,9 +30,7 @@ class Settings(BaseModel):
     )
     workers: int = Field(1, ge=1, le=256, description="processes; one suffices a device, each holds its own network")
     max_image_megabytes: float = Field(MAX_MEGABYTES, gt=0, le=1000, description="MB an image, encoded")
-    max_megapixels: float = Field(
-        MAX_MEGAPIXELS, gt=0, description="megapixels an image; each takes 3 MB to decode"
-    )
+    max_megapixels: float = Field(MAX_MEGAPIXELS, gt=0, description="megapixels an image; each takes 3 MB to decode")
     max_images: int = Field(64, ge=1, le=1024, description="images a /predict_many")
     max_request_megabytes: float = Field(100.0, gt=0, le=4000, description="MB a /predict_many, all images together")
     max_waiting_images: int = Field(
@@ -42,16 +40,10 @@ class Settings(BaseModel):
         400.0, gt=0, description="MB of request bodies in memory at once, a worker; above it 503 instead of swapping"
     )
     batch_images: int = Field(32, ge=1, le=1024, description="images the network takes at once; more gains little")
-    body_seconds: float = Field(
-        30.0, gt=0, description="s until a body must have arrived; a slow sender gets 408"
-    )
-    answer_seconds: float = Field(
-        30.0, gt=0, description="s from body to answer, then 503: nobody waits longer"
-    )
+    body_seconds: float = Field(30.0, gt=0, description="s until a body must have arrived; a slow sender gets 408")
+    answer_seconds: float = Field(30.0, gt=0, description="s from body to answer, then 503: nobody waits longer")
     drain_seconds: float = Field(30.0, gt=0, description="s that SIGTERM leaves to requests in flight before the end")
-    poll_seconds: float = Field(
-        0.5, gt=0, description="s between looks at the pointer: how soon a champion serves"
-    )
+    poll_seconds: float = Field(0.5, gt=0, description="s between looks at the pointer: how soon a champion serves")
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), description="origins, separated by commas, whose web pages may call the service; none: CORS is off"
     )

@@ -150,11 +150,13 @@ def evaluate(*, data: Path, model: str | None, as_json: bool) -> None:
 )
 @json_option
 def demo(*, no_serve: bool, folder: Path, as_json: bool) -> None:
-    """The whole story, offline, on generated photos: sample, check, train, classify."""
-    from training.demo import run_demo
+    """The whole story, offline, on generated photos: sample, check, train, classify, then serve."""
+    from training.demo import run_demo, serve_demo
 
     result = run_demo(folder)
     answer(result, f"classified: {result['classified']['out']}", as_json=as_json)
+    if not no_serve:
+        raise click.exceptions.Exit(serve_demo(folder))
 
 
 commands: dict[str, click.Command] = {

@@ -1,13 +1,18 @@
-"""The whole story on generated photos, offline: sample, check, train, classify.
+"""The whole story on generated photos, offline: sample, check, train, classify, serve.
 
 Each step is the command a person would type, said before it runs.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
+import shlex
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ import click
 from service.artifact.errors import HandfulError, UsageError
 
 NAME = "demo"
+HOST, PORT = "127.0.0.1", 3000
 
 
 def run_demo(folder: Path) -> dict[str, Any]:
@@ -42,3 +48,62 @@ def _step(*arguments: str, found_is_fine: bool = False) -> dict[str, Any]:
         raise HandfulError(f"`handful {arguments[0]}` ended with exit status {done.returncode}.")
     result: dict[str, Any] = json.loads(done.stdout)
     return result
+
+
+def serve_demo(folder: Path) -> int:
+    """Serves until it is stopped; as soon as it answers, shows a call that works when pasted, and its answer."""
+    port = PORT if _is_free(PORT) else _free_port()
+    arguments = ["serve", "--name", NAME, "--host", HOST, "--port", str(port)]
+    click.secho(f"$ handful {' '.join(arguments)}", err=True, bold=True)
+    with subprocess.Popen([sys.executable, "-m", "service", *arguments]) as server:  # noqa: S603 - our own command
+        signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+        try:
+            _show_call(folder, port, server)
+            return server.wait()
+        except KeyboardInterrupt:  # the server has had it too, and finishes what is in flight
+            server.wait()
+            return 0
+
+
+def _show_call(folder: Path, port: int, server: subprocess.Popen[bytes]) -> None:
+    while not _ready(port):
+        if server.poll() is not None:
+            return
+        time.sleep(0.1)
+    photo = min(path for path in (folder / "photos").rglob("*.jpg"))
+    call = f"curl -F image=@{shlex.quote(str(photo))} http://{HOST}:{port}/predict"
+    body, headers = photo.read_bytes(), {"Content-Type": "image/jpeg"}
+    click.secho(f"$ {call}", err=True, bold=True)
+    click.echo(_asked(port, "POST", "/predict", body, headers)[1], err=True)
+    click.echo(f"A page to try it: http://{HOST}:{port}/   Ctrl-C ends.", err=True)
+
+
+def _ready(port: int) -> bool:
+    try:
+        return _asked(port, "GET", "/readyz")[0] == http.client.OK
+    except OSError:
+        return False
+
+
+def _asked(
+    port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(HOST, port, timeout=60)
+    try:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port

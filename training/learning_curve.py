@@ -21,7 +21,7 @@ MAX_SIZES = 5
 MIN_PER_LABEL = 4  # a curve needs at least 2 and 4
 MAX_IMAGES = 1200  # what they span is found by their products with each other, cubic in their number
 SMALL_FIT = 1_000_000  # images x labels x dimensions; one fit takes a few milliseconds
-MAX_FIT = 5_000_000  # the same; with it the whole curve takes a second or two
+MAX_FIT = 20_000_000  # the same; with it the whole curve takes a second or two
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,7 @@ def map_plot(
     )  # fmt: skip
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    box = figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
-    for text in box.get_texts():
-        text.set_parse_math(False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
     return _png(figure)
 
 
@@ -138,13 +136,12 @@ def refusal_plot(scores: NDArray[np.floating], threshold: float) -> bytes:
 
 
 def drawable_names(labels: Sequence[str]) -> list[str]:
-    """Names as far as the font can write them; `label 7`, its number in the page, for the others."""
+    """Names as far as the font can write them; `#7`, as the page numbers them, for the others."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     glyphs = set(get_font(findfont(FontProperties())).get_charmap())
     return [
-        _shortened(label) if _plain(label, glyphs) else f"label {number}"
-        for number, label in enumerate(labels, start=1)
+        _shortened(label) if _plain(label, glyphs) else f"#{number}" for number, label in enumerate(labels, start=1)
     ]
 
 
@@ -180,9 +177,13 @@ def _style(axes: Axes) -> None:
 
 
 def _percent(axes: Axes, which: Literal["x", "y"]) -> None:
-    from matplotlib.ticker import PercentFormatter
+    """No tick above 100 %, even where the margin goes beyond."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    (axes.xaxis if which == "x" else axes.yaxis).set_major_formatter(PercentFormatter(1.0))
+    axis, (low, high) = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
+    ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)
+    axis.set_ticks([tick for tick in ticks if max(low, 0) <= tick <= min(high, 1 + 1e-9)])
+    axis.set_major_formatter(PercentFormatter(1.0))
 
 
 def _png(figure: Figure) -> bytes:

@@ -82,6 +82,7 @@ class _Report:
             curve=self._learning_curve(),
             map=self._map(),
             map_limit=MAX_MAP_IMAGES,
+            colour_limit=MAX_COLOURED_LABELS,
             refusal=self._refusal(),
             problems=self.inspected.problems[:MAX_PROBLEMS],
             problem_count=len(self.inspected.problems),

@@ -39,7 +39,7 @@ def inspected_of(labels: tuple[str, ...], per_label: int, root: Path, problems: 
 
 
 def fitted_of(inspected: Inspected, mistakes: int) -> Fitted:
-    """Answers as heads would have given them: `mistakes` photos of the next label, by turns surely, the others right."""
+    """Answers as heads would have given them: `mistakes` photos wrong, by turns surely, the others right."""
     labels, count = inspected.label_index, len(inspected.labels)
     answers = labels.copy()
     answers[:mistakes] = (answers[:mistakes] + 1) % count
@@ -134,9 +134,9 @@ def test_the_pictures_lie_beside_the_page(tmp_path: Path) -> None:
 
 def test_the_accuracy_stands_with_its_interval(tmp_path: Path) -> None:
     words = " ".join("".join(Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path))).words).split())
-    assert "90.0\N{NO-BREAK SPACE}%" in words
+    assert "90.0 % of the photos" in words
     assert "18 of 20 photos" in words
-    assert "69.9\N{NO-BREAK SPACE}% to 97.2\N{NO-BREAK SPACE}%" in words
+    assert "69.9 % to 97.2 %" in words
 
 
 def test_strange_labels_are_text_and_warn_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

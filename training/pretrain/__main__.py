@@ -1,52 +1,94 @@
-"""`python -m training.pretrain WORK --pictures FILE ... [--teacher FOLDER]`."""
+"""`python -m training.pretrain WORK --pictures FILE ... [--teacher FOLDER]`: run it, or go on with it."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
-from training.pretrain.loop import train
-from training.pretrain.pictures import read_pictures
+from service.artifact.errors import HandfulError, UsageError
+from training.pretrain.loop import top1, train
+from training.pretrain.pictures import VALIDATION, Pictures, read_pictures
 from training.pretrain.recipe import Recipe
 from training.pretrain.student import Student, export
 from training.pretrain.teacher import principal, write_targets
 from training.pretrain.views import Batches, Views, write_views
 
+log = logging.getLogger(__name__)
+
 
 def main() -> None:
+    a = _arguments()
+    a.work.mkdir(parents=True, exist_ok=True)
+    handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(a.work / "log.txt")]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    try:
+        pretrain(a.work, a.pictures, a.teacher, _recipe(a))
+    except HandfulError as e:
+        sys.exit(f"pretrain: {e}")
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Pretrain a small ResNet by imitating a large one.")
     parser.add_argument("work", type=Path, help="folder for views, targets, checkpoint, log and result")
-    parser.add_argument("--pictures", type=Path, nargs="+", required=True)
+    parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="labelled folders or packs (.npz)")
     parser.add_argument("--views", type=int, nargs="+", help="crops per picture, one number per file")
-    parser.add_argument("--teacher", type=Path)
+    parser.add_argument("--teacher", type=Path, help="a network in the Hub's folder format; without: labels only")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="any field of Recipe")
-    a = parser.parse_args()
-    a.work.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(message)s",
-        handlers=[logging.StreamHandler(), logging.FileHandler(a.work / "log.txt")],
-    )
-    given = {k: json.loads(v) for k, v in (pair.split("=", 1) for pair in a.set)}
-    recipe = Recipe(views=tuple(a.views or [1] * len(a.pictures)), **given)
-    (a.work / "recipe.json").write_text(recipe.model_dump_json(indent=2))
+    return parser.parse_args()
+
+
+def _recipe(a: argparse.Namespace) -> Recipe:
+    try:
+        given = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in a.set)}
+        return Recipe(views=tuple(a.views or [1] * len(a.pictures)), **given)
+    except (ValueError, ValidationError) as e:
+        raise UsageError(f"--set takes fields of the recipe as NAME=JSON; got {a.set} ({e}).") from e
+
+
+def pretrain(work: Path, paths: list[Path], teacher: Path | None, recipe: Recipe) -> None:
+    """Everything from pictures to `work/backbone`; what is already there is not done again."""
+    _claim(work, recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     files = []
-    for path, n in zip(a.pictures, recipe.views, strict=True):
-        pictures = read_pictures(path)
-        views = write_views(pictures, n, recipe, a.work / f"{path.stem}.views.npy")
-        targets = write_targets(views, a.teacher, a.work / f"{path.stem}.targets.npy", device) if a.teacher else None
-        files.append(Views(views, targets, np.repeat(pictures.labels, n)))
-    basis = principal([f.targets for f in files if f.targets is not None], recipe.target_dims) if a.teacher else None
+    for path, count in zip(paths, recipe.views, strict=True):
+        pictures = _pictures(path)
+        views = write_views(pictures, count, recipe, work / f"{path.stem}.views.npy")
+        targets = write_targets(views, teacher, work / f"{path.stem}.targets.npy", device) if teacher else None
+        files.append(Views(views, targets, np.repeat(pictures.labels, count)))
+    basis = principal([f.targets for f in files if f.targets is not None], recipe.target_dims) if teacher else None
     torch.manual_seed(recipe.seed)
-    labels = max(int(f.labels.max()) for f in files) + 1
-    student = Student(recipe, labels, recipe.target_dims if a.teacher else 1)
-    export(train(student, Batches(files, recipe, basis), recipe, a.work, device), recipe, a.work / "backbone")
+    student = Student(recipe, max(int(f.labels.max()) for f in files) + 1, recipe.target_dims if teacher else 1)
+    averaged = train(student, Batches(files, recipe, basis), recipe, work, device)
+    export(averaged, recipe, work / "backbone")
+    for path in paths:
+        if validation := read_pictures(path, VALIDATION):
+            right = top1(averaged, validation, recipe, device)
+            log.info("%s: top-1 %.4f of %d validation pictures", path.stem, right, len(validation))
+
+
+def _pictures(path: Path) -> Pictures:
+    pictures = read_pictures(path)
+    if pictures is None:
+        raise UsageError(f"{path} has no array named bytes; a pack of encoded pictures is expected.")
+    return pictures
+
+
+def _claim(work: Path, recipe: Recipe) -> None:
+    """A folder of work belongs to one recipe; only the number of epochs may change when it is taken up again."""
+    work.mkdir(parents=True, exist_ok=True)
+    path = work / "recipe.json"
+    if path.exists():
+        before = Recipe.model_validate_json(path.read_text())
+        if before.model_copy(update={"epochs": recipe.epochs}) != recipe:
+            raise UsageError(f"{work} was begun with another recipe ({path}); another folder is needed for this one.")
+    path.write_text(recipe.model_dump_json(indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.pretrain.pictures import Pictures
 from training.pretrain.recipe import Recipe
 from training.pretrain.student import Student
 from training.pretrain.views import Batches, augmented, normalised
@@ -126,3 +129,17 @@ def measure(student: nn.Module, data: Batches, recipe: Recipe, device: torch.dev
         right += int((logits.cpu().argmax(1) == labels)[known].sum())
         labelled += int(known.sum())
     return f"cosine {cosine / len(index):.4f}, top-1 {right / max(1, labelled):.3f} of {labelled}"
+
+
+@torch.inference_mode()
+def top1(student: nn.Module, pictures: Pictures, recipe: Recipe, device: torch.device) -> float:
+    """Share of whole pictures whose label the dropped classifier would have given, at the size of use."""
+    student.eval()
+    side, right = recipe.use_pixels, 0
+    mean, std = (torch.tensor(v, device=device) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    for start in range(0, len(pictures), recipe.batch):
+        numbers = range(start, min(start + recipe.batch, len(pictures)))
+        pixels = np.stack([np.asarray(pictures[i].resize((side, side), Image.Resampling.BICUBIC)) for i in numbers])
+        _, logits = student(normalised(torch.from_numpy(pixels).to(device), mean, std))
+        right += int((logits.argmax(1).cpu().numpy() == pictures.labels[numbers.start : numbers.stop]).sum())
+    return right / len(pictures)

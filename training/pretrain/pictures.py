@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import io
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from service.artifact.errors import DataError, ImageError
+from service.artifact.images import read_bytes, read_image
+from training.dataset import read_folder
+
+log = logging.getLogger(__name__)
+
+VALIDATION = "val_"  # prefix of a pack's arrays that are only measured on
 
 
 @dataclass(frozen=True)
@@ -22,15 +30,38 @@ class Pictures:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> Image.Image:
-        encoded = self.data[self.offsets[index] : self.offsets[index + 1]].tobytes()
-        return Image.open(io.BytesIO(encoded)).convert("RGB")
+        return read_image(self.data[self.offsets[index] : self.offsets[index + 1]].tobytes())
 
 
-def read_pictures(path: Path, prefix: str = "") -> Pictures:
-    """The pack's arrays `bytes`, `offsets` and, where it has them, `labels`."""
+def read_pictures(path: Path, prefix: str = "") -> Pictures | None:
+    """A folder's images, or a pack's arrays `bytes`, `offsets` and, where it has them, `labels`.
+
+    None where a pack has no arrays of that prefix, or a folder is asked for one.
+    """
+    if path.is_dir():
+        return None if prefix else _from_folder(path)
     with np.load(path) as pack:
+        if f"{prefix}bytes" not in pack:
+            return None
         data, offsets = pack[f"{prefix}bytes"], pack[f"{prefix}offsets"].astype(np.int64)
-        count = len(offsets) - 1
         name = f"{prefix}labels"
-        labels = pack[name].astype(np.int64) if name in pack else np.full(count, -1)
+        labels = pack[name].astype(np.int64) if name in pack else np.full(len(offsets) - 1, -1)
     return Pictures(data, offsets, labels)
+
+
+def _from_folder(folder: Path) -> Pictures:
+    """Files that cannot be read are left out, each with a warning."""
+    encoded, labels = [], []
+    for example in read_folder(folder).examples:
+        try:
+            data = read_bytes(example.path)
+            read_image(data)
+        except ImageError as e:
+            log.warning("%s is left out: %s", example.path, e)
+            continue
+        encoded.append(np.frombuffer(data, np.uint8))
+        labels.append(example.label)
+    if not encoded:
+        raise DataError(f"{folder} holds no readable image; a folder of images per label is expected.")
+    offsets = np.concatenate([[0], np.cumsum([len(data) for data in encoded])])
+    return Pictures(np.concatenate(encoded), offsets, np.array(labels, dtype=np.int64))

@@ -30,7 +30,7 @@ def write_targets(views: np.ndarray, teacher: Path, path: Path, device: torch.de
     done, started = int(progress.read_text()) if resumed else 0, time.monotonic()
     first = done
     while done < len(views):
-        chunk = torch.from_numpy(views[done : done + 64]).to(device)
+        chunk = torch.from_numpy(np.array(views[done : done + 64])).to(device)
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
             embedding = network(normalised(chunk, mean, std))
         out[done : done + len(chunk)] = embedding.float().cpu().numpy()

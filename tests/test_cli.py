@@ -1,0 +1,82 @@
+"""The command line: one JSON document, one sentence for what is wrong, the right exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import COLOURS, write_photo
+
+
+def handful(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", *map(str, arguments)]
+    environment = {**os.environ, "HANDFUL_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def document(done: subprocess.CompletedProcess[str]) -> Any:
+    return json.loads(done.stdout)
+
+
+def test_from_a_folder_to_predictions(tmp_path: Path, photos: Path, backbone: Path) -> None:
+    folder = Path(shutil.copytree(photos, tmp_path / "photos"))
+    (folder / "red/cut.jpg").write_bytes((folder / "red/00.jpg").read_bytes()[:300])
+    trained = handful(tmp_path, "train", folder, "--backbone", backbone, "--json")
+    assert trained.returncode == 1, trained.stderr
+    assert document(trained)["images"]["skipped"] == 1
+    classified = handful(tmp_path, "classify", folder, "--out", tmp_path / "out.jsonl", "--json")
+    assert classified.returncode == 1
+    assert {"images", "failed", "seconds", "images_per_second", "out"} <= set(document(classified))
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert {row["path"] for row in rows if row["error"]} == {"red/cut.jpg"}
+    assert all(row["path"].startswith(row["label"]) for row in rows if row["label"])
+
+
+def test_evaluate_measures_a_folder_and_counts_foreign_labels_apart(tmp_path: Path, home: Path) -> None:
+    for label, (name, colour) in enumerate([*COLOURS.items(), ("green", (30, 200, 40))]):
+        for number in range(4):
+            write_photo(tmp_path / f"data/{name}/{number}.png", colour, 700 + 10 * label + number)
+    done = handful(home, "evaluate", tmp_path / "data", "--json")
+    assert done.returncode == 0, done.stderr
+    result = document(done)
+    assert result["images"] == 8
+    assert result["accuracy"] >= 0.75
+    assert result["foreign"]["images"] == 4
+    assert {"accuracy_ci95", "macro_f1", "log_loss", "ece", "unknown_rate", "confusion"} <= set(result)
+
+
+def test_models_are_listed_shown_and_promoted(home: Path) -> None:
+    [card] = document(handful(home, "models", "list", "--json"))
+    assert (card["name"], card["version"], card["champion"]) == ("colours", "1", True)
+    assert document(handful(home, "models", "show"))["labels"] == ["blue", "red"]
+    assert "* colours:1" in handful(home, "models", "list").stdout
+    assert handful(home, "models", "promote", "colours:1").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "nowhere", "--backbone", "builtin"], "nowhere is not there"),
+        (["train", ".", "--head", "deep"], "'deep' is not one of"),
+        (["train"], "Missing argument 'DATA'"),
+        (["classify", "nowhere", "--out", "a.csv"], "nowhere is not there"),
+        (["classify", ".", "--out", "a.txt"], ".csv, .jsonl or .parquet is allowed"),
+        (["classify", ".", "--out", "a.csv", "--model", "other"], "models here: colours"),
+        (["evaluate", ".", "--model", "colours:9"], "versions of colours: 1"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["sample", "x", "--per-label", "0"], "0 is not in the range"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_status_two(home: Path, arguments: list[str], words: str) -> None:
+    done = handful(home, *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.startswith("handful: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""

@@ -1,0 +1,116 @@
+"""`train` publishes a whole version or nothing, and says what it did."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import COLOURS, write_photo
+
+from service.artifact.errors import BackboneNotFound, DataError, UsageError
+from service.artifact.folder import open_artifact
+from service.artifact.store import PARTIAL, Store
+from service.classifier import Classifier
+from training.train import TrainSettings, train_folder
+
+
+def test_the_result_names_the_version_and_what_was_measured(tmp_path: Path, photos: Path, backbone: Path) -> None:
+    result, problems = train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)), tmp_path)
+    assert result["model"] == "colours:1"
+    assert result["labels"] == ["blue", "red"]
+    assert result["images"] == {"used": 24, "skipped": 0, "per_label": {"blue": 12, "red": 12}}
+    assert result["cv"]["accuracy"] == 1.0
+    assert sum(map(sum, result["cv"]["confusion"])) == 24
+    assert Path(result["report"]).is_file()
+    assert set(result["seconds"]) == {"embed", "fit", "total"}
+    assert Store(tmp_path).champion("colours") == "1"
+    assert all(problem.kind == "near_duplicate" for problem in problems)
+
+
+def test_a_second_run_is_a_second_version_and_the_first_stays_champion(
+    tmp_path: Path, photos: Path, backbone: Path
+) -> None:
+    settings = TrainSettings(name="colours", backbone=str(backbone))
+    for _ in range(2):
+        train_folder(photos, settings, tmp_path)
+    assert Store(tmp_path).versions("colours") == ["1", "2"]
+    assert Store(tmp_path).champion("colours") == "1"
+
+
+def test_the_name_is_the_folders_own(tmp_path: Path, photos: Path, backbone: Path) -> None:
+    folder = shutil.copytree(photos, tmp_path / "Sac à main")
+    result, _ = train_folder(folder, TrainSettings(backbone=str(backbone)), tmp_path / "home")
+    assert result["model"] == "Sac à main:1"
+
+
+def test_a_split_folder_is_learned_from_one_part_and_measured_on_the_other(tmp_path: Path, backbone: Path) -> None:
+    for part, count in (("train", 8), ("val", 4)):
+        for label, (name, colour) in enumerate(COLOURS.items()):
+            for number in range(count):
+                write_photo(tmp_path / f"data/{part}/{name}/{number}.png", colour, 1000 * count + 100 * label + number)
+    result, _ = train_folder(tmp_path / "data", TrainSettings(backbone=str(backbone)), tmp_path / "home")
+    assert result["images"]["used"] == 16
+    assert result["held_out"]["val"]["images"] == 8
+    assert result["held_out"]["val"]["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("head", ["linear", "hidden"])
+def test_each_head_is_exported_and_read_back(tmp_path: Path, photos: Path, backbone: Path, head: str) -> None:
+    settings = TrainSettings.model_validate({"name": "colours", "backbone": str(backbone), "head": head})
+    result, _ = train_folder(photos, settings, tmp_path)
+    classifier = Classifier.load(Path(result["path"]))
+    assert classifier.card.head.kind == head
+    for label, (name, colour) in enumerate(COLOURS.items()):
+        photo = write_photo(tmp_path / f"new/{name}.png", colour, 500 + label)
+        [prediction] = classifier.predict(classifier.read(photo)[None])
+        assert int(np.argmax(prediction.probabilities)) == label
+
+
+def test_the_artifact_keeps_what_a_retrain_needs(artifact: Path) -> None:
+    opened = open_artifact(artifact)
+    tensors = opened.embeddings()
+    assert tensors["embeddings"].shape[0] == tensors["labels"].shape[0] == tensors["hashes"].shape[0] == 24
+    assert tensors["hashes"].shape[1] == 32
+    assert opened.card.data.per_label == {"blue": 12, "red": 12}
+
+
+def test_nothing_is_published_when_there_is_nothing_to_learn(tmp_path: Path, photos: Path, backbone: Path) -> None:
+    (tmp_path / "few/one").mkdir(parents=True)
+    with pytest.raises(DataError):
+        train_folder(tmp_path / "few", TrainSettings(backbone=str(backbone)), tmp_path / "home")
+    with pytest.raises(BackboneNotFound):
+        train_folder(photos, TrainSettings(backbone="./nowhere"), tmp_path / "home")
+    with pytest.raises(UsageError):
+        train_folder(photos, TrainSettings(name="../up", backbone=str(backbone)), tmp_path / "home")
+    assert Store(tmp_path / "home").names() == []
+
+
+def test_killed_at_any_moment_it_leaves_whole_versions_only(tmp_path: Path, photos: Path, backbone: Path) -> None:
+    home = tmp_path / "home"
+    command = [sys.executable, "-m", "service", "train", str(photos), "--name", "colours", "--backbone", str(backbone)]
+    environment = {**os.environ, "HANDFUL_HOME": str(home)}
+    moments = random.Random(0)
+    whole_run = None
+    for _ in range(6):
+        started = time.monotonic()
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        if whole_run is None:
+            process.wait()
+            whole_run = time.monotonic() - started
+        time.sleep(moments.uniform(0.5, 1.0) * whole_run)  # imports take the first half
+        process.kill()
+        process.wait()
+        store = Store(home)
+        for version in store.versions("colours"):
+            Classifier.load(store.path("colours", version))
+        Classifier.load(store.resolve("colours"))
+    result, _ = train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)), home)
+    assert result["cv"]["accuracy"] == 1.0
+    assert len(list((home / "models/colours").glob(f"{PARTIAL}*"))) <= 5
