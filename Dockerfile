@@ -3,6 +3,7 @@
 #   docker build --target cpu --tag handful:cpu --build-arg PIP_ARGS="--extra-index-url INDEX" .
 # where INDEX is PyTorch's own index of CPU builds. A model is mounted at /srv/handful (a HANDFUL_HOME, read-only will
 # do), or baked in: --build-context models=FOLDER, where FOLDER is a HANDFUL_HOME's models/.
+# Podman and buildah leave HEALTHCHECK out unless told --format docker.
 
 ARG CPU_BASE=ubuntu:24.04
 # torch's wheels bring their own CUDA and find it by RPATH, ahead of LD_LIBRARY_PATH. So of NVIDIA's images this is the
@@ -33,11 +34,11 @@ RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation .
 FROM ${CPU_BASE} AS cpu
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
-RUN useradd --uid 10001 --home-dir /srv/handful --create-home handful
+RUN useradd --uid 10001 --no-create-home handful && install --directory --owner handful /srv/handful
 COPY --from=build /opt/handful /opt/handful
 RUN ! ls -d /opt/handful/lib/python3*/site-packages/nvidia || { echo 'That is CUDA: give PIP_ARGS, see above.'; exit 1; }
 COPY --from=models . /srv/handful/models/
-# HOME and BENTOML_HOME: all that is ever written, so --read-only with --tmpfs /tmp works.
+# All that is ever written lies in HOME and BENTOML_HOME, so --read-only with --tmpfs /tmp works.
 # No OMP_NUM_THREADS: the service counts the cores that the container may use.
 ENV PATH=/opt/handful/bin:$PATH \
     HANDFUL_HOME=/srv/handful \
@@ -57,7 +58,7 @@ CMD ["handful", "serve", "--host", "0.0.0.0"]
 FROM ${GPU_BASE} AS gpu
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
-RUN useradd --uid 10001 --home-dir /srv/handful --create-home handful
+RUN useradd --uid 10001 --no-create-home handful && install --directory --owner handful /srv/handful
 COPY --from=build /opt/handful /opt/handful
 COPY --from=models . /srv/handful/models/
 ENV PATH=/opt/handful/bin:$PATH \

@@ -41,7 +41,7 @@ class Guard:
         try:
             self._admit(scope)
             await self.app(scope, receive, counted)
-        except Exception as e:  # noqa: BLE001 - the outermost place, where each must become an answer
+        except Exception as e:
             if status:
                 raise  # it has begun already: all that is left is to cut the connection
             await self._answer(_translated(e, scope))(scope, receive, counted)

@@ -153,8 +153,9 @@ def _hidden_could_win(linear: list[Candidate], labels: Labels, settings: HeadSet
 
 
 def _simplest_within_one_error(candidates: list[Candidate]) -> Candidate:
+    """The first whose log loss is not above the best by more than the standard error of the two together."""
     best = min(candidates, key=lambda candidate: candidate.log_loss)
-    return next(c for c in candidates if c.log_loss <= best.log_loss + best.standard_error)
+    return next(c for c in candidates if c.log_loss - best.log_loss <= np.hypot(c.standard_error, best.standard_error))
 
 
 def _weights(

@@ -48,6 +48,7 @@ def export(student: nn.Module, recipe: Recipe, folder: Path) -> None:
     backbone: nn.Module = student.backbone  # type: ignore[assignment]
     weights = {k: v.half() if v.is_floating_point() else v for k, v in backbone.state_dict().items()}
     save_file({k: v.contiguous().cpu() for k, v in weights.items()}, folder / "model.safetensors")
+    (folder / "model.safetensors").chmod(0o644)
     config = {
         "architecture": recipe.architecture,
         "num_classes": 0,
@@ -64,8 +65,7 @@ def export(student: nn.Module, recipe: Recipe, folder: Path) -> None:
             "mean": list(IMAGENET_DEFAULT_MEAN),
             "std": list(IMAGENET_DEFAULT_STD),
             "num_classes": 0,
-            "pool_size": None,
-            "first_conv": "conv1.0",
+                        "first_conv": "conv1.0",
             "classifier": "fc",
             "license": "apache-2.0",
         },
