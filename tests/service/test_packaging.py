@@ -15,6 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from service.classifier import Classifier
 from service.packaging import packed_model
 
 ROOT = Path(__file__).parents[2]
@@ -31,14 +32,16 @@ latest = bentoml.models.get("handful:latest")
 print(json.dumps({"tags": tags, "latest": str(latest.tag), "info": latest.info.labels, "path": latest.path}))
 """
 LOAD_THE_BENTO = """
-import json, os, sys
+import json, sys
+from pathlib import Path
 import bentoml
 bentoml.load(sys.argv[1], standalone_load=True)  # as its workers do
 import service.app, service.classifier, service.packaging, training
 model = service.packaging.packed_model()
-card = service.classifier.Classifier.load(model).card
+classifier = service.classifier.Classifier.load(model)
+prediction, = classifier.predict(classifier.read(Path(sys.argv[2]))[None])
 files = [module.__file__ for module in (service, service.app, training)]
-print(json.dumps({"files": files, "model": str(model), "card": card.model}))
+print(json.dumps({"files": files, "model": str(model), "probabilities": prediction.probabilities}))
 """
 
 
@@ -138,14 +141,17 @@ def test_a_bento_names_one_version_and_pins_what_it_installs(bento: Path, tag: s
     assert f"bentoml=={bentoml.__version__}" in lines
 
 
-def test_a_bento_runs_its_own_code_and_its_own_model_wherever_it_is(
-    bento: Path, bentoml_home: Path, tag: str, tmp_path: Path
+def test_a_bento_answers_the_same_with_its_own_code_and_model_wherever_it_is(
+    bento: Path, bentoml_home: Path, tag: str, artifact: Path, photos: Path, tmp_path: Path
 ) -> None:
-    name = f"handful:{bento.name}"
-    out = json.loads(run("-c", LOAD_THE_BENTO, name, bentoml_home=bentoml_home, home=tmp_path, cwd=tmp_path))
+    photo = min(photos.rglob("*.jpg"))
+    command = ("-c", LOAD_THE_BENTO, f"handful:{bento.name}", str(photo))
+    out = json.loads(run(*command, bentoml_home=bentoml_home, home=tmp_path, cwd=tmp_path))
     assert all(Path(file).is_relative_to(bento / "src") for file in out["files"])
     assert Path(out["model"]) == bentoml_home / "models" / tag.replace(":", "/")
-    assert out["card"] == "colours:1"
+    classifier = Classifier.load(artifact)
+    (expected,) = classifier.predict(classifier.read(photo)[None])
+    assert out["probabilities"] == pytest.approx(expected.probabilities, abs=1e-3)
 
 
 def requirements() -> dict[str, Version]:

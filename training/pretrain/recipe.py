@@ -28,5 +28,5 @@ class Recipe(BaseModel):
     ema_decay: float = 0.998
     colour: float = Field(0.25, description="half width of brightness, contrast and hue gains")
     erase: float = Field(0.2, description="share of student views with one rectangle erased")
-    use_pixels: int = Field(160, description="input side written into config.json")
+    use_pixels: int = Field(128, description="input side written into config.json")
     seed: int = 0

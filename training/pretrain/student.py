@@ -65,7 +65,7 @@ def export(student: nn.Module, recipe: Recipe, folder: Path) -> None:
             "mean": list(IMAGENET_DEFAULT_MEAN),
             "std": list(IMAGENET_DEFAULT_STD),
             "num_classes": 0,
-                        "first_conv": "conv1.0",
+            "first_conv": "conv1.0",
             "classifier": "fc",
             "license": "apache-2.0",
         },
