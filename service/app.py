@@ -18,9 +18,11 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.lifetime import announce_supervisor, cap_drain, end_with_supervisor
+from service.packaging import packed_model
 from service.settings import Settings
 
-settings = Settings.from_environ()  # BentoML wants to know the workers when it imports this
+# read here because BentoML wants to know the workers when it imports this
+settings = Settings.from_environ({"HANDFUL_MODEL": str(packed_model() or ""), **os.environ})
 METRICS_FOLDER = "HANDFUL_METRICS_FOLDER"  # set by the supervisor; BentoML's own is shared by all services of a user
 
 

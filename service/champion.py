@@ -43,7 +43,7 @@ class Champion:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.name, self.poll_seconds, self.batch_images = settings.name, settings.poll_seconds, settings.batch_images
-        self.metrics = metrics
+        self.metrics, self.fixed = metrics, settings.model
         self._current: Served | None = None
         self._refused: tuple[Path, float] | None = None  # what did not load, and when to try it again
         self._problem = "It is being loaded."
@@ -73,7 +73,7 @@ class Champion:
             await asyncio.sleep(self.poll_seconds)
 
     def _look(self) -> None:
-        path, served = Store().resolve(self.name), self._current
+        path, served = self.fixed or Store().resolve(self.name), self._current
         if served and path == served.path:
             return
         if self._refused and path == self._refused[0] and time.monotonic() < self._refused[1]:
@@ -81,8 +81,8 @@ class Champion:
         self._refused = path, time.monotonic() + RETRY_SECONDS  # until it has proved itself
         served = load(path, self.batch_images)
         self._refused, self._current = None, served
-        self.name = path.parent.name  # a second name must not make the choice unclear
-        self.metrics.version.set(int(path.name))
+        self.name = served.classifier.card.name  # a second name must not make the choice unclear
+        self.metrics.version.set(int(served.classifier.card.version))
         logger.warning("%s is served", served.model)
 
 

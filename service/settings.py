@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -24,6 +25,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str | None = Field(None, description="model whose champion is served; unset: the only name there is")
+    model: Path | None = Field(None, description="folder of one artifact, served instead of a champion, for ever")
     api_key: SecretStr | None = Field(
         None,
         description="clients send `Authorization: Bearer KEY`; unset: no key, and only loopback is answered",

@@ -154,7 +154,8 @@ def demo(*, no_serve: bool, folder: Path, as_json: bool) -> None:
     from training.demo import run_demo, serve_demo
 
     result = run_demo(folder)
-    answer(result, f"classified: {result['classified']['out']}", as_json=as_json)
+    words = f"{_train_words(result, ())}\npredictions: {result['classified']['out']}"
+    answer(result, words, as_json=as_json)
     if not no_serve:
         raise click.exceptions.Exit(serve_demo(folder))
 

@@ -15,15 +15,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from service.artifact.card import ModelCard, json_object, parse_card
 from service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent
 from service.artifact.readme import render_readme
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CARD, CONFIG, WEIGHTS, EMBEDDINGS, README = (
     "card.json",
@@ -78,6 +79,8 @@ def write_artifact(
     card: Callable[[dict[str, str]], ModelCard],
 ) -> None:
     """Writes all files but the report; `card` is called with the sha256 of each file of tensors."""
+    from safetensors.torch import save_file  # brings torch, which a process that only looks at names does not need
+
     for file, tensors in ((WEIGHTS, weights), (EMBEDDINGS, embeddings)):
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path / file)
         (path / file).chmod(0o644)
@@ -100,6 +103,8 @@ def _text(path: Path) -> str:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except (SafetensorError, OSError) as e:
