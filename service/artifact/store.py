@@ -8,6 +8,7 @@ HANDFUL_HOME/cache/                    embeddings
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -130,7 +131,7 @@ class Store:
 
 @contextmanager
 def _partial(folder: Path) -> Iterator[Path]:
-    partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder))
+    partial = Path(tempfile.mkdtemp(prefix=f"{_mine()}{os.getpid()}-", dir=folder))
     partial.chmod(0o755)
     try:
         yield partial
@@ -151,10 +152,29 @@ def _renamed(partial: Path, target: Path) -> bool:
 
 
 def _sweep(folder: Path) -> None:
+    """Removes what killed commands left: those of this machine at once, others' after a day."""
     for left in folder.glob(f"{PARTIAL}*"):
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime > PARTIAL_KEPT_SECONDS:
+            if _is_dead(left.name) or time.time() - left.stat().st_mtime > PARTIAL_KEPT_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
+
+
+def _mine() -> str:
+    return f"{PARTIAL}{re.sub(r'[^0-9A-Za-z.]', '', platform.node())}-"
+
+
+def _is_dead(name: str) -> bool:
+    """Whether the name is that of a process of this machine that has ended."""
+    process = name.removeprefix(_mine()).partition("-")[0]
+    if os.name == "nt" or not name.startswith(_mine()) or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False  # somebody else's, and alive
+    return False
 
 
 def _replace_text(path: Path, text: str) -> None:

@@ -50,7 +50,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "models/bags").iterdir()) == []
 
 
-def test_a_killed_writer_leaves_no_version_and_is_swept_a_day_later(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_no_version_and_is_swept_by_the_next(tmp_path: Path) -> None:
     code = (
         "import os, sys, pathlib\n"
         "from service.artifact.store import Store\n"
@@ -61,12 +61,23 @@ def test_a_killed_writer_leaves_no_version_and_is_swept_a_day_later(tmp_path: Pa
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9
     store = Store(tmp_path)
     assert store.names() == []
-    left = next((tmp_path / "models/bags").glob(f"{PARTIAL}*"))
+    assert list((tmp_path / "models/bags").glob(f"{PARTIAL}*"))
+    store.publish("bags", write)
+    assert not list((tmp_path / "models/bags").glob(f"{PARTIAL}*"))
+    assert store.versions("bags") == ["1"]
+
+
+def test_another_machines_partial_folder_is_left_alone_for_a_day(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.publish("bags", write)
+    left = tmp_path / "models/bags" / f"{PARTIAL}elsewhere-1-x"
+    left.mkdir()
+    store.publish("bags", write)
+    assert left.exists()
     old = time.time() - PARTIAL_KEPT_SECONDS - 1
     os.utime(left, (old, old))
     store.publish("bags", write)
     assert not left.exists()
-    assert store.versions("bags") == ["1"]
 
 
 def test_a_name_or_version_that_is_not_there_says_what_is(tmp_path: Path) -> None:
