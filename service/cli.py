@@ -5,7 +5,6 @@ This module and `training/cli.py` import nothing heavy: a command loads torch wh
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -17,10 +16,10 @@ from typing import Any
 
 import click
 
+from service.artifact.console import FOUND, WRONG, answer, json_option, model_option
 from service.artifact.errors import HandfulError
 
 COMMAND_GROUP = "handful.commands"
-FOUND, WRONG = 1, 2  # exit statuses: done but something was found; wrong use or unusable input
 
 
 class Commands(click.Group):
@@ -78,15 +77,6 @@ def _fail(sentence: str) -> int:
     return WRONG
 
 
-def answer(result: object, words: str, *, as_json: bool) -> None:
-    """One JSON document, or the words for a person, on stdout."""
-    click.echo(json.dumps(result, ensure_ascii=False, indent=2) if as_json else words)
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
-model_option = click.option("--model", metavar="NAME[:VERSION]", help="Which model; default: the only name there is.")
-
-
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file.")
@@ -99,10 +89,10 @@ def classify(*, folder: Path, out: Path, model: str | None, resume: bool, as_jso
     Exit status 1: done, but some files could not be read; their rows say why.
     """
     from service.artifact.files import images
+    from service.artifact.progress import progress_bar
     from service.artifact.store import Store
     from service.batch import check_folder, check_out, classify_folder
     from service.classifier import Classifier
-    from service.progress import progress_bar
 
     check_out(out)
     check_folder(folder)

@@ -12,7 +12,6 @@ Within a run huggingface_hub takes up a cut download where it broke; one it gave
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -35,6 +34,7 @@ from timm.models import PretrainedCfg, load_state_dict
 from torch import Tensor, nn
 
 from service.artifact import errors as ours
+from service.artifact.folder import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def _hub_weights(ref: str, repo: str, commit: str) -> Path:
 
 
 def _verify(ref: str, repo: str, weights: Path) -> None:
-    announced, got = _announced_sha256(repo, weights), _sha256(weights)
+    announced, got = _announced_sha256(repo, weights), file_sha256(weights)
     if announced in {None, got}:
         return
     if weights.is_symlink():
@@ -163,11 +163,6 @@ def _announced_sha256(repo: str, weights: Path) -> str | None:
         with suppress(*HUB_FAILURES):
             etag = get_hf_file_metadata(hf_hub_url(repo, weights.name, revision=weights.parent.name)).etag
     return etag if etag and SHA256.fullmatch(etag) else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -235,7 +230,7 @@ def _load(ref: str, revision: str | None, config_file: Path, weights_file: Path)
     with _unsupported(f"the weights of {ref!r} do not make a headless {config['architecture']}"):
         network = _headless_network(config, weights)
         config["num_features"] = _embedding_width(network, config["pretrained_cfg"]["input_size"])
-    return Backbone(ref, revision, _sha256(weights_file), config, network)
+    return Backbone(ref, revision, file_sha256(weights_file), config, network)
 
 
 def _headless_config(stored: dict[str, Any]) -> dict[str, Any]:

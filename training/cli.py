@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from service.cli import FOUND, answer, json_option, model_option
+from service.artifact.console import FOUND, answer, json_option, model_option
 
 if TYPE_CHECKING:
     from training.dataset import Problem
@@ -33,7 +33,7 @@ SHOWN = 20  # problems that a person is shown after training; --json and `check`
 @json_option
 def sample(*, out: Path, per_label: int, seed: int, as_json: bool) -> None:
     """Write a folder of generated handbag and shoe pictures to OUT."""
-    from service.progress import progress_bar
+    from service.artifact.progress import progress_bar
     from training.sample.shots import write_sample
 
     with progress_bar("draw", 2 * per_label) as progress:

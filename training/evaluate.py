@@ -9,9 +9,9 @@ import numpy as np
 
 from service.artifact.errors import DataError, ImageError
 from service.artifact.files import relative_name
+from service.artifact.progress import progress_bar
 from service.artifact.store import Store
 from service.classifier import Classifier
-from service.progress import progress_bar
 from training.dataset import Dataset, Problem, read_folder
 from training.evaluation import metrics
 

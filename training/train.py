@@ -12,9 +12,9 @@ from service.artifact.card import ModelCard
 from service.artifact.errors import BackboneUnsupported
 from service.artifact.network import Network
 from service.artifact.preprocessing import Preprocessing
+from service.artifact.progress import progress_bar
 from service.artifact.store import Store, check_name, home, name_from_folder
 from service.classifier import Classifier
-from service.progress import progress_bar
 from training.backbone import Backbone, load_backbone
 from training.dataset import Dataset, Problem, read_folder
 from training.embeddings import Embedder
