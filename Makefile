@@ -1,7 +1,6 @@
 # make demo                  the whole story on generated photos, offline
 # make demo DEMO=--no-serve  the same, ending instead of serving
 # make test                  lint, types, tests
-# make bench                 long measurements (see benchmarks/)
 
 PYTHON ?= python3
 VENV := .venv
