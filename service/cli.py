@@ -134,6 +134,8 @@ def list_models(*, name: str | None, as_json: bool) -> None:
     from service.artifact.store import Store
 
     store = Store()
+    if name:
+        store.resolve(name)  # one sentence where there is none of that name
     found = []
     for each in [name] if name else store.names():
         champion = store.champion(each)

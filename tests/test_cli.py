@@ -69,6 +69,7 @@ def test_models_are_listed_shown_and_promoted(home: Path) -> None:
         (["classify", ".", "--out", "a.txt"], ".csv, .jsonl or .parquet is allowed"),
         (["classify", ".", "--out", "a.csv", "--model", "other"], "models here: colours"),
         (["evaluate", ".", "--model", "colours:9"], "versions of colours: 1"),
+        (["models", "list", "other"], "models here: colours"),
         (["nonsense"], "No such command 'nonsense'"),
         (["sample", "x", "--per-label", "0"], "0 is not in the range"),
     ],

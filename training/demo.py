@@ -35,7 +35,7 @@ def run_demo(folder: Path) -> dict[str, Any]:
     _step("check", str(photos), found_is_fine=True)
     trained = _step("train", str(photos), "--name", NAME, "--backbone", "builtin", found_is_fine=True)
     (folder / "predictions.csv.partial").unlink(missing_ok=True)
-    classified = _step("classify", str(photos), "--out", str(out), "--model", NAME)
+    classified = _step("classify", str(photos), "--out", str(out), "--model", trained["model"])
     return {**trained, "classified": classified}
 
 
