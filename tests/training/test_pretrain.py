@@ -71,10 +71,19 @@ def test_without_a_teacher_it_learns_the_labels_of_a_folder(tmp_path: Path, phot
     assert weights(tmp_path)
 
 
+def test_it_goes_on_from_an_earlier_backbone(tmp_path: Path, pack: Path, backbone: Path) -> None:
+    """With a learning rate of nought the start comes out again."""
+    pretrain(tmp_path / "first", [pack], backbone, TINY)
+    still = TINY.model_copy(update={"learning_rate": 0.0, "views": (2, 1), "min_scale": (0.3, 0.9)})
+    pretrain(tmp_path / "second", [pack, pack], backbone, still, tmp_path / "first/backbone")
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert all(torch.equal(first[name], second[name]) for name in first if name.endswith("weight"))
+
+
 def test_a_folder_of_work_belongs_to_one_recipe(tmp_path: Path, pack: Path, backbone: Path) -> None:
     pretrain(tmp_path, [pack], backbone, TINY)
     with pytest.raises(UsageError, match="another recipe"):
-        pretrain(tmp_path, [pack], backbone, TINY.model_copy(update={"min_scale": 0.9}))
+        pretrain(tmp_path, [pack], backbone, TINY.model_copy(update={"min_scale": (0.9,)}))
 
 
 def test_unreadable_files_of_a_folder_are_left_out(tmp_path: Path, photos: Path) -> None:

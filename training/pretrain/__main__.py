@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from service.artifact.errors import HandfulError, UsageError
+from training.backbone import load_backbone
 from training.pretrain.loop import top1, train
 from training.pretrain.pictures import VALIDATION, Pictures, read_pictures
 from training.pretrain.recipe import Recipe
@@ -29,7 +30,7 @@ def main() -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(a.work / "log.txt")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
     try:
-        pretrain(a.work, a.pictures, a.teacher, _recipe(a))
+        pretrain(a.work, a.pictures, a.teacher, _recipe(a), a.start)
     except HandfulError as e:
         sys.exit(f"pretrain: {e}")
 
@@ -39,7 +40,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("work", type=Path, help="folder for views, targets, checkpoint, log and result")
     parser.add_argument("--pictures", type=Path, nargs="+", required=True, help="labelled folders or packs (.npz)")
     parser.add_argument("--views", type=int, nargs="+", help="crops per picture, one number per file")
+    parser.add_argument("--min-scale", type=float, nargs="+", help="smallest crop, one share of the area per file")
     parser.add_argument("--teacher", type=Path, help="a network in the Hub's folder format; without: labels only")
+    parser.add_argument("--start", type=Path, help="a backbone to go on from, as an earlier run wrote it")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="any field of Recipe")
     return parser.parse_args()
 
@@ -47,27 +50,35 @@ def _arguments() -> argparse.Namespace:
 def _recipe(a: argparse.Namespace) -> Recipe:
     try:
         given = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in a.set)}
-        return Recipe(views=tuple(a.views or [1] * len(a.pictures)), **given)
+        files = len(a.pictures)
+        return Recipe(views=tuple(a.views or [1] * files), min_scale=tuple(a.min_scale or [0.3] * files), **given)
     except (ValueError, ValidationError) as e:
         raise UsageError(f"--set takes fields of the recipe as NAME=JSON; got {a.set} ({e}).") from e
 
 
-def pretrain(work: Path, paths: list[Path], teacher: Path | None, recipe: Recipe) -> None:
+def pretrain(work: Path, paths: list[Path], teacher: Path | None, recipe: Recipe, start: Path | None = None) -> None:
     """Everything from pictures to `work/backbone`; what is already there is not done again."""
+    if not len(paths) == len(recipe.views) == len(recipe.min_scale):
+        raise UsageError(
+            f"views and min_scale take one number per file of pictures; got {recipe.views} and {recipe.min_scale} "
+            f"for {len(paths)}."
+        )
     _claim(work, recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     files = []
-    for path, count in zip(paths, recipe.views, strict=True):
-        pictures = _pictures(path)
-        views = write_views(pictures, count, recipe, work / f"{path.stem}.views.npy")
-        targets = write_targets(views, teacher, work / f"{path.stem}.targets.npy", device) if teacher else None
+    for path, count, scale in zip(paths, recipe.views, recipe.min_scale, strict=True):
+        pictures, name = _pictures(path), f"{path.stem}.{count}x{scale}"
+        views = write_views(pictures, count, scale, recipe, work / f"{name}.views.npy")
+        targets = write_targets(views, teacher, work / f"{name}.targets.npy", device) if teacher else None
         files.append(Views(views, targets, np.repeat(pictures.labels, count)))
     basis = principal([f.targets for f in files if f.targets is not None], recipe.target_dims) if teacher else None
     torch.manual_seed(recipe.seed)
     student = Student(recipe, max(int(f.labels.max()) for f in files) + 1, recipe.target_dims if teacher else 1)
+    if start:
+        student.backbone.load_state_dict(load_backbone(str(start)).network.state_dict())
     averaged = train(student, Batches(files, recipe, basis), recipe, work, device)
     export(averaged, recipe, work / "backbone")
-    for path in paths:
+    for path in dict.fromkeys(paths):
         if validation := read_pictures(path, VALIDATION):
             right = top1(averaged, validation, recipe, device)
             log.info("%s: top-1 %.4f of %d validation pictures", path.stem, right, len(validation))

@@ -16,7 +16,9 @@ class Recipe(BaseModel):
     stem_width: int = 16
     view_pixels: int = Field(144, description="side of a stored view, and the teacher's input")
     views: tuple[int, ...] = Field((1,), description="crops per picture, one number per file")
-    min_scale: float = Field(0.3, description="smallest crop, as a share of the picture's area")
+    min_scale: tuple[float, ...] = Field(
+        (0.3,), description="smallest crop, as a share of the picture's area, per file"
+    )
     target_dims: int = Field(256, description="principal components of the teacher kept")
     sizes: tuple[int, ...] = Field((96, 112, 128), description="student input, in equal parts")
     epochs: int = 10

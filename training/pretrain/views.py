@@ -36,7 +36,7 @@ def crop_box(
     return left, top, left + side, top + side
 
 
-def write_views(pictures: Pictures, views: int, recipe: Recipe, path: Path) -> np.ndarray:
+def write_views(pictures: Pictures, views: int, min_scale: float, recipe: Recipe, path: Path) -> np.ndarray:
     """All views as one memory-mapped `(pictures * views, V, V, 3)` uint8 array."""
     side = recipe.view_pixels
     if path.exists():
@@ -48,7 +48,7 @@ def write_views(pictures: Pictures, views: int, recipe: Recipe, path: Path) -> n
         image = pictures[index]
         for view in range(views):
             generator = np.random.default_rng([recipe.seed, index, view])
-            box = crop_box(*image.size, generator, recipe.min_scale)
+            box = crop_box(*image.size, generator, min_scale)
             out[index * views + view] = np.asarray(image.resize((side, side), 3, box=box))
 
     with ThreadPoolExecutor() as pool:
