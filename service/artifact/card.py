@@ -34,6 +34,15 @@ class HeadCard(_Part):
     settings: dict[str, float | int | str] = Field(description="what cross-validation chose")
 
 
+class FineTuneCard(_Part):
+    """How the whole network was trained end to end; the weights beside the card are then no longer the backbone's."""
+
+    layer: str | None = Field(description="the first layer that was trained; None: all of them")
+    settings: dict[str, float | int | str] = Field(description="of the training, chosen epochs included")
+    accuracy_gain: float = Field(description="over the frozen backbone, on the same folds")
+    accuracy_gain_ci95: tuple[float, float]
+
+
 class UnknownCard(_Part):
     """When an image is said to resemble no label; the arrays lie in `embeddings.safetensors`."""
 
@@ -73,6 +82,7 @@ class ModelCard(_Part):
     labels: tuple[str, ...] = Field(min_length=2, description="in the order of the head's outputs")
     backbone: BackboneCard
     head: HeadCard
+    finetune: FineTuneCard | None = Field(None, description="None: the backbone was frozen")
     temperature: float = Field(gt=0, description="logits are divided by it before the softmax")
     unknown: UnknownCard
     cross_validation: CrossValidationCard
