@@ -91,8 +91,9 @@ ImageClassifier.add_asgi_middleware(Front)  # type: ignore[attr-defined]  # the 
 def serve(host: str, port: int) -> None:
     """What `bentoml serve service.app:ImageClassifier` does; returns when it has been stopped."""
     service: Any = ImageClassifier  # the decorator has made it one
-    if home := os.environ.get("HANDFUL_HOME"):
-        os.environ["HANDFUL_HOME"] = str(Path(home).expanduser().resolve())  # the workers run in another folder
+    for name in ("HANDFUL_HOME", "HANDFUL_MODEL", "HANDFUL_FEEDBACK"):
+        if folder := os.environ.get(name):
+            os.environ[name] = str(Path(folder).expanduser().resolve())  # the workers run in another folder
     root = Path(__file__).parent.parent  # where they find this package, and nothing of the user's that has its name
     os.chdir(root)
     service.working_dir = str(root)

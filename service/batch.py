@@ -38,6 +38,7 @@ def classify_folder(
     out: Path,
     *,
     resume: bool = False,
+    tta: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Summary:
     """Classifies every image below `folder`; an unreadable one is a row with its error.
@@ -48,12 +49,12 @@ def classify_folder(
     write = check_out(out)
     check_folder(folder)
     journal = out.with_name(out.name + ".partial")
-    done = _open_journal(journal, classifier, resume=resume)
+    done = _open_journal(journal, classifier, resume=resume, tta=tta)
     progress(len(done))
     with journal.open("a", encoding="utf-8") as file:
         skip = {out.resolve(), journal.resolve()}
         todo = (p for p in images(folder) if relative_name(p, folder) not in done and p.absolute() not in skip)
-        for path, answer in classifier.classify(todo):
+        for path, answer in classifier.classify(todo, tta=tta):
             file.write(json.dumps(_row(relative_name(path, folder), answer, classifier.labels)) + "\n")
             file.flush()
             progress(1)
@@ -99,9 +100,9 @@ def _row(path: str, answer: Prediction | ImageError, labels: tuple[str, ...]) ->
     }
 
 
-def _open_journal(journal: Path, classifier: Classifier, *, resume: bool) -> set[str]:
+def _open_journal(journal: Path, classifier: Classifier, *, resume: bool, tta: bool) -> set[str]:
     """The paths already answered; a row cut off by a kill is dropped. The first line names the model."""
-    header = {"model": classifier.card.model, "weights": classifier.card.files}
+    header = {"model": classifier.card.model, "weights": classifier.card.files, "tta": tta}
     if not journal.exists():
         journal.write_text(json.dumps(header) + "\n", encoding="utf-8")
         return set()
@@ -115,10 +116,8 @@ def _open_journal(journal: Path, classifier: Classifier, *, resume: bool) -> set
                 break
             entry = json.loads(line)
             if number == 0 and entry != header:
-                raise UsageError(
-                    f"{journal} was begun with {entry.get('model')}, this is {classifier.card.model};"
-                    " --resume needs the same model."
-                )
+                begun, now = _begun(entry), _begun(header)
+                raise UsageError(f"{journal} was begun with {begun}, this is {now}; --resume needs the same.")
             if number:
                 done.add(entry["path"])
             whole += len(line)
@@ -126,6 +125,10 @@ def _open_journal(journal: Path, classifier: Classifier, *, resume: bool) -> set
     if not whole:
         journal.write_text(json.dumps(header) + "\n", encoding="utf-8")
     return done
+
+
+def _begun(header: Row) -> str:
+    return f"{header.get('model')} {'with' if header.get('tta') else 'without'} --tta"
 
 
 def _rows(journal: Path) -> Iterator[Row]:

@@ -16,8 +16,9 @@ from typing import Any
 
 import click
 
-from service.artifact.console import FOUND, WRONG, answer, json_option, model_option
+from service.artifact.console import FOUND, WRONG, answer, json_option, model_option, tta_option
 from service.artifact.errors import HandfulError
+from service.models import models
 
 COMMAND_GROUP = "handful.commands"
 
@@ -82,8 +83,9 @@ def _fail(sentence: str) -> int:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file.")
 @model_option
 @click.option("--resume", is_flag=True, help="Go on where a run that was cut off has stopped.")
+@tta_option
 @json_option
-def classify(*, folder: Path, out: Path, model: str | None, resume: bool, as_json: bool) -> None:
+def classify(*, folder: Path, out: Path, model: str | None, resume: bool, tta: bool, as_json: bool) -> None:
     """Classify every image below FOLDER into a file, one row an image.
 
     Exit status 1: done, but some files could not be read; their rows say why.
@@ -98,12 +100,17 @@ def classify(*, folder: Path, out: Path, model: str | None, resume: bool, as_jso
     check_folder(folder)
     classifier = Classifier.load(Store().resolve(model))
     started = time.monotonic()
-    with progress_bar("classify", sum(1 for _ in images(folder))) as progress:
-        summary = classify_folder(classifier, folder, out, resume=resume, progress=progress)
+    count = sum(1 for _ in images(folder))
+    if not tta:
+        classifier.expect(count)
+    with progress_bar("classify", count) as progress:
+        summary = classify_folder(classifier, folder, out, resume=resume, tta=tta, progress=progress)
     seconds = time.monotonic() - started
     fresh = summary.images - summary.resumed
     result = {
         "model": classifier.card.model,
+        "tta": tta,
+        "engine": classifier.network.engine.arithmetic,
         "images": summary.images,
         "failed": summary.failed,
         "unknown": summary.unknown,
@@ -120,72 +127,38 @@ def classify(*, folder: Path, out: Path, model: str | None, resume: bool, as_jso
         raise click.exceptions.Exit(FOUND)
 
 
-@click.group()
-def models() -> None:
-    """The versions of each model."""
-
-
-@models.command("list")
-@click.argument("name", required=False)
+@click.command()
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A .png file.")
+@model_option
+@click.option("--shift", is_flag=True, help="Also measure how firm the answer is when the photo is moved or cropped.")
 @json_option
-def list_models(*, name: str | None, as_json: bool) -> None:
-    """Every version, or those of NAME; * marks the champion."""
-    from service.artifact.card import parse_card
+def explain(*, image: Path, out: Path, model: str | None, shift: bool, as_json: bool) -> None:
+    """Draw where the network looked in IMAGE, and what its layers see."""
     from service.artifact.store import Store
+    from service.classifier import Classifier
+    from service.explain.explanation import check_out, explain_image
 
-    store = Store()
-    if name:
-        store.resolve(name)  # one sentence where there is none of that name
-    found = []
-    for each in [name] if name else store.names():
-        champion = store.champion(each)
-        for number in store.versions(each):
-            path = store.path(each, number) / "card.json"
-            card = parse_card(path.read_text(encoding="utf-8"), path)
-            found.append({**card.model_dump(mode="json"), "champion": number == champion})
-    answer(found, "\n".join(map(_model_line, found)) or "There is no model yet.", as_json=as_json)
+    check_out(out)
+    classifier = Classifier.load(Store().resolve(model))
+    result = explain_image(classifier, image, out, shift=shift)
+    answer(result, _explain_words(result), as_json=as_json)
 
 
-def _model_line(card: Mapping[str, Any]) -> str:
-    cv = card["cross_validation"]
-    low, high = cv["accuracy_ci95"]
-    mark = "*" if card["champion"] else " "
-    return (
-        f"{mark} {card['name']}:{card['version']}  {card['created_at'][:16]}  {len(card['labels'])} labels"
-        f"  {card['data']['images']} images  accuracy {cv['accuracy']:.1%} ({low:.1%} to {high:.1%})"
-    )
-
-
-@models.command("show")
-@click.argument("model", required=False)
-def show_model(*, model: str | None) -> None:
-    """One version's card, as JSON; default: the champion of the only name."""
-    from service.artifact.folder import open_artifact
-    from service.artifact.store import Store
-
-    click.echo(open_artifact(Store().resolve(model)).card.model_dump_json(indent=2))
-
-
-@models.command()
-@click.argument("model")
-def promote(*, model: str) -> None:
-    """Make NAME:VERSION the champion."""
-    from service.artifact.store import Store
-
-    store = Store()
-    path = store.resolve(model)
-    store.promote(path.parent.name, path.name)
-    click.echo(f"{path.parent.name}:{path.name} is the champion")
-
-
-@models.command()
-@click.argument("model")
-def bento(*, model: str) -> None:
-    """Register NAME[:VERSION] in BentoML's model store, where `bentoml build` takes it from; print its tag."""
-    from service.artifact.store import Store
-    from service.packaging import register
-
-    click.echo(register(Store().resolve(model)))
+def _explain_words(result: dict[str, Any]) -> str:
+    best = result["predictions"][0]
+    lines = [
+        f"{result['label'] or 'unknown'}, likeliest {best['label']}: {best['probability']:.1%} ({result['model']})",
+        f"picture: {result['out']}",
+    ]
+    if "shift" in result:
+        found = result["shift"]
+        lines.insert(
+            1,
+            f"the same label for {found['same_label_share']:.0%} of {found['photos']} changed photos;"
+            f" lowest probability {found['lowest_probability']:.1%}",
+        )
+    return "\n".join(lines)
 
 
 @click.command()
@@ -216,4 +189,4 @@ def serve(*, name: str | None, host: str, port: int) -> None:
     serve_http(host, port)
 
 
-commands: dict[str, click.Command] = {"classify": classify, "models": models, "serve": serve}
+commands: dict[str, click.Command] = {"classify": classify, "explain": explain, "models": models, "serve": serve}

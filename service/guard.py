@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import InternalError, KeyWrong, LoopbackOnly, MethodNotAllowed, NotFound, RequestError
 from service.metrics import Metrics
+from service.origins import check_page
 from service.schemas import error_body
 from service.settings import Settings
 
@@ -27,6 +28,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, paths: frozenset[str]) -> None:
         self.app, self.metrics, self.paths = app, metrics, paths
+        self.origins = settings.cors_origins
         self.key = settings.api_key.get_secret_value().encode() if settings.api_key else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,9 +47,14 @@ class Guard:
             if status:
                 raise  # it has begun already: all that is left is to cut the connection
             await self._answer(_translated(e, scope))(scope, receive, counted)
-        path = scope["path"] if scope["path"] in self.paths else "other"
+        path = self._series(scope["path"])
         self.metrics.requests.labels(path, str(status)).inc()
         self.metrics.request_seconds.labels(path).observe(time.perf_counter() - started)
+
+    def _series(self, path: str) -> str:
+        """The route that a path belongs to; a job's name makes no series of its own."""
+        route = path if path in self.paths else f"{path.rpartition('/')[0]}/{{job}}"
+        return route if route in self.paths else "other"
 
     def _answer(self, error: RequestError) -> JSONResponse:
         self.metrics.errors.labels(error.code).inc()
@@ -59,6 +66,7 @@ class Guard:
         if self.key is None:
             if not _is_loopback(scope):
                 raise LoopbackOnly("Without HANDFUL_API_KEY this service answers only to its own machine.")
+            check_page(scope["method"], scope["path"], Headers(scope=scope), self.origins)
             return
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip(" ").encode("latin-1"), self.key):

@@ -12,6 +12,7 @@ from types import FrameType
 logger = logging.getLogger(__name__)
 SUPERVISOR = "HANDFUL_SUPERVISOR_PID"  # set by the supervisor for its workers
 LOOK_SECONDS = 0.5
+ending = threading.Event()  # set once this process has been asked to end: begin nothing long
 
 
 def announce_supervisor() -> None:
@@ -34,14 +35,17 @@ def end_with_supervisor() -> None:
 
 
 def cap_drain(seconds: float) -> None:
-    """After SIGTERM requests in flight are finished; this ends the process if they take too long."""
-    before = signal.getsignal(signal.SIGTERM)
+    """After SIGTERM or Ctrl-C requests in flight are finished; this ends the process if they take too long."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def stop(number: int, frame: FrameType | None) -> None:
+        ending.set()
         timer = threading.Timer(seconds, os._exit, [1])
         timer.daemon = True
         timer.start()
-        if callable(before):
-            before(number, frame)
+        former = before[signal.Signals(number)]
+        if callable(former):
+            former(number, frame)
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in before:
+        signal.signal(number, stop)

@@ -30,6 +30,8 @@ class Metrics:
         self.batch = Histogram("handful_batch_images", "Images the network took at once", buckets=IMAGES, registry=own)
         self.decode_seconds = Histogram("handful_decode_seconds", "An image's decoding", buckets=SECONDS, registry=own)
         self.network_seconds = Histogram("handful_network_seconds", "A batch's network", buckets=SECONDS, registry=own)
+        self.retrains = Counter("handful_retrains", "Retrainings by how they ended", ["state"], registry=own)
+        self.feedback = Counter("handful_feedback", "Images that came with their right label", registry=own)
         self.version = Gauge(
             "handful_model_version", "Version being served", registry=own, multiprocess_mode="mostrecent"
         )

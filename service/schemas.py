@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any, Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.classifier import Prediction
@@ -33,6 +36,55 @@ class ErrorDetail(_Body):
 
 class ErrorBody(_Body):
     error: ErrorDetail
+
+
+State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+Promote = Literal["auto", "always", "never"]
+
+
+class Progress(_Body):
+    """How far the present stage is."""
+
+    stage: str
+    done: int
+    total: int | None = Field(description="null: not known")
+
+
+class JobSummary(_Body):
+    """One retraining."""
+
+    job: str
+    name: str = Field(description="of the model")
+    state: State = Field(description="interrupted: the service ended meanwhile; send the photos again")
+    promote: Promote = Field(description="when the new version becomes the champion")
+    files: int = Field(description="in the zip that was sent")
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    progress: Progress | None = Field(None, description="null unless running, and before there is any")
+    error: ErrorDetail | None = Field(None, description="why it is not done")
+
+
+class JobBody(JobSummary):
+    """One retraining with what came of it."""
+
+    result: dict[str, Any] | None = Field(None, description="what `handful retrain --json` prints")
+
+
+class JobsBody(_Body):
+    jobs: list[JobSummary] = Field(description="newest first")
+
+
+class FeedbackBody(_Body):
+    """Where a corrected image lies now."""
+
+    label: str
+    previous: str | None = Field(description="the label that it had before; null: it is new here")
+    sha256: str = Field(description="of the image's bytes; its name in the folder")
+
+
+class FeedbackCounts(_Body):
+    images: dict[str, int] = Field(description="by label")
 
 
 def prediction_body(model: str, labels: tuple[str, ...], prediction: Prediction) -> dict[str, object]:

@@ -46,6 +46,21 @@ class Settings(BaseModel):
     answer_seconds: float = Field(30.0, gt=0, description="s from body to answer, then 503: nobody waits longer")
     drain_seconds: float = Field(30.0, gt=0, description="s that SIGTERM leaves to requests in flight before the end")
     poll_seconds: float = Field(0.5, gt=0, description="s between looks at the pointer: how soon a champion serves")
+    max_jobs: int = Field(
+        4, ge=0, le=1000, description="retrainings of a model that wait or run at once; 0: none over HTTP"
+    )
+    max_retrain_megabytes: float = Field(
+        500.0, gt=0, le=100_000, description="MB a /retrain, zipped; unpacked at most four times that"
+    )
+    max_retrain_files: int = Field(10_000, ge=1, le=1_000_000, description="entries in the zip of a /retrain")
+    upload_seconds: float = Field(600.0, gt=0, description="s until a /retrain's body must have arrived, else 408")
+    retrain_seconds: float = Field(7200.0, gt=0, description="s that a retraining may run before it is ended")
+    kept_jobs: int = Field(50, ge=1, le=10_000, description="ended retrainings that GET /retrain still tells of")
+    feedback: Path | None = Field(
+        None, description="folder that POST /feedback sorts corrected images into; unset: there is no such call"
+    )
+    max_feedback_megabytes: float = Field(1000.0, gt=0, description="MB in that folder, all labels together")
+    max_feedback_images: int = Field(10_000, ge=1, description="images in that folder")
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         (), description="origins, separated by commas, whose web pages may call the service; none: CORS is off"
     )

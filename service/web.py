@@ -17,10 +17,13 @@ from service.artifact.errors import ImageError
 from service.champion import Champion, Served
 from service.classifier import Prediction
 from service.errors import status_of
+from service.feedback_calls import FeedbackCalls
 from service.guard import Guard
 from service.intake import Intake
 from service.metrics import Metrics
 from service.openapi import openapi_document
+from service.retrain_calls import RetrainCalls
+from service.retraining import Retraining
 from service.room import Lease, Room
 from service.schemas import error_body, prediction_body
 from service.settings import Settings
@@ -38,6 +41,7 @@ class Web:
         self.champion = Champion(settings, self.metrics)
         self.intake = Intake(settings, self.champion, self.metrics)
         self.held = Room(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
+        self.retraining = Retraining(settings, self.champion, self.metrics)
         self.document = openapi_document(settings)
         self.app = self._app()
 
@@ -45,6 +49,8 @@ class Web:
         routes = [
             Route("/predict", self.predict, methods=["POST"]),
             Route("/predict_many", self.predict_many, methods=["POST"]),
+            *RetrainCalls(self.settings, self.retraining).routes,
+            *FeedbackCalls(self.settings, self.champion, self.metrics, self.held).routes,
             Route("/model", self.model),
             Route("/livez", self.livez),
             Route("/healthz", self.livez),
@@ -64,8 +70,9 @@ class Web:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The champion is followed and batches are made until the block ends."""
-        tasks = [asyncio.create_task(self.champion.follow()), asyncio.create_task(self.intake.batcher.run())]
+        """The champion is followed, batches are made and jobs are run until the block ends."""
+        work = (self.champion.follow(), self.intake.batcher.run(), self.retraining.follow())
+        tasks = [asyncio.create_task(each) for each in work]
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""The real huggingface_hub, in a process of its own: `load_backbone` as somebody else's environment sees it."""
+"""The real huggingface_hub, in a process of its own: what we make of it as somebody else's environment sees it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 # huggingface_hub reads its environment once, when it is imported: every environment needs a process of its own.
 CLIENT = """
@@ -35,6 +35,36 @@ for line in sys.stdin:
     print(json.dumps(outcome(*json.loads(line))), flush=True)
 """
 
+SHARING = """
+import json, os, sys
+from dataclasses import asdict
+from pathlib import Path
+import timm, torch
+from service.artifact.store import Store
+from service.sharing import PushSettings, pull, push
+
+def push_version(folder, repo, settings):
+    return asdict(push(Path(folder), repo, PushSettings(**settings)))
+
+def pull_version(ref, root, name=None, promote=False):
+    return {"path": str(pull(ref, Store(Path(root)), name, promote=promote))}
+
+def logits(repo, pixels):
+    network = timm.create_model("hf-hub:" + repo, pretrained=True).eval()
+    with torch.inference_mode():
+        return {"logits": network(torch.tensor(pixels)).tolist()}
+
+for line in sys.stdin:
+    call, token, arguments = json.loads(line)
+    os.environ.pop("HF_TOKEN", None)
+    os.environ |= {"HF_TOKEN": token} if token else {}
+    try:
+        answer = {"push": push_version, "pull": pull_version, "logits": logits}[call](*arguments)
+    except Exception as e:
+        answer = {"error": type(e).__name__, "message": str(e)}
+    print(json.dumps(answer), flush=True)
+"""
+
 
 @dataclass
 class Outcome:
@@ -50,9 +80,10 @@ class Outcome:
 
 
 class Client:
-    """Loads one reference after the other, in an environment with no word about the Hub but what is given."""
+    """Answers one question after the other, in an environment with no word about the Hub but what is given."""
 
-    def __init__(self, home: Path, **environment: str) -> None:
+    def __init__(self, home: Path, code: str = CLIENT, **environment: str) -> None:
+        self.code = code
         kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
         self.environment = kept | environment | {"HF_HOME": str(home)}
         self.stderr = home.with_suffix(".stderr")
@@ -60,7 +91,7 @@ class Client:
     def __enter__(self) -> Self:
         with self.stderr.open("w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", CLIENT],
+                [sys.executable, "-c", self.code],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.PIPE,
@@ -74,13 +105,16 @@ class Client:
         self.process.communicate()
 
     def load(self, ref: str, largest_file: int = resource.RLIM_INFINITY) -> Outcome:
+        return Outcome(**self.ask(ref, largest_file))
+
+    def ask(self, *question: object) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([ref, largest_file]) + "\n")
+        self.process.stdin.write(json.dumps(question) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         assert answer, self.stderr.read_text()
-        return Outcome(**json.loads(answer))
+        return dict(json.loads(answer))
 
     def load_all(self, *refs: str) -> dict[str, Outcome]:
         return {ref: self.load(ref) for ref in refs}

@@ -1,12 +1,15 @@
 """A Hub small enough to misbehave: the real huggingface_hub client talks to it over loopback.
 
 It speaks what a download needs (HEAD and GET of `/ORG/NAME/resolve/REVISION/FILE`, with the Hub's headers, error
-codes and byte ranges) and remembers what it was asked.
+codes and byte ranges), what a push needs (making a repository, LFS uploads, one commit), and remembers what it was
+asked.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import os
 import re
 import socket
@@ -16,9 +19,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
+API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(/(?P<call>preupload|commit|xet-write-token)/main)?")
+BATCH = re.compile(r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/(?P<call>batch)")
+LFS = re.compile(r"/lfs/(?P<sha256>[0-9a-f]{64})")
 
 
 @dataclass
@@ -34,6 +40,8 @@ class Repo:
     cut_weights: int = 0  # how many times the connection ends in the middle
     cut_at: int = 0  # bytes that still arrive
     cut_by: Literal["close", "reset"] = "close"
+    private: bool = False
+    cut_commits: int = 0  # how many times the connection ends in the middle of a commit that is sent
 
 
 @dataclass
@@ -61,6 +69,10 @@ class HubStandIn:
 
     repos: dict[str, Repo] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    written: Path = Path()  # where what is pushed lies, a folder a commit
+    writers: dict[str, str] = field(default_factory=dict)  # an organisation -> the token that may write to it
+    uploaded: dict[str, bytes] = field(default_factory=dict)  # by sha256
+    cut_uploads: int = 0  # how many times the connection ends in the middle of a large file that is sent
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -121,6 +133,94 @@ class HubStandIn:
             answer.cut_at, answer.cut_by = repo.cut_at, repo.cut_by
         return answer
 
+    def answer_api(self, path: str, body: bytes, token: str | None) -> Answer:
+        """A call that has to do with a whole repository or changes it."""
+        if path == "/api/validate-yaml":
+            return _json({})
+        if path == "/api/repos/create":
+            wanted = json.loads(body)
+            return self._create(f"{wanted['organization']}/{wanted['name']}", wanted.get("visibility"), token)
+        if upload := LFS.fullmatch(path):
+            self.uploaded[upload["sha256"]] = body
+            return Answer(200 if hashlib.sha256(body).hexdigest() == upload["sha256"] else 400)
+        match = API.fullmatch(path) or BATCH.fullmatch(path)
+        repo = self.repos.get(match["repo"]) if match else None
+        if match is None or repo is None:
+            return Answer(404, {"X-Error-Code": "RepoNotFound"})
+        if match["call"] is None:
+            siblings = [{"rfilename": file} for file in sorted(_contents(repo.folder))]
+            return _json({"id": match["repo"], "sha": repo.commit, "private": repo.private, "siblings": siblings})
+        self.requests.append(Request("POST", match["repo"], "main", match["call"], None, token))
+        return self._refused(match["repo"], token) or self._write(match["repo"], repo, match["call"], body)
+
+    def _refused(self, repo: str, token: str | None) -> Answer | None:
+        if token is None:
+            return _json({"error": "Invalid username or password."}, 401)
+        right = self.writers.get(repo.partition("/")[0])
+        return None if token == f"Bearer {right}" else _json({"error": "You don't have the rights."}, 403)
+
+    def _create(self, repo: str, visibility: str | None, token: str | None) -> Answer:
+        if refused := self._refused(repo, token):
+            return refused
+        url = {"url": f"{self.endpoint}/{repo}"}
+        if repo in self.repos:
+            return _json(url | {"error": "You already created this model repo"}, 409)
+        folder = self.written / repo / "empty"
+        folder.mkdir(parents=True)
+        self.repos[repo] = Repo(folder, git_sha1(repo.encode()), private=visibility == "private")
+        return _json(url)
+
+    def _write(self, name: str, repo: Repo, call: str, body: bytes) -> Answer:
+        if call == "commit":
+            return self._commit(name, repo, [json.loads(line) for line in body.splitlines()])
+        if call == "preupload":
+            modes = {f["path"]: "lfs" if ".safe" in f["path"] else "regular" for f in json.loads(body)["files"]}
+            return _json({"files": [{"path": p, "uploadMode": m, "shouldIgnore": False} for p, m in modes.items()]})
+        if call == "batch":
+            wanted = json.loads(body)["objects"]
+            return _json(
+                {"objects": [o | {"actions": {"upload": {"href": f"{self.endpoint}/lfs/{o['oid']}"}}} for o in wanted]}
+            )
+        return Answer(404)
+
+    def _commit(self, name: str, repo: Repo, lines: list[dict[str, Any]]) -> Answer:
+        files = _contents(repo.folder)
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.uploaded[value["oid"]]
+            elif line["key"] == "deletedFile":
+                del files[value["path"]]
+        repo.commit = git_sha1(repr(sorted(files.items())).encode())
+        repo.folder = self.written / name / repo.commit
+        for file, content in files.items():
+            (repo.folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (repo.folder / file).write_bytes(content)
+        return _json({"commitUrl": f"{self.endpoint}/{name}/commit/{repo.commit}", "commitOid": repo.commit})
+
+    def cuts(self, path: str) -> bool:
+        """Whether the connection ends in the middle of this body."""
+        if LFS.fullmatch(path) and self.cut_uploads:
+            self.cut_uploads -= 1
+            return True
+        match = API.fullmatch(path)
+        repo = self.repos.get(match["repo"]) if match and match["call"] == "commit" else None
+        if repo is None or not repo.cut_commits:
+            return False
+        repo.cut_commits -= 1
+        return True
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def _json(value: object, status: int = 200) -> Answer:
+    body = json.dumps(value).encode()
+    return Answer(status, {"Content-Type": "application/json", "Content-Length": str(len(body))}, body)
+
 
 def git_sha1(content: bytes) -> str:
     """The name git gives a file's content."""
@@ -148,7 +248,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def do_GET(self) -> None:
-        self._serve()
+        if self.path.startswith("/api/"):
+            self._send(self.hub.answer_api(self.path, b"", self.headers.get("Authorization")))
+        else:
+            self._serve()
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        if self.hub.cuts(self.path):
+            self.rfile.read(length // 2)
+            self._reset()
+            return
+        self._send(self.hub.answer_api(self.path, self.rfile.read(length), self.headers.get("Authorization")))
+
+    def do_PUT(self) -> None:
+        self.do_POST()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
         """Nothing; the requests are remembered."""
@@ -170,5 +284,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.body[: answer.cut_at])
         if answer.cut_at is not None and answer.cut_by == "reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            os.close(self.connection.detach())
+            self._reset()
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())

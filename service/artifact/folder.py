@@ -48,16 +48,16 @@ class Artifact:
         return _tensors(self.path / WEIGHTS)
 
     def embeddings(self) -> dict[str, Tensor]:
-        """`embeddings` (N, D), `labels` (N,), `hashes` (N, 32) uint8, and `unknown.*`."""
+        """`unknown.*`, and where the card says that embeddings are kept, what a retrain needs, row by row:
+
+        `embeddings` (N, D), `labels` (N,), `hashes` and `pictures` (N, 32) uint8, `folds` (N, R) uint8.
+        """
         return _tensors(self.path / EMBEDDINGS)
 
 
 def open_artifact(path: Path) -> Artifact:
     """Reads and verifies the folder; raises an `ArtifactError` that names what is wrong."""
-    for file in (CARD, CONFIG, WEIGHTS, EMBEDDINGS):
-        if not (path / file).is_file():
-            raise ArtifactIncomplete(f"{path} has no {file}; a whole artifact is expected.")
-    card = parse_card(_text(path / CARD), path / CARD)
+    card = read_card(path)
     for file in (WEIGHTS, EMBEDDINGS):
         announced, got = card.files.get(file), file_sha256(path / file)
         if announced != got:
@@ -69,6 +69,14 @@ def open_artifact(path: Path) -> Artifact:
     if config.get("label_names") != list(card.labels):
         raise ArtifactInconsistent(f"{path}: label_names in {CONFIG} are not the labels of {CARD}.")
     return Artifact(path, card, config)
+
+
+def read_card(path: Path) -> ModelCard:
+    """The folder's card, where all its files are there; unlike `open_artifact` it does not read the tensors."""
+    for file in (CARD, CONFIG, WEIGHTS, EMBEDDINGS):
+        if not (path / file).is_file():
+            raise ArtifactIncomplete(f"{path} has no {file}; a whole artifact is expected.")
+    return parse_card(_text(path / CARD), path / CARD)
 
 
 def write_artifact(
@@ -86,8 +94,17 @@ def write_artifact(
         (path / file).chmod(0o644)
     written = card({file: file_sha256(path / file) for file in (WEIGHTS, EMBEDDINGS)})
     (path / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (path / CARD).write_text(written.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (path / README).write_text(render_readme(written), encoding="utf-8")
+    write_card(path, written)
+
+
+def write_card(path: Path, card: ModelCard) -> None:
+    """Both of its forms: card.json and the README."""
+    (path / CARD).write_text(card_json(card), encoding="utf-8")
+    (path / README).write_text(render_readme(card), encoding="utf-8")
+
+
+def card_json(card: ModelCard) -> str:
+    return card.model_dump_json(indent=2) + "\n"
 
 
 def file_sha256(path: Path) -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
+from service.artifact.device import best_device
+from service.artifact.engine import COMPILE_FROM, Engine, choose, compiled
 from service.artifact.errors import ArtifactInconsistent
 
 CLASSIFIER = "classifier"  # the key of pretrained_cfg that names timm's last layer
+# arguments of timm.create_model that are not the network's own: some would fetch or unpickle what they name
+RESERVED = {"num_classes", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
 
 class Network(nn.Module):
@@ -23,7 +28,21 @@ class Network(nn.Module):
         backbone = backbone.eval().requires_grad_(requires_grad=False)
         self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last)
         self.head = None if head is None else head.eval().requires_grad_(requires_grad=False).to(self.device)
-        self.low_precision = has_native_bfloat16(self.device)
+        self.least_batch = 1
+
+    @cached_property
+    def engine(self) -> Engine:
+        """How the backbone is computed; made when it is first needed."""
+        return choose(self.backbone, self.device)
+
+    def expect(self, images: int, batch: int, side_pixels: int) -> None:
+        """So many images will come, in batches of this size: a slow start may pay. Embeddings move within rounding."""
+        if images < COMPILE_FROM.get(self.device.type, images + 1):
+            return
+        shape = torch.zeros(batch, 3, side_pixels, side_pixels, device=self.device)
+        engine = compiled(self.backbone, shape.to(memory_format=torch.channels_last))
+        if engine is not None:
+            self.engine, self.least_batch = engine, batch  # every other shape would be compiled, too
 
     @torch.inference_mode()
     def embed(self, batch: Tensor, pad_to: int = 1) -> Tensor:
@@ -33,13 +52,11 @@ class Network(nn.Module):
         kernels, and an image's embedding does not depend on how many came with it.
         """
         count = len(batch)
-        missing = max(pad_to, 1 << (count - 1).bit_length()) - count
+        missing = max(pad_to, self.least_batch, 1 << (count - 1).bit_length()) - count
         if missing:
             batch = torch.cat([batch, batch.new_zeros(missing, *batch.shape[1:])])
         batch = batch.to(self.device, memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision):
-            embeddings: Tensor = self.backbone(batch)
-        return embeddings[:count].float().cpu()
+        return self.engine.run(batch)[:count].float().cpu()
 
     @torch.inference_mode()
     def logits(self, embeddings: Tensor) -> Tensor:
@@ -50,25 +67,15 @@ class Network(nn.Module):
         return logits.cpu()
 
 
-def best_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def has_native_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is computed, not emulated: there it is about twice as fast."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return any(
-        bool(getattr(torch.cpu, name, bool)()) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-
-
 def build_backbone(config: Mapping[str, Any]) -> nn.Module:
     """The architecture without its last layer, random weights, from a Hub-format `config.json`."""
+    architecture = config["architecture"]
+    if not timm.is_model(architecture):  # nor hf-hub: or local-dir:, which would lead elsewhere
+        raise ArtifactInconsistent(f"The architecture is {architecture!r}; those in timm.list_models() are allowed.")
     arguments: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in config.get("model_args", {}).items()
+        k: tuple(v) if isinstance(v, list) else v for k, v in config.get("model_args", {}).items() if k not in RESERVED
     }
-    network: nn.Module = timm.create_model(config["architecture"], pretrained=False, num_classes=0, **arguments)
+    network: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
     return network
 
 

@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.artifact.images import read_image
 
+TEN_VIEWS_ZOOM = 256 / 224  # the short side over S when an image is looked at ten times
+
 
 class Preprocessing(BaseModel):
     """What a network expects of its input; read from `pretrained_cfg`, never written in code."""
@@ -64,30 +66,72 @@ class Preprocessing(BaseModel):
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Upright RGB image -> `(3, S, S)` float32, normalised."""
-        pixels = np.asarray(self.pixels(image), dtype=np.float32)  # (S, S, 3) in [0, 255]
-        mean, std = (np.array(values, dtype=np.float32) for values in (self.mean, self.std))
-        pixels = (pixels / np.float32(255) - mean) / std
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return self.normalised(self.pixels(image))
+
+    def ten_views(self, image: Image.Image) -> torch.Tensor:
+        """The corners, the middle and their mirrors of the photo's middle square, `(10, 3, S, S)` float32.
+
+        Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural networks": S is 224 of 256.
+        """
+        short = max(math.ceil(self.side_pixels * TEN_VIEWS_ZOOM), self._short)
+        square = _centre(self.resized(image, short), short)
+        far = short - self.side_pixels
+        views = [
+            square.crop((left, top, left + self.side_pixels, top + self.side_pixels))
+            for left, top in ((0, 0), (far, 0), (0, far), (far, far), (round(far / 2), round(far / 2)))
+        ]
+        mirrored = [view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for view in views]
+        return torch.stack([self.normalised(view) for view in views + mirrored])
 
     def pixels(self, image: Image.Image) -> Image.Image:
         """The `S x S` picture that the network looks at."""
+        return _centre(self.resized(image), self.side_pixels)
+
+    def resized(self, image: Image.Image, short: int | None = None) -> Image.Image:
+        """The image as it is before the crop, its short side `short` pixels; default: as `pixels` needs it."""
+        short = short or self._short
         resample = Image.Resampling[self.interpolation.upper()]
-        scaled = math.floor(self.side_pixels / self.crop_pct)
         if self.crop_mode == "squash":
-            return _centre(image.resize((scaled, scaled), resample), self.side_pixels)
-        image = _without_far_ends(image)
-        short = min(image.size)
-        width, height = (int(scaled * n / short) for n in image.size)
-        return _centre(image.resize((width, height), resample), self.side_pixels)
+            return image.resize((short, short), resample)
+        middle = _without_far_ends(image.size)
+        if middle != (0, 0, *image.size):
+            image = image.crop(middle)
+        return image.resize(_scaled(image.size, short), resample)
+
+    def normalised(self, pixels: Image.Image) -> torch.Tensor:
+        """An `S x S` picture -> `(3, S, S)` float32."""
+        values = np.asarray(pixels, dtype=np.float32)  # (S, S, 3) in [0, 255]
+        mean, std = (np.array(numbers, dtype=np.float32) for numbers in (self.mean, self.std))
+        values = (values / np.float32(255) - mean) / std
+        return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+
+    def seen(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom, in pixels of an image of that (width, height), of what `pixels` shows."""
+        box = (0, 0, *size) if self.crop_mode == "squash" else _without_far_ends(size)
+        kept = (box[2] - box[0], box[3] - box[1])
+        resized = (self._short, self._short) if self.crop_mode == "squash" else _scaled(kept, self._short)
+        left, top = (
+            corner + round((n - self.side_pixels) / 2) * whole / n
+            for corner, whole, n in zip(box[:2], kept, resized, strict=True)
+        )
+        width, height = (self.side_pixels * whole / n for whole, n in zip(kept, resized, strict=True))
+        return left, top, left + width, top + height
+
+    @property
+    def _short(self) -> int:
+        return math.floor(self.side_pixels / self.crop_pct)
 
 
-def _without_far_ends(image: Image.Image, ratio: int = 8) -> Image.Image:
+def _without_far_ends(size: tuple[int, int], ratio: int = 8) -> tuple[int, int, int, int]:
     """A strip is cut to 8:1 first: only its middle is used, and enlarged whole it could fill the memory."""
-    long = ratio * min(image.size)
-    if max(image.size) <= long:
-        return image
-    left, top = (max(0, (n - long) // 2) for n in image.size)
-    return image.crop((left, top, image.width - left, image.height - top))
+    width, height = size
+    left, top = (max(0, (n - ratio * min(size)) // 2) for n in size)
+    return left, top, width - left, height - top
+
+
+def _scaled(size: tuple[int, int], short: int) -> tuple[int, int]:
+    width, height = (int(short * n / min(size)) for n in size)
+    return width, height
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:

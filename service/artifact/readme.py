@@ -6,23 +6,35 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from service.artifact.card import ModelCard
 
+METRICS = {
+    "accuracy": "Accuracy, cross-validated",
+    "macro_f1": "Macro F1, cross-validated",
+    "log_loss": "Log loss, cross-validated",
+    "ece": "Expected calibration error, cross-validated",
+}
 
-def render_readme(card: ModelCard) -> str:
-    """Deterministic; every number in it comes from the card."""
-    return f"---\n{_front_matter(card)}\n---\n\n{_body(card)}"
+
+def render_readme(card: ModelCard, repo: str | None = None, licence: str | None = None) -> str:
+    """Deterministic; every number in it comes from the card. `repo` is where it is pushed to."""
+    return f"---\n{_front_matter(card, licence)}\n---\n\n{_body(card)}{_use(card, repo) if repo else ''}"
 
 
-def _front_matter(card: ModelCard) -> str:
+def _front_matter(card: ModelCard, licence: str | None) -> str:
     results = [
         EvalResult(
-            "image-classification", "images", card.name, card.name, metric, getattr(card.cross_validation, metric)
+            task_type="image-classification",
+            dataset_type="images",
+            dataset_name=card.name,
+            metric_type=metric,
+            metric_name=name,
+            metric_value=getattr(card.cross_validation, metric),
         )
-        for metric in ("accuracy", "macro_f1", "log_loss", "ece")
+        for metric, name in METRICS.items()
     ]
-    base = card.backbone.ref if "/" in card.backbone.ref and card.backbone.revision else None
     data = ModelCardData(
-        base_model=base,
+        base_model=card.backbone.ref if card.backbone.revision else None,
         library_name="timm",
+        license=licence,
         pipeline_tag="image-classification",
         tags=["image-classification", "timm", "handful"],
         model_name=card.model,
@@ -45,7 +57,7 @@ def _body(card: ModelCard) -> str:
 Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with handful on {card.data.images} images
 ({card.data.skipped} skipped), {card.created_at:%Y-%m-%d}, seed {card.seed}.
 
-- Backbone: `{card.backbone.ref}`{revision}, weights sha256 `{card.backbone.sha256}`, frozen.
+- Backbone: `{card.backbone.ref}`{revision}, weights sha256 `{card.backbone.sha256}`, {_training(card)}.
 - Head: {card.head.kind}, {", ".join(f"{k} {v}" for k, v in card.head.settings.items())}.
 - Accuracy {cv.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}) in {cv.folds}-fold cross-validation
   repeated {cv.repeats} times; macro F1 {cv.macro_f1:.3f}, log loss {cv.log_loss:.3f}.
@@ -60,6 +72,37 @@ Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with ha
 Rows are the folder's labels, columns the answers out of fold. Cross-validation tells how it does on photos like
 these; photos of another style may fare worse.
 """
+
+
+def _training(card: ModelCard) -> str:
+    if card.finetune is None:
+        return "frozen"
+    return f"fine-tuned from {card.finetune.layer} on" if card.finetune.layer else "fine-tuned end to end"
+
+
+def _use(card: ModelCard, repo: str) -> str:
+    retrain = (
+        "The embeddings of its training images lie beside it, so that it can be retrained."
+        if card.data.embeddings_kept
+        else "The embeddings of its training images were left out, so it answers but cannot be retrained."
+    )
+    timm = f"""
+In timm, which gives logits before the temperature and knows no *unknown*:
+
+```python
+import timm
+
+network = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
+```
+"""
+    return f"""
+## Use it
+
+    handful models pull {repo}
+    handful classify FOLDER --out predictions.csv --model {card.name}
+
+{retrain}
+{timm if card.head.kind == "linear" else ""}"""
 
 
 def _cell(text: str) -> str:

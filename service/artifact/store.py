@@ -2,29 +2,29 @@
 
 HANDFUL_HOME/models/NAME/VERSION/      an artifact
 HANDFUL_HOME/models/NAME/champion      the version being served, replaced atomically
+HANDFUL_HOME/models/NAME/champions     who was champion when
+HANDFUL_HOME/models/NAME/highest       the highest version that was deleted or stood beside one that was
 HANDFUL_HOME/cache/                    embeddings
+
+A version's number is never given again, even after everything of that name was deleted: cards, Bentos and
+repositories on the Hub refer to it.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import re
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
 
+from service.artifact import history
+from service.artifact.atomic import locked, partial_folder, renamed, replace_text, sweep, sync, sync_folder
 from service.artifact.errors import ModelNotFound, UsageError
 from service.artifact.folder import open_artifact
 
-CHAMPION = "champion"
-PARTIAL = ".partial-"
-PARTIAL_KEPT_SECONDS = 24 * 3600  # a folder that a killed command left behind
+CHAMPION, CHAMPIONS, HIGHEST = "champion", "champions", "highest"
 
 _NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
 
@@ -73,16 +73,105 @@ class Store:
         return sorted((p.name for p in folder.iterdir() if p.name.isdecimal() and p.is_dir()), key=int)
 
     def champion(self, name: str) -> str | None:
+        """What the pointer says, whether or not that version is there."""
+        return self._written(name, CHAMPION)
+
+    def _written(self, name: str, file: str) -> str | None:
         try:
-            version = (self.models / check_name(name) / CHAMPION).read_text(encoding="utf-8").strip()
+            text = (self.models / check_name(name) / file).read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:
             return None
-        return version or None
+        return text or None
 
-    def promote(self, name: str, version: str) -> None:
-        """Makes the version the champion, after reading it whole; one atomic replacement."""
+    def served(self, name: str) -> str:
+        """The champion, else the newest version; a champion that is not there any more is `ModelNotFound`."""
+        champion, versions = self.champion(name), self.versions(name)
+        if not versions:
+            raise self._no_model(name)
+        if champion is None or champion in versions:
+            return champion or versions[-1]
+        raise ModelNotFound(
+            f"The champion of {name} is version {champion}, which is not there any more: `handful models promote"
+            f" {name}:VERSION` makes another the champion; versions of {name}: {', '.join(versions)}."
+        )
+
+    def promote(self, name: str, version: str, *, over: str | None = None) -> bool:
+        """Makes the version the champion, after reading it whole; one atomic replacement.
+
+        With `over`, only if that one is still the champion, else False: another was never compared with.
+        """
         open_artifact(self.path(name, version))
-        _replace_text(self.models / name / CHAMPION, version + "\n")
+        return self._point(name, version, over=over)
+
+    def rollback(self, name: str, to: str | None = None) -> str:
+        """Back to the champion before this one, or to an earlier one; the version, after reading it whole.
+
+        What was deleted meanwhile is passed over. How rollbacks follow each other: `history`.
+        """
+        served, earlier = self.champion(name) or self.served(name), self.earlier_champions(name)
+        if to is not None and to not in earlier:
+            known = ", ".join(earlier) or "none"
+            raise UsageError(f"--to is {to!r}; earlier champions of {name} that are still there: {known}.")
+        if not earlier:
+            raise UsageError(
+                f"{name} has no champion before {name}:{served} to go back to;"
+                f" `handful models promote {name}:VERSION` chooses any version."
+            )
+        version = to or earlier[0]
+        open_artifact(self.path(name, version))
+        self._point(name, version, rollback=True)
+        return version
+
+    def earlier_champions(self, name: str) -> list[str]:
+        """The latest first, each once, those that are still there, without the present one."""
+        champion, there = self.champion(name), self.versions(name)
+        before = history.pile(history.changes(self.models / name / CHAMPIONS), champion)[:-1]
+        return [version for version in dict.fromkeys(reversed(before)) if version in there and version != champion]
+
+    def _point(self, name: str, version: str, *, rollback: bool = False, over: str | None = None) -> bool:
+        with locked(self.models / name):
+            former = self.champion(name)
+            if over is not None and former != over:
+                return False
+            if version != former:
+                history.record(self.models / name / CHAMPIONS, former, version, rollback=rollback)
+                replace_text(self.models / name / CHAMPION, version + "\n")
+        return True
+
+    def delete(self, name: str, version: str | None = None) -> list[str]:
+        """One version, or all of a name; what was removed, oldest first.
+
+        Each goes by one rename, then file by file; a running service has what it serves in memory. The version
+        that is served is `UsageError` while others stand beside it.
+        """
+        versions = self.versions(name)
+        if not versions:
+            raise self._no_model(name)
+        if version is not None:
+            self.path(name, version)
+        doomed = versions if version is None else [version]
+        champion = self.champion(name) or versions[-1]
+        if champion in doomed and doomed != versions:
+            raise UsageError(
+                f"{name}:{champion} is the champion, and there are other versions: make one of them the champion first"
+                f" (`handful models promote {name}:VERSION`), or delete all of them (`handful models delete {name}`)."
+            )
+        folder = self.models / name
+        sweep(folder)
+        replace_text(folder / HIGHEST, f"{self._highest(name)}\n")
+        for each in sorted(doomed, key=lambda each: each == champion):  # the champion last
+            with partial_folder(folder) as partial:
+                (folder / each).rename(partial / each)
+                sync_folder(folder)
+        if not self.versions(name):
+            for file in (CHAMPION, CHAMPIONS):
+                (folder / file).unlink(missing_ok=True)
+        return doomed
+
+    def _highest(self, name: str) -> int:
+        """Of all numbers that were ever given; 0 before the first."""
+        written = self._written(name, HIGHEST) or ""
+        return max([int(written) if written.isdecimal() else 0, *map(int, self.versions(name))])
 
     def path(self, name: str, version: str) -> Path:
         path = self.models / check_name(name) / version
@@ -95,10 +184,12 @@ class Store:
         """`NAME:VERSION`, `NAME` (its champion) or None (the only name there is) -> the artifact's folder."""
         name, _, version = (model or self._only_name()).partition(":")
         if name not in self.names():
-            known = ", ".join(self.names()) or "none yet: run `handful train FOLDER`"
-            raise ModelNotFound(f"There is no model named {name!r}; models here: {known}.")
-        version = version or self.champion(name) or self.versions(name)[-1]
-        return self.path(name, version)
+            raise self._no_model(name)
+        return self.path(name, version or self.served(name))
+
+    def _no_model(self, name: str) -> ModelNotFound:
+        known = ", ".join(self.names()) or "none yet: run `handful train FOLDER`"
+        return ModelNotFound(f"There is no model named {name!r}; models here: {known}.")
 
     def _only_name(self) -> str:
         names = self.names()
@@ -116,92 +207,15 @@ class Store:
         """
         folder = self.models / check_name(name)
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        with _partial(folder) as partial:
+        sweep(folder)
+        with partial_folder(folder) as partial:
             while True:
-                version = str(max(map(int, self.versions(name)), default=0) + 1)
+                version = str(self._highest(name) + 1)
                 write(partial, version)
-                _sync(partial)
-                if _renamed(partial, folder / version):
+                sync(partial)
+                taken = self._highest(name) >= int(version)  # published, or published and deleted, meanwhile
+                if not taken and renamed(partial, folder / version):
                     break
-        if self.champion(name) is None:
-            _replace_text(folder / CHAMPION, version + "\n")
+        if self.champion(name) is None or self.versions(name) == [version]:
+            self._point(name, version)
         return folder / version
-
-
-@contextmanager
-def _partial(folder: Path) -> Iterator[Path]:
-    partial = Path(tempfile.mkdtemp(prefix=f"{_mine()}{os.getpid()}-", dir=folder))
-    partial.chmod(0o755)
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _renamed(partial: Path, target: Path) -> bool:
-    """False where another process has just published the same number."""
-    try:
-        partial.rename(target)
-    except OSError:
-        if target.exists():
-            return False
-        raise
-    _sync_folder(target.parent)
-    return True
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what killed commands left: those of this machine at once, others' after a day."""
-    for left in folder.glob(f"{PARTIAL}*"):
-        with suppress(OSError):
-            if _is_dead(left.name) or time.time() - left.stat().st_mtime > PARTIAL_KEPT_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
-
-
-def _mine() -> str:
-    return f"{PARTIAL}{re.sub(r'[^0-9A-Za-z.]', '', platform.node())}-"
-
-
-def _is_dead(name: str) -> bool:
-    """Whether the name is that of a process of this machine that has ended."""
-    process = name.removeprefix(_mine()).partition("-")[0]
-    if os.name == "nt" or not name.startswith(_mine()) or not process.isdecimal():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False  # somebody else's, and alive
-    return False
-
-
-def _replace_text(path: Path, text: str) -> None:
-    handle, part = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(part).chmod(0o644)
-    Path(part).replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Bytes reach the disk before the name does."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # a folder cannot be opened there
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

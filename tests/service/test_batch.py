@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from service.artifact.errors import UsageError
+from service.artifact.errors import ImageError, UsageError
 from service.batch import classify_folder, columns
-from service.classifier import Classifier
+from service.classifier import Classifier, Prediction
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_an_unfinished_run_is_not_overwritten_unasked(classifier: Classifier, fo
     (tmp_path / "out.csv.partial").write_text("{}\n")
     with pytest.raises(UsageError, match="add --resume"):
         classify_folder(classifier, folder, out)
-    with pytest.raises(UsageError, match="needs the same model"):
+    with pytest.raises(UsageError, match="needs the same"):
         classify_folder(classifier, folder, out, resume=True)
 
 
@@ -107,6 +108,29 @@ def test_an_out_that_cannot_be_written_is_refused_at_once(
 ) -> None:
     with pytest.raises(UsageError, match="--out"):
         classify_folder(classifier, folder, tmp_path / name)
+
+
+def test_ten_views_are_averaged_and_refuse_what_one_view_refuses(classifier: Classifier, folder: Path) -> None:
+    plain, ten = (
+        list(classifier.classify([folder / "a.jpg", folder / "broken.jpg"], tta=tta)) for tta in (False, True)
+    )
+    image = classifier.preprocessing.read(folder / "a.jpg")
+    each = classifier.predict(classifier.preprocessing.ten_views(image))
+    one, averaged = plain[0][1], ten[0][1]
+    assert isinstance(one, Prediction)
+    assert isinstance(averaged, Prediction)
+    assert averaged.unknown == one.unknown
+    assert averaged.probabilities == pytest.approx(np.mean([p.probabilities for p in each], axis=0), abs=0.01)
+    assert isinstance(ten[1][1], ImageError)
+
+
+def test_a_run_with_ten_views_is_not_resumed_without(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
+    assert classify_folder(classifier, folder, tmp_path / "ten.csv", tta=True).images == 12
+    header = {"model": classifier.card.model, "weights": classifier.card.files, "tta": True}
+    (tmp_path / "out.csv.partial").write_text(json.dumps(header) + "\n")
+    with pytest.raises(UsageError, match="with --tta"):
+        classify_folder(classifier, folder, tmp_path / "out.csv", resume=True)
+    assert classify_folder(classifier, folder, tmp_path / "out.csv", resume=True, tta=True).images == 12
 
 
 def test_an_out_inside_the_folder_is_no_image_of_it(classifier: Classifier, folder: Path) -> None:

@@ -13,7 +13,9 @@ from service.metrics import Metrics
 from service.settings import Settings
 
 
-def status(client: tuple[str, int] | None, path: str = "/model") -> int:
+def status(
+    client: tuple[str, int] | None, path: str = "/model", method: str = "GET", headers: dict[str, str] | None = None
+) -> int:
     """What a caller at this address gets, where the routes would let everybody in."""
     sent: list[Message] = []
 
@@ -23,8 +25,10 @@ def status(client: tuple[str, int] | None, path: str = "/model") -> int:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    guard = Guard(PlainTextResponse("in"), Settings(), Metrics(), frozenset({"/model"}))
-    scope: dict[str, object] = {"type": "http", "method": "GET", "path": path, "headers": [], "client": client}
+    settings = Settings(cors_origins=("https://friend.example",))
+    guard = Guard(PlainTextResponse("in"), settings, Metrics(), frozenset({"/model"}))
+    lines = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    scope: dict[str, object] = {"type": "http", "method": method, "path": path, "headers": lines, "client": client}
     asyncio.run(guard(scope, receive, send))
     return int(sent[0]["status"])
 
@@ -42,3 +46,47 @@ def test_other_machines_are_not_let_in_without_a_key(address: str) -> None:
 
 def test_a_caller_without_an_address_is_not_let_in_without_a_key() -> None:
     assert status(None) == 403
+
+
+CHANGING = ("POST", "/retrain"), ("DELETE", "/retrain/x"), ("POST", "/feedback")
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGING)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "localhost:3000", "origin": "https://evil.example"},
+        {"host": "localhost:3000", "origin": "http://localhost:8888"},
+        {"host": "localhost:3000", "origin": "null"},
+        {"host": "localhost:3000", "origin": "http://["},
+        {"host": "127.0.0.1", "sec-fetch-site": "cross-site"},
+        {"host": "127.0.0.1", "sec-fetch-site": "same-site", "origin": "http://127.0.0.1:8888"},
+        {"host": "rebound.example:3000", "sec-fetch-site": "same-origin", "origin": "http://rebound.example:3000"},
+        {"host": "10.0.0.1"},
+        {"host": "localhost.evil.example"},
+        {"host": "["},
+        {"host": ""},
+    ],
+)
+def test_a_browser_is_not_made_to_change_something_by_another_sites_page(
+    method: str, path: str, headers: dict[str, str]
+) -> None:
+    assert status(("127.0.0.1", 1), path, method, headers) == 403
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGING)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"host": "localhost:3000"},
+        {"host": "[::1]:3000", "origin": "http://[::1]:3000"},
+        {"host": "127.0.0.1:3000", "origin": "http://127.0.0.1:3000", "sec-fetch-site": "same-origin"},
+        {"host": "127.0.0.1:3000", "sec-fetch-site": "none"},
+        {"host": "127.0.0.1:3000", "origin": "https://friend.example", "sec-fetch-site": "cross-site"},
+    ],
+)
+def test_our_own_page_programs_and_origins_that_are_set_may_change_something(
+    method: str, path: str, headers: dict[str, str]
+) -> None:
+    assert status(("127.0.0.1", 1), path, method, headers) == 200

@@ -309,3 +309,8 @@ def test_the_card_the_probes_the_page_and_the_description_answer(server: Server,
 def test_no_web_page_elsewhere_may_call_unless_it_is_set(server: Server) -> None:
     response = server.client.get("/model", headers={"Origin": "https://elsewhere.example"})
     assert "access-control-allow-origin" not in response.headers
+
+
+def test_a_service_without_a_folder_for_corrections_keeps_none(server: Server) -> None:
+    for response in (server.client.get("/feedback"), server.client.post("/feedback", files={"image": ("a", JPEG)})):
+        assert_error(response, 404, "feedback_off")

@@ -15,7 +15,8 @@ from service.errors import (
     RequestError,
     TooManyImages,
 )
-from service.uploads import multipart_images, parse_multipart, single_image
+from service.multipart import parse_multipart
+from service.uploads import multipart_images, single_image
 
 TYPE = "multipart/form-data; boundary=b"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from service.artifact.errors import ModelNotFound, UsageError
-from service.artifact.store import PARTIAL, PARTIAL_KEPT_SECONDS, Store, check_name, name_from_folder
+from service.artifact.atomic import PARTIAL, PARTIAL_KEPT_SECONDS
+from service.artifact.errors import ArtifactError, ModelNotFound, UsageError
+from service.artifact.store import Store, check_name, name_from_folder
 
 
 def write(folder: Path, version: str) -> None:
@@ -78,6 +80,116 @@ def test_another_machines_partial_folder_is_left_alone_for_a_day(tmp_path: Path)
     os.utime(left, (old, old))
     store.publish("bags", write)
     assert not left.exists()
+
+
+@pytest.fixture
+def three(tmp_path: Path, artifact: Path) -> Store:
+    """Three versions of `colours` that load; the first is champion."""
+    store = Store(tmp_path)
+
+    def copy(folder: Path, version: str) -> None:  # noqa: ARG001 - as publish calls it
+        shutil.copytree(artifact, folder, dirs_exist_ok=True)
+
+    for _ in range(3):
+        store.publish("colours", copy)
+    return store
+
+
+def test_rolling_back_takes_champions_off_a_pile(three: Store) -> None:
+    """A rollback after a rollback goes further back, and what was promoted afterwards lies on top again."""
+    three.promote("colours", "2")
+    three.promote("colours", "3")
+    assert three.rollback("colours") == "2"
+    three.promote("colours", "3")
+    assert [three.rollback("colours"), three.rollback("colours")] == ["2", "1"]
+    with pytest.raises(UsageError, match="no champion before colours:1"):
+        three.rollback("colours")
+    assert three.champion("colours") == "1"
+
+
+def test_rolling_back_to_a_version_takes_off_all_above_it(three: Store) -> None:
+    for version in ("2", "3"):
+        three.promote("colours", version)
+    assert three.rollback("colours", "1") == "1"
+    with pytest.raises(UsageError, match="'3'; earlier champions of colours that are still there: none"):
+        three.rollback("colours", "3")
+
+
+def test_rolling_back_passes_over_what_was_deleted_and_refuses_what_is_broken(three: Store) -> None:
+    for version in ("2", "3"):
+        three.promote("colours", version)
+    three.delete("colours", "2")
+    (three.path("colours", "1") / "config.json").unlink()
+    with pytest.raises(ArtifactError, match=r"no config\.json"):
+        three.rollback("colours")
+    assert three.champion("colours") == "3"
+    with pytest.raises(UsageError, match="there: 1"):
+        three.rollback("colours", "2")
+
+
+def test_a_pointer_without_its_record_or_a_torn_record_is_what_counts(three: Store) -> None:
+    """Killed between the two writes, or moved by hand: history gives way."""
+    three.promote("colours", "2")
+    folder = three.models / "colours"
+    with (folder / "champions").open("a") as file:
+        file.write('\n{"at":"2026-01-01T00:00:00Z","former":"2","champ')
+    three.promote("colours", "3")
+    (folder / "champion").write_text("1\n")
+    assert three.earlier_champions("colours") == []
+    three.promote("colours", "2")
+    assert three.earlier_champions("colours") == ["1"]
+
+
+def test_the_champion_cannot_be_deleted_while_others_stand(three: Store) -> None:
+    with pytest.raises(UsageError, match="make one of them the champion first"):
+        three.delete("colours", "1")
+    three.promote("colours", "2")
+    assert three.delete("colours", "1") == ["1"]
+    assert three.versions("colours") == ["2", "3"]
+    with pytest.raises(ModelNotFound, match="versions of colours: 2, 3"):
+        three.delete("colours", "1")
+
+
+def test_a_deleted_number_is_not_given_again(tmp_path: Path) -> None:
+    """Not even after everything of that name is gone; and the next version is a first one, so it is champion."""
+    store = Store(tmp_path)
+    for _ in range(3):
+        store.publish("bags", write)
+    store.delete("bags", "3")
+    assert store.publish("bags", write).name == "4"
+    assert store.delete("bags") == ["1", "2", "4"]
+    assert store.names() == []
+    assert store.publish("bags", write).name == "5"
+    assert store.champion("bags") == "5"
+    assert store.delete("bags", "5") == ["5"]
+
+
+def test_a_killed_delete_leaves_the_whole_version_or_none(three: Store) -> None:
+    """Killed while its files go, one by one, nothing of it is listed and the next command sweeps."""
+    code = (
+        "import os, sys, pathlib, shutil\n"
+        "from service.artifact import atomic\n"
+        "from service.artifact.store import Store\n"
+        "sys.addaudithook(lambda event, _: event == 'shutil.rmtree' and os.kill(os.getpid(), 9))\n"
+        "Store(pathlib.Path(sys.argv[1])).delete('colours', '2')\n"
+    )
+    root = str(three.models.parent)
+    assert subprocess.run([sys.executable, "-c", code, root], check=False).returncode == -9
+    assert three.versions("colours") == ["1", "3"]
+    assert list((three.models / "colours").glob(f"{PARTIAL}*"))
+    three.delete("colours", "3")
+    assert not list((three.models / "colours").glob(f"{PARTIAL}*"))
+
+
+def test_a_champion_that_somebody_removed_is_one_sentence(three: Store) -> None:
+    """It names the way out, and each of the others can still be had."""
+    three.promote("colours", "3")
+    shutil.rmtree(three.path("colours", "3"))
+    with pytest.raises(ModelNotFound, match=r"version 3, which is not there.*promote colours:VERSION.*: 1, 2\."):
+        three.resolve("colours")
+    assert three.resolve("colours:2").name == "2"
+    assert three.rollback("colours") == "1"
+    assert three.resolve("colours").name == "1"
 
 
 def test_a_name_or_version_that_is_not_there_says_what_is(tmp_path: Path) -> None:

@@ -1,0 +1,18 @@
+"""Where a network runs, and what the place can compute."""
+
+from __future__ import annotations
+
+import torch
+
+
+def best_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is computed, not emulated: there it is about twice as fast."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return any(
+        bool(getattr(torch.cpu, name, bool)()) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )

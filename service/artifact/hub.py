@@ -1,0 +1,210 @@
+"""The one seam to the Hugging Face Hub: files pinned to a commit, and every failure as one sentence of our error tree.
+
+Talking to the Hub is huggingface_hub's part, environment included: nothing here reads or sets `HF_...`. Added
+are three things: the bytes are compared with the sha256 the Hub announced (huggingface_hub compares sizes alone),
+a file that differs leaves the cache, and what it raises is translated. Within a run huggingface_hub takes up a cut
+download where it broke; one it gave up starts afresh in the next.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # that of httpx or httpx2, whichever it uses
+
+from service.artifact import errors as ours
+from service.artifact.folder import file_sha256
+
+log = logging.getLogger(__name__)
+
+REPO = r"(?![^@]*(--|\.\.|\.git(@|$)))(?P<repo>\b[\w.-]+\b/\b[\w.-]{1,96}\b)"
+REF = re.compile(REPO + r"(@(?P<revision>\b(?!.*\.\.)[\w./-]+))?", re.ASCII)
+SHA256 = re.compile(r"[0-9a-f]{64}")
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# httpx and, by inheritance, the Hub's answers; the disk and hf_xet; a proxy setting that httpx cannot use
+FAILURES = (HTTPError, OSError, RuntimeError, ValueError, ImportError)
+
+
+@dataclass(frozen=True)
+class HubRef:
+    """A repository as it was asked for; `ways_out` are those that the caller knows, for its errors."""
+
+    text: str
+    repo: str
+    revision: str
+    ways_out: tuple[str, ...] = ()
+
+
+def parse_ref(text: str, ways_out: tuple[str, ...] = ()) -> HubRef | None:
+    """`ORG/NAME[@REVISION]`; None for anything else."""
+    match = REF.fullmatch(text)
+    if match is None:
+        return None
+    return HubRef(text, match["repo"], match["revision"] or constants.DEFAULT_REVISION, ways_out)
+
+
+def pinned_file(ref: HubRef, file: str) -> Path:
+    """The file in the cache, inside the folder of the commit that the revision names now.
+
+    A cached commit needs no network. If the Hub is silent, the commit it named last is used, with a warning.
+    """
+    found = try_to_load_from_cache(ref.repo, file, revision=ref.revision)
+    cached = Path(found) if isinstance(found, str) else None
+    if cached and cached.parent.name == ref.revision:
+        return cached
+    try:
+        with reading(ref, file):
+            # asked first because it fails at once, where hf_hub_download would go on trying for half a minute
+            get_hf_file_metadata(hf_hub_url(ref.repo, file, revision=ref.revision))
+            return Path(hf_hub_download(ref.repo, file, revision=ref.revision))
+    except (ours.HubUnreachable, ours.HubOffline) as e:
+        if cached is None:
+            raise
+        if isinstance(e, ours.HubUnreachable):
+            log.warning("%s; now the cached commit %s is used", e, cached.parent.name)
+        return cached
+
+
+def large_file(ref: HubRef, file: str, commit: str) -> Path:
+    """The commit's file in the cache, its bytes those that the Hub announced, else `HubCorrupt`."""
+    found = try_to_load_from_cache(ref.repo, file, revision=commit)
+    if found is not None and not isinstance(found, str):  # huggingface_hub's mark of what the commit does not have
+        raise ours.HubFileMissing(f"the Hub has the repository of {ref.text!r}, but no {file} in it")
+    with reading(ref, file):
+        path = Path(hf_hub_download(ref.repo, file, revision=commit))
+    _verify(ref, path)
+    return path
+
+
+def _verify(ref: HubRef, path: Path) -> None:
+    announced, got = _announced_sha256(ref.repo, path), file_sha256(path)
+    if announced in {None, got}:
+        return
+    if path.is_symlink():
+        (path.parent / path.readlink()).unlink(missing_ok=True)
+    path.unlink()
+    raise ours.HubCorrupt(
+        f"{path.name} of {ref.text!r} has the sha256 {got}, the Hub announced {announced}: "
+        "it was removed from the cache, and the next run downloads it afresh"
+    )
+
+
+def _announced_sha256(repo: str, path: Path) -> str | None:
+    """The name of the blob in the cache; where links cannot be made (Windows), what the Hub says, if it can be heard.
+
+    Only one link is followed: behind a second one, blobs that repositories share have other names.
+    """
+    etag = path.readlink().name if path.is_symlink() else None
+    if etag is None:
+        with suppress(*FAILURES):
+            etag = get_hf_file_metadata(hf_hub_url(repo, path.name, revision=path.parent.name)).etag
+    return etag if etag and SHA256.fullmatch(etag) else None
+
+
+@contextmanager
+def reading(ref: HubRef, file: str = "") -> Iterator[None]:
+    """What huggingface_hub raises inside becomes a `HubError`; the file is the one that is asked for."""
+    try:
+        yield
+    except FAILURES as e:
+        raise _not_read(e, ref, file) from e
+
+
+@contextmanager
+def writing(ref: HubRef) -> Iterator[None]:
+    """As `reading`, for what changes the repository."""
+    try:
+        yield
+    except FAILURES as e:
+        raise _not_written(e, ref) from e
+
+
+def _not_read(error: BaseException, ref: HubRef, file: str) -> ours.HubError:
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
+        return _not_read(error.__cause__, ref, file)  # not in the cache, for the reason underneath
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return ours.HubOffline(
+            f"HF_HUB_OFFLINE is set and {ref.text!r} is not in the cache {constants.HF_HUB_CACHE}: "
+            + _either("unset it once", *ref.ways_out)
+        )
+    if _status(error) in {401, 403, 404}:
+        return _refusal(error, ref, file)
+    if getattr(error, "errno", None) in DISK_FULL or os.strerror(errno.ENOSPC) in str(error):  # hf_xet: only text
+        return ours.NoSpaceLeft(
+            f"no space for {ref.text!r} in {constants.HF_HUB_CACHE}: free some, or move it by HF_HOME"
+        )
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
+        return ours.HubError(f"{ref.text!r} cannot be cached ({error}): set HF_HOME to a folder you can write to")
+    if type(error) is OSError:  # huggingface_hub's comparison of sizes
+        return ours.HubCorrupt(f"{ref.text!r} arrived with a wrong size and was not kept: {brief(error)}")
+    return ours.HubUnreachable(
+        f"the Hub at {constants.ENDPOINT} did not deliver {ref.text!r} ({_reason(error)}): "
+        + _either("try again", "set HF_ENDPOINT to a mirror", *ref.ways_out)
+    )
+
+
+def _refusal(error: BaseException, ref: HubRef, file: str) -> ours.HubError:
+    if isinstance(error, errors.RevisionNotFoundError):
+        return ours.HubNotFound(f"the Hub has the repository of {ref.text!r}, but not this revision")
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return ours.HubFileMissing(f"the Hub has the repository of {ref.text!r}, but no {file} in it")
+    hidden = isinstance(error, errors.RepositoryNotFoundError) and not isinstance(error, errors.GatedRepoError)
+    if hidden or _status(error) == 404:
+        return ours.HubNotFound(f"the Hub has no repository for {ref.text!r}, or one that HF_TOKEN may not read")
+    page = f"{constants.ENDPOINT}/{ref.repo}"
+    return ours.HubRefused(f"the Hub refuses {ref.text!r}: accept the terms on {page}, and set HF_TOKEN to your token")
+
+
+def _not_written(error: BaseException, ref: HubRef) -> ours.HubError:
+    if type(error) is RuntimeError and isinstance(error.__cause__, FAILURES):
+        return _not_written(error.__cause__, ref)  # of one file, for the reason underneath
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return ours.HubOffline(f"HF_HUB_OFFLINE is set, so nothing can be written to {ref.text!r}: unset it")
+    status = _status(error)
+    if status in {401, 403} or (isinstance(error, PermissionError) and error.errno is None):  # the latter: hf_xet
+        return ours.HubRefused(
+            f"the Hub does not let you write to {ref.text!r} ({_reason(error)}): "
+            "set HF_TOKEN to a token with the right to write there, or log in by `hf auth login`"
+        )
+    if status == 404:
+        return ours.HubNotFound(
+            f"the Hub has no {ref.text!r} that could be written to: name a user or an organisation of HF_TOKEN's owner"
+        )
+    if status and 400 <= status < 500 and status not in {408, 429}:
+        return ours.HubError(f"the Hub does not take what was to be written to {ref.text!r}: {_reason(error)}")
+    return ours.HubUnreachable(
+        f"the Hub at {constants.ENDPOINT} did not take {ref.text!r} whole ({_reason(error)}): "
+        "push again when it can be reached, or set HF_ENDPOINT to one that can"
+    )
+
+
+def _status(error: BaseException) -> int | None:
+    return int(error.response.status_code) if isinstance(error, errors.HfHubHTTPError) else None
+
+
+def _reason(error: BaseException) -> str:
+    status = _status(error)
+    if status is None:
+        return brief(error) or type(error).__name__
+    said = error.server_message if isinstance(error, errors.HfHubHTTPError) else None
+    return f"status {status}" + (f", {textwrap.shorten(said, 200)}" if said else "")
+
+
+def _either(*ways: str) -> str:
+    """`a`; `a or b`; `a, b, or c`."""
+    return " or ".join(ways) if len(ways) < 3 else f"{', '.join(ways[:-1])}, or {ways[-1]}"
+
+
+def brief(error: BaseException) -> str:
+    """Its first words, line by line: torch lists every key that does not fit."""
+    lines = [textwrap.shorten(line, 200, placeholder=" ...") for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:4])
