@@ -2,21 +2,11 @@
 
 `builtin`, a local folder and `ORG/NAME[@REVISION]` on the Hub hold the same two files in timm's format:
 config.json and the weights. Only finding them differs; reading, building and cutting are one path.
-
-Talking to the Hub is huggingface_hub's part, environment included: nothing here reads or sets `HF_...`. Added
-are three things: the bytes are compared with the sha256 the Hub announced (huggingface_hub compares sizes alone),
-a file that differs leaves the cache, and every failure becomes one sentence of our error tree (`_translation`).
-Within a run huggingface_hub takes up a cut download where it broke; one it gave up starts afresh in the next.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
-import os
-import re
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
@@ -27,26 +17,19 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # that of httpx or httpx2, whichever it uses
 from safetensors import SafetensorError
 from timm.models import PretrainedCfg, load_state_dict
 from torch import Tensor, nn
 
 from service.artifact import errors as ours
 from service.artifact.folder import file_sha256
-
-log = logging.getLogger(__name__)
+from service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file
+from service.artifact.network import RESERVED
 
 DEFAULT_BACKBONE = "timm/resnet34.tv_in1k"
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
-HUB_REPO = r"(?![^@]*(--|\.\.|\.git(@|$)))(?P<repo>\b[\w.-]+\b/\b[\w.-]{1,96}\b)"
-HUB_REF = re.compile(HUB_REPO + r"(@(?P<revision>\b(?!.*\.\.)[\w./-]+))?", re.ASCII)
-SHA256 = re.compile(r"[0-9a-f]{64}")
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# httpx and, by inheritance, the Hub's answers; the disk and hf_xet; a proxy setting that httpx cannot use
-HUB_FAILURES = (HTTPError, OSError, RuntimeError, ValueError, ImportError)
+WAYS_OUT = ("give a local folder", "use --backbone builtin")
 # what the readers of files and the builders of networks raise at what is not for them
 UNREADABLE = (EOFError, LookupError, OSError, SafetensorError, UnpicklingError)
 MISFITS = (*UNREADABLE, ArithmeticError, AssertionError, AttributeError, RuntimeError, TypeError, ValueError)
@@ -54,7 +37,6 @@ DESCRIPTION = {field.name for field in fields(PretrainedCfg)} - {
     *("architecture", "state_dict", "custom_load", "url", "file", "hf_hub_id", "hf_hub_filename", "source"),
     *("num_classes", "label_offset", "label_names", "label_descriptions"),
 }
-RESERVED = {"num_classes", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
 
 @dataclass(frozen=True)
@@ -80,16 +62,11 @@ def load_backbone(ref: str) -> Backbone:
             return _load(ref, None, *_local_files(ref, folder))
     if ref.startswith((".", "/", "~")) or "\\" in ref or ref[1:2] == ":" or (ref and Path(ref).is_dir()):
         return _load(ref, None, *_local_files(ref, Path(ref)))
-    repo, revision = _parse_hub_ref(ref)
-    config = _hub_config(ref, repo, revision)
-    return _load(repo, config.parent.name, config, _hub_weights(ref, repo, config.parent.name))
-
-
-def _parse_hub_ref(ref: str) -> tuple[str, str]:
-    match = HUB_REF.fullmatch(ref)
-    if match is None:
+    hub_ref = parse_ref(ref, WAYS_OUT)
+    if hub_ref is None:
         raise ours.UsageError(f"--backbone is {ref!r}, allowed: ORG/NAME[@REVISION], a local folder, or builtin")
-    return match["repo"], match["revision"] or constants.DEFAULT_REVISION
+    config = pinned_file(hub_ref, CONFIG)
+    return _load(hub_ref.repo, config.parent.name, config, _hub_weights(hub_ref, config.parent.name))
 
 
 def _local_files(ref: str, folder: Path) -> tuple[Path, Path]:
@@ -103,115 +80,11 @@ def _local_files(ref: str, folder: Path) -> tuple[Path, Path]:
     return folder / CONFIG, weights
 
 
-def _hub_config(ref: str, repo: str, revision: str) -> Path:
-    """config.json in the cache, inside the folder of the commit that the revision names now.
-
-    A cached commit needs no network. If the Hub is silent, the commit it named last is used, with a warning.
-    """
-    found = try_to_load_from_cache(repo, CONFIG, revision=revision)
-    cached = Path(found) if isinstance(found, str) else None
-    if cached and cached.parent.name == revision:
-        return cached
-    try:
-        with _translated(ref):
-            # asked first because it fails at once, where hf_hub_download would go on trying for half a minute
-            get_hf_file_metadata(hf_hub_url(repo, CONFIG, revision=revision))
-            return Path(hf_hub_download(repo, CONFIG, revision=revision))
-    except (ours.HubUnreachable, ours.BackboneOffline) as e:
-        if cached is None:
-            raise
-        if isinstance(e, ours.HubUnreachable):
-            log.warning("%s; now the cached commit %s is used", e, cached.parent.name)
-        return cached
-
-
-def _hub_weights(ref: str, repo: str, commit: str) -> Path:
+def _hub_weights(ref: HubRef, commit: str) -> Path:
     for name in WEIGHTS:
-        found = try_to_load_from_cache(repo, name, revision=commit)
-        if found is not None and not isinstance(found, str):
-            continue  # huggingface_hub's mark of a file that the commit does not have
-        try:
-            with _translated(ref):
-                weights = Path(hf_hub_download(repo, name, revision=commit))
-        except ours.BackboneNotFound:
-            continue
-        _verify(ref, repo, weights)
-        return weights
-    raise ours.BackboneNotFound(f"{ref!r} on the Hub has no weights, neither {' nor '.join(WEIGHTS)}")
-
-
-def _verify(ref: str, repo: str, weights: Path) -> None:
-    announced, got = _announced_sha256(repo, weights), file_sha256(weights)
-    if announced in {None, got}:
-        return
-    if weights.is_symlink():
-        (weights.parent / weights.readlink()).unlink(missing_ok=True)
-    weights.unlink()
-    raise ours.BackboneCorrupt(
-        f"{weights.name} of {ref!r} has the sha256 {got}, the Hub announced {announced}: "
-        "it was removed from the cache, and the next run downloads it afresh"
-    )
-
-
-def _announced_sha256(repo: str, weights: Path) -> str | None:
-    """The name of the blob in the cache; where links cannot be made (Windows), what the Hub says, if it can be heard.
-
-    Only one link is followed: behind a second one, blobs that repositories share have other names.
-    """
-    etag = weights.readlink().name if weights.is_symlink() else None
-    if etag is None:
-        with suppress(*HUB_FAILURES):
-            etag = get_hf_file_metadata(hf_hub_url(repo, weights.name, revision=weights.parent.name)).etag
-    return etag if etag and SHA256.fullmatch(etag) else None
-
-
-@contextmanager
-def _translated(ref: str) -> Iterator[None]:
-    try:
-        yield
-    except HUB_FAILURES as e:
-        raise _translation(e, ref) from e
-
-
-def _translation(error: BaseException, ref: str) -> ours.BackboneError:
-    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
-        return _translation(error.__cause__, ref)  # not in the cache, for the reason underneath
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return ours.BackboneOffline(
-            f"HF_HUB_OFFLINE is set and {ref!r} is not in the cache {constants.HF_HUB_CACHE}: "
-            "unset it once, give a local folder, or use --backbone builtin"
-        )
-    if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in {401, 403, 404}:
-        return _refusal(error, ref)
-    if getattr(error, "errno", None) in DISK_FULL or os.strerror(errno.ENOSPC) in str(error):  # hf_xet: only text
-        return ours.NoSpaceLeft(f"no space for {ref!r} in {constants.HF_HUB_CACHE}: free some, or move it by HF_HOME")
-    if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
-        return ours.BackboneError(f"{ref!r} cannot be cached ({error}): set HF_HOME to a folder you can write to")
-    if type(error) is OSError:  # huggingface_hub's comparison of sizes
-        return ours.BackboneCorrupt(f"{ref!r} arrived with a wrong size and was not kept: {_brief(error)}")
-    status = f"status {error.response.status_code}" if isinstance(error, errors.HfHubHTTPError) else ""
-    return ours.HubUnreachable(
-        f"the Hub at {constants.ENDPOINT} did not deliver {ref!r} ({status or _brief(error) or type(error).__name__}): "
-        "set HF_ENDPOINT to a mirror, give a local folder, or use --backbone builtin"
-    )
-
-
-def _refusal(error: errors.HfHubHTTPError, ref: str) -> ours.BackboneError:
-    if isinstance(error, errors.RevisionNotFoundError):
-        return ours.BackboneNotFound(f"the Hub has the repository of {ref!r}, but not this revision")
-    if isinstance(error, errors.RemoteEntryNotFoundError):
-        return ours.BackboneNotFound(f"the Hub has the repository of {ref!r}, but no {CONFIG} in it")
-    hidden = isinstance(error, errors.RepositoryNotFoundError) and not isinstance(error, errors.GatedRepoError)
-    if hidden or error.response.status_code == 404:
-        return ours.BackboneNotFound(f"the Hub has no repository for {ref!r}, or one that HF_TOKEN may not read")
-    page = f"{constants.ENDPOINT}/{ref.partition('@')[0]}"
-    return ours.BackboneGated(f"the Hub refuses {ref!r}: accept the terms on {page}, and set HF_TOKEN to your token")
-
-
-def _brief(error: BaseException) -> str:
-    """Its first words, line by line: torch lists every key that does not fit."""
-    lines = [textwrap.shorten(line, 200, placeholder=" ...") for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:4])
+        with suppress(ours.HubFileMissing):
+            return large_file(ref, name, commit)
+    raise ours.HubFileMissing(f"{ref.text!r} on the Hub has no weights, neither {' nor '.join(WEIGHTS)}")
 
 
 @contextmanager
@@ -219,7 +92,7 @@ def _unsupported(otherwise: str) -> Iterator[None]:
     try:
         yield
     except MISFITS as e:
-        raise ours.BackboneUnsupported(f"{otherwise}: {_brief(e)}") from e
+        raise ours.BackboneUnsupported(f"{otherwise}: {brief(e)}") from e
 
 
 def _load(ref: str, revision: str | None, config_file: Path, weights_file: Path) -> Backbone:

@@ -1,4 +1,4 @@
-"""demo, sample, check, train, evaluate: the commands that need what learns."""
+"""demo, sample, check, train, retrain, evaluate, compare: the commands that need what learns."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from service.artifact.console import FOUND, answer, json_option, model_option
+from service.artifact.console import FOUND, answer, json_option, model_option, tta_option
+from training.ladder.command import compare
+from training.options import backbone_option, seed_option
 
 if TYPE_CHECKING:
     from training.dataset import Problem
 
-DEFAULT_BACKBONE = "timm/resnet34.tv_in1k"
-backbone_option = click.option(
-    "--backbone",
-    metavar="REF",
-    default=DEFAULT_BACKBONE,
-    show_default=True,
-    help="ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, or builtin.",
-)
-seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 Head = Literal["auto", "linear", "hidden"]
 data_argument = click.argument("data", type=click.Path(path_type=Path))
 SHOWN = 20  # problems that a person is shown after training; --json and `check` list all
@@ -79,16 +72,49 @@ def _lines(problems: tuple[Problem, ...]) -> list[str]:
 @click.option("--name", help="The model's name; default: the folder's name.")
 @backbone_option
 @click.option("--head", type=click.Choice(["auto", "linear", "hidden"]), default="auto", show_default=True)
+@click.option(
+    "--finetune", is_flag=True, help="Then train the whole network too; it is kept where that is better beyond noise."
+)
+@click.option("--finetune-from", metavar="LAYER", help="The same, from this layer upward, such as layer4.")
+@click.option("--finetune-epochs", type=click.IntRange(min=1), metavar="N", help="At most so many epochs.")
 @seed_option
+@click.option(
+    "--no-keep-embeddings", is_flag=True, help="Keep nothing of single photos in the artifact; retrain needs it."
+)
 @json_option
-def train(*, data: Path, name: str | None, backbone: str, head: Head, seed: int, as_json: bool) -> None:
+def train(
+    *,
+    data: Path,
+    name: str | None,
+    backbone: str,
+    head: Head,
+    finetune: bool,
+    finetune_from: str | None,
+    finetune_epochs: int | None,
+    seed: int,
+    no_keep_embeddings: bool,
+    as_json: bool,
+) -> None:
     """Train on the labelled folder DATA, cross-validate, calibrate and export a new version.
 
     Exit status 1: done, but some files were left out; they are listed.
     """
-    from training.train import TrainSettings, train_folder
+    from training.finetune.ranks import started_rank
+    from training.finetune.settings import FineTuneSettings
+    from training.train import TrainSettings, follow_folder, train_folder
 
-    result, problems = train_folder(data, TrainSettings(name=name, backbone=backbone, head=head, seed=seed))
+    keep = not no_keep_embeddings
+    tuning = None
+    if finetune or finetune_from or finetune_epochs:
+        given = {"layer": finetune_from, "epochs": finetune_epochs}
+        tuning = FineTuneSettings.model_validate({key: value for key, value in given.items() if value is not None})
+    settings = TrainSettings(name=name, backbone=backbone, head=head, finetune=tuning, seed=seed, keep_embeddings=keep)
+    if started_rank():
+        follow_folder(data, settings)
+        return
+    result, problems = train_folder(data, settings)
+    if tuning and not result["finetune"]["kept"]:
+        click.echo(f"The frozen backbone is exported: fine-tuning was {result['finetune']['reason']}.", err=True)
     answer(result, _train_words(result, problems), as_json=as_json)
     if result["images"]["skipped"]:
         raise click.exceptions.Exit(FOUND)
@@ -106,11 +132,16 @@ def _train_words(result: dict[str, Any], problems: tuple[Problem, ...]) -> str:
         f" calibration error {cv['ece']:.3f}, {cv['unknown_rate']:.1%} refused as unknown",
         f"{result['head']} head; {seconds['total']:.1f} s, of which embedding {seconds['embed']:.1f}"
         f" and fitting {seconds['fit']:.1f}",
+        *(_finetune_line(found) for found in [result.get("finetune")] if found and found["kept"]),
         *(_held_out_line(part, metrics) for part, metrics in result.get("held_out", {}).items()),
         f"artifact: {result['path']}",
         f"report: {result['report']}",
     ]
     return "\n".join(lines)
+
+
+def _finetune_line(found: dict[str, Any]) -> str:
+    return f"fine-tuned for {found['epochs']} epochs in {found['seconds']:.0f} s: {found['reason']}"
 
 
 def _held_out_line(part: str, metrics: dict[str, Any]) -> str:
@@ -119,28 +150,106 @@ def _held_out_line(part: str, metrics: dict[str, Any]) -> str:
 
 
 @click.command()
+@click.argument("new", required=False, type=click.Path(path_type=Path))
+@click.option("--name", help="Which model; default: the only name there is.")
+@click.option("--drop", multiple=True, metavar="LABEL", help="Unlearn a label; may be given again.")
+@click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename a known label; may be given again.")
+@click.option(
+    "--promote",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Whether it becomes champion; auto: if it is not worse and its labels can be believed.",
+)
+@click.option(
+    "--head",
+    type=click.Choice(["same", "auto", "linear", "hidden"]),
+    default="same",
+    show_default=True,
+    help="same: of the champion's kind.",
+)
+@json_option
+def retrain(*, new: Path | None, rename: tuple[str, ...], as_json: bool, **chosen: Any) -> None:
+    """Learn the labelled folder NEW on top of what the champion knows; the old photos are not needed.
+
+    A photo that is known under another label is relabelled. NEW may be missing where --drop or --rename is given.
+
+    Exit status 1: done, but some files were left out, or the new version was not found fit to be champion; both are
+    said.
+    """
+    from training.retrain import RetrainSettings, retrain_folder
+
+    pairs = dict(_renamed(pair) for pair in rename)
+    settings = RetrainSettings(rename=pairs, **chosen)
+    result, problems = retrain_folder(new, settings)
+    answer(result, _retrain_words(result, problems), as_json=as_json)
+    if result["images"]["skipped"] or not (result["promoted"] or settings.promote == "never"):
+        raise click.exceptions.Exit(FOUND)
+
+
+def _renamed(pair: str) -> tuple[str, str]:
+    old, _, new = pair.partition("=")
+    if not (old and new):
+        raise click.BadParameter(f"{pair!r} is not OLD=NEW.", param_hint="--rename")
+    return old, new
+
+
+def _retrain_words(result: dict[str, Any], problems: tuple[Problem, ...]) -> str:
+    suspected = result["suspected"]
+    lines = [
+        f"{result['previous']} knew {result['known']} of the photos; new: {result['new']},"
+        f" relabelled: {len(result['relabelled'])}",
+        *(f"  {each['path']}: was {each['former']}, is {each['label']}" for each in result["relabelled"][:SHOWN]),
+        *(
+            f"  {each['path']}: labelled {each['label']}, looks like {each['looks_like']}; look at it"
+            for each in suspected[:SHOWN]
+        ),
+        *([f"  and {len(suspected) - SHOWN} more that look wrong"] if len(suspected) > SHOWN else []),
+        _train_words(result, problems),
+        f"{result['model']} is {'now the champion' if result['promoted'] else 'not made the champion'}."
+        if result["challenger"]
+        else f"{result['model']} stays the champion.",
+        result["reason"],
+    ]
+    return "\n".join(lines)
+
+
+@click.command()
 @data_argument
 @model_option
+@tta_option
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where the report goes; default: reports/ in HANDFUL_HOME.",
+)
 @json_option
-def evaluate(*, data: Path, model: str | None, as_json: bool) -> None:
+def evaluate(*, data: Path, model: str | None, tta: bool, report: Path | None, as_json: bool) -> None:
     """Measure a model on the labelled folder DATA, which it should not have seen.
 
     Exit status 1: done, but some files were left out; they are listed.
     """
     from training.evaluate import evaluate_folder
 
-    result, problems = evaluate_folder(data, model)
+    result, problems = evaluate_folder(data, model, report, tta=tta)
     low, high = result["accuracy_ci95"]
     lines = [
         f"{result['model']} on {result['images']} images: accuracy {result['accuracy']:.1%}"
         f" (95 % interval {low:.1%} to {high:.1%}), macro F1 {result['macro_f1']:.3f},"
         f" log loss {result['log_loss']:.3f}, calibration error {result['ece']:.3f},"
         f" {result['unknown_rate']:.1%} refused as unknown",
+        *([_foreign_line(result["foreign"])] if result["foreign"]["images"] else []),
         *_lines(problems),
+        f"report: {result['report']}",
     ]
     answer(result, "\n".join(lines), as_json=as_json)
     if problems:
         raise click.exceptions.Exit(FOUND)
+
+
+def _foreign_line(foreign: dict[str, int]) -> str:
+    return f"{foreign['refused']} of {foreign['images']} images under other labels were refused as unknown"
 
 
 @click.command()
@@ -165,5 +274,7 @@ commands: dict[str, click.Command] = {
     "sample": sample,
     "check": check,
     "train": train,
+    "retrain": retrain,
     "evaluate": evaluate,
+    "compare": compare,
 }

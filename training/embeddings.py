@@ -50,8 +50,7 @@ class Embedder:
 
     def __init__(self, network: Network, preprocessing: Preprocessing, backbone_sha256: str, cache: Path) -> None:
         self.network, self.preprocessing = network, preprocessing
-        precision = "bf16" if network.low_precision else "fp32"
-        self.prefix = f"{backbone_sha256}:{preprocessing.sha256}:{network.device.type}-{precision}:"
+        self.prefix = f"{backbone_sha256}:{preprocessing.sha256}:{network.device.type}-{network.engine.arithmetic}:"
         self.cache = Cache(cache)
 
     def embed(

@@ -1,67 +1,52 @@
-"""A model and a labelled folder that it has not seen -> metrics."""
+"""A model and a labelled folder that it has not seen -> metrics, and a report."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from service.artifact.errors import DataError, ImageError
-from service.artifact.files import relative_name
-from service.artifact.progress import progress_bar
-from service.artifact.store import Store
+from service.artifact.errors import UsageError
+from service.artifact.folder import open_artifact
+from service.artifact.store import Store, home, name_from_folder
 from service.classifier import Classifier
 from training.dataset import Dataset, Problem, read_folder
-from training.evaluation import metrics
+from training.evaluated import judge_dataset
+from training.evaluation_report import write_evaluation_report
 
 
-def evaluate_folder(folder: Path, model: str | None) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    """The metrics of `handful evaluate`, and the files that were left out.
+def evaluate_folder(
+    folder: Path, model: str | None, report: Path | None = None, root: Path | None = None, *, tta: bool = False
+) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """What `handful evaluate` prints, and the files that were left out; the report is written to a folder.
 
-    Accuracy, log loss and the confusion counts are those of the likeliest label, whether or not
-    the image was refused; the share refused is `unknown_rate`. Images under a label that the
-    model does not know are counted in `foreign`: how many, and how many of them were refused.
+    `root` stands in for `HANDFUL_HOME`. Raises `UsageError` where the report may not or cannot be written.
     """
-    classifier = Classifier.load(Store().resolve(model))
+    artifact = open_artifact(Store(root).resolve(model))
+    card = artifact.card
+    where = report or (root or home()) / "reports" / f"{card.name}-{card.version}" / name_from_folder(folder)
+    _raise_unless_a_report_may_lie_in(where, Store(root).models)
     dataset = read_folder(folder)
-    if not dataset.held_out:
-        return evaluate_dataset(classifier, dataset)
-    return evaluate_dataset(classifier, read_folder(dataset.held_out[0]))
+    if dataset.held_out:
+        dataset = read_folder(dataset.held_out[0])
+    evaluated = judge_dataset(Classifier.from_artifact(artifact), dataset, tta=tta)
+    learned = artifact.embeddings() if card.data.embeddings_kept else {}
+    try:
+        page = write_evaluation_report(
+            where, evaluated, folder.resolve().name, {name: tensor.numpy() for name, tensor in learned.items()}
+        )
+    except OSError as e:
+        raise UsageError(f"The report cannot be written to {where} ({e.strerror}); --report takes a folder.") from e
+    return {**evaluated.result(), "tta": tta, "report": str(page)}, evaluated.problems
+
+
+def _raise_unless_a_report_may_lie_in(folder: Path, models: Path) -> None:
+    if folder.resolve().is_relative_to(models.resolve()):
+        raise UsageError(f"--report {folder} lies among the models, which never change; any other folder is allowed.")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--report {folder} is a file; a folder is expected.")
 
 
 def evaluate_dataset(classifier: Classifier, dataset: Dataset) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    """See `evaluate_folder`; raises `DataError` where no label of the folder is one of the model's."""
-    known = {name: index for index, name in enumerate(classifier.labels)}
-    truth = {example.path: known.get(dataset.labels[example.label]) for example in dataset.examples}
-    if not any(label is not None for label in truth.values()):
-        raise DataError(
-            f"{dataset.root} has the labels {', '.join(dataset.labels)}; {classifier.card.model} knows"
-            f" {', '.join(classifier.labels)}, and none of them is there."
-        )
-    problems = list(dataset.problems)
-    rows: list[tuple[int | None, tuple[float, ...], bool]] = []
-    with progress_bar("evaluate", len(truth)) as progress:
-        for path, answer in classifier.classify(truth):
-            progress(1)
-            if isinstance(answer, ImageError):
-                problems.append(Problem(relative_name(path, dataset.root), answer.code, str(answer)))
-            else:
-                rows.append((truth[path], answer.probabilities, answer.unknown))
-    return _measured(classifier, rows), tuple(problems)
-
-
-def _measured(classifier: Classifier, rows: list[tuple[int | None, tuple[float, ...], bool]]) -> dict[str, Any]:
-    ours = [(label, probabilities, unknown) for label, probabilities, unknown in rows if label is not None]
-    foreign = [unknown for label, _, unknown in rows if label is None]
-    if not ours:
-        raise DataError("None of the images under the model's labels could be read.")
-    labels = np.array([label for label, _, _ in ours])
-    measured = metrics(np.array([probabilities for _, probabilities, _ in ours]), labels, classifier.labels)
-    return {
-        "model": classifier.card.model,
-        "images": len(ours),
-        **measured.model_dump(mode="json"),
-        "unknown_rate": sum(unknown for _, _, unknown in ours) / len(ours),
-        "foreign": {"images": len(foreign), "refused": sum(foreign)},
-    }
+    """As `evaluate_folder`, without a report."""
+    evaluated = judge_dataset(classifier, dataset)
+    return evaluated.result(), evaluated.problems

@@ -14,7 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from service.artifact.card import BackboneCard, CrossValidationCard, DataCard, HeadCard, ModelCard, UnknownCard
+from service.artifact.card import (
+    BackboneCard,
+    CrossValidationCard,
+    DataCard,
+    FineTuneCard,
+    GateCard,
+    HeadCard,
+    ModelCard,
+    UnknownCard,
+)
 from service.artifact.folder import write_artifact
 from service.artifact.network import join_weights
 from training.backbone import Backbone
@@ -35,6 +44,9 @@ class Export:
     fitted: Fitted
     seed: int
     parent: str | None = None
+    finetune: FineTuneCard | None = None
+    gate: GateCard | None = None
+    keep_embeddings: bool = True
 
     def __call__(self, folder: Path, version: str) -> None:
         kind = self.fitted.head.kind
@@ -43,7 +55,8 @@ class Export:
         write_artifact(
             folder, self._config(kind), weights, self._embeddings(), lambda files: self._card(version, files)
         )
-        write_report(folder / "report", self._card(version, {}), self.inspected, self.fitted)
+        card = self._card(version, {})
+        write_report(folder / "report", card, self.inspected, self.fitted, pictures=self.keep_embeddings)
 
     def _config(self, kind: str) -> dict[str, Any]:
         outputs = len(self.inspected.labels) if kind == "linear" else 0  # timm cannot build a hidden head
@@ -56,12 +69,16 @@ class Export:
         }
 
     def _embeddings(self) -> Mapping[str, Tensor]:
-        contents = b"".join(bytes.fromhex(image.content_sha256) for image in self.inspected.images)
+        detector = {name: torch.from_numpy(array) for name, array in self.fitted.unknown.tensors.items()}
+        if not self.keep_embeddings:
+            return detector
         return {
             "embeddings": torch.from_numpy(self.inspected.embeddings),
             "labels": torch.from_numpy(self.inspected.label_index),
-            "hashes": torch.from_numpy(np.frombuffer(contents, np.uint8).reshape(-1, 32).copy()),
-            **{name: torch.from_numpy(array) for name, array in self.fitted.unknown.tensors.items()},
+            "hashes": _bytes([image.content_sha256 for image in self.inspected.images]),
+            "pictures": _bytes([image.pixels_sha256 for image in self.inspected.images]),
+            "folds": torch.from_numpy(self.fitted.fold_of_image),
+            **detector,
         }
 
     def _card(self, version: str, files: dict[str, str]) -> ModelCard:
@@ -74,6 +91,7 @@ class Export:
             labels=inspected.labels,
             backbone=BackboneCard(ref=self.backbone.ref, revision=self.backbone.revision, sha256=self.backbone.sha256),
             head=HeadCard(kind=fitted.head.kind, settings=dict(fitted.head.settings)),
+            finetune=self.finetune,
             temperature=fitted.temperature,
             unknown=UnknownCard.model_validate(fitted.unknown.settings),
             cross_validation=CrossValidationCard(
@@ -82,7 +100,9 @@ class Export:
                 unknown_rate=float(fitted.refused.mean()),
                 **fitted.metrics.model_dump(exclude={"images"}),
             ),
+            gate=self.gate,
             data=DataCard(
+                embeddings_kept=self.keep_embeddings,
                 fingerprint=fingerprint(inspected),
                 images=len(inspected.images),
                 skipped=skipped(inspected),
@@ -92,6 +112,11 @@ class Export:
             libraries={name: installed(name) for name in LIBRARIES},
             files=files,
         )
+
+
+def _bytes(sha256: list[str]) -> Tensor:
+    """(N, 32) uint8"""
+    return torch.from_numpy(np.frombuffer(bytes.fromhex("".join(sha256)), np.uint8).reshape(-1, 32).copy())
 
 
 def skipped(inspected: Inspected) -> int:

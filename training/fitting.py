@@ -9,7 +9,7 @@ import numpy as np
 from service.artifact.unknown import UnknownDetector
 from training.calibration import calibrated, fit_temperature
 from training.evaluation import Metrics, metrics
-from training.folds import make_folds
+from training.folds import fold_numbers, make_folds
 from training.head import FittedHead, HeadSettings, fit_head
 from training.inspection import Inspected
 from training.unknown import fit_unknown, out_of_fold_scores
@@ -27,6 +27,7 @@ class Fitted:
     unknown_scores: np.ndarray  # (N,)
     folds: int
     repeats: int
+    fold_of_image: np.ndarray  # (N, R) uint8
 
     @property
     def refused(self) -> np.ndarray:
@@ -37,7 +38,7 @@ class Fitted:
 def fit(inspected: Inspected, settings: HeadSettings, seed: int) -> Fitted:
     """The same folds serve the head, the temperature and the unknown detector."""
     embeddings, labels, label_count = inspected.embeddings, inspected.label_index, len(inspected.labels)
-    folds = make_folds(labels, inspected.groups, seed)
+    folds = make_folds(labels, inspected.groups, seed, inspected.folds)
     head = fit_head(embeddings, labels, inspected.groups, label_count, settings, seed, folds)
     temperature = fit_temperature(head.out_of_fold_logits, labels)
     probabilities = calibrated(head.out_of_fold_logits, temperature)
@@ -45,4 +46,5 @@ def fit(inspected: Inspected, settings: HeadSettings, seed: int) -> Fitted:
     unknown = fit_unknown(embeddings, labels, folds, label_count)
     repeats = sum(len(test) for _, test in folds) // len(labels)
     measured = metrics(probabilities, labels, inspected.labels)
-    return Fitted(head, temperature, unknown, measured, probabilities, scores, len(folds) // repeats, repeats)
+    numbers = fold_numbers(folds, len(labels))
+    return Fitted(head, temperature, unknown, measured, probabilities, scores, len(folds) // repeats, repeats, numbers)

@@ -7,7 +7,7 @@ linear head. What is gained in-set within that error is lost on photos of anothe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
@@ -19,9 +19,9 @@ from service.artifact.errors import DataError
 from training.calibration import calibrated, fit_temperature
 from training.folds import Fold, Labels, make_folds
 from training.hidden import fit_hidden, out_of_fold_hidden
-from training.linear import Basis, Floats, LinearFits, OutOfFoldLinear
+from training.linear import Basis, Floats, LinearFits, OutOfFoldLinear, is_small
 
-SMALL_PROBLEM = 2_000_000  # images x labels x dimensions; below it a second thread costs more than it brings
+SCOUTS = 2  # folds that choose the strength in a large problem
 
 
 class HeadSettings(BaseModel):
@@ -40,6 +40,11 @@ class HeadSettings(BaseModel):
     hidden_from_images_per_label: int = Field(
         20, ge=2, description="with fewer, auto does not try the hidden head: the folds could not tell"
     )
+    scouted_from: int = Field(
+        1_000_000_000,
+        ge=0,
+        description="images x labels x dimensions from which two folds choose the strength of the linear head for all",
+    )
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Candidate:
     log_loss: float
     standard_error: float
     out_of_fold_logits: Floats
+    rejected: bool = False  # by the scouts: loss and logits are those of their folds alone
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,8 @@ def fit_head(
     """The chosen head, fitted on every photo; `folds` are made from groups and seed unless given."""
     _raise_unless_learnable(embeddings, labels, label_count)
     folds = make_folds(labels, groups, seed) if folds is None else folds
-    threads = 1 if embeddings.size * label_count < SMALL_PROBLEM else None
-    with threadpool_limits(threads):
+    small = is_small(embeddings, label_count)
+    with threadpool_limits(1, None if small else "blas"):  # of numpy's; torch, under the hidden head, may have all
         basis = Basis.of(embeddings)
         coordinates = basis.coordinates(embeddings)
         candidates = _candidates(coordinates, labels, folds, label_count, settings, seed)
@@ -98,6 +104,12 @@ def fit_head(
         for c in candidates
     ]
     return FittedHead(chosen.kind, weights, chosen.settings, chosen.out_of_fold_logits, tried)
+
+
+def refit(head: FittedHead, embeddings: Floats, labels: Labels, label_count: int, seed: int) -> dict[str, Floats]:
+    """The weights of the same head, learned from other photos: kind and settings stay as they were chosen."""
+    basis = Basis.of(embeddings)
+    return _weights(head, basis, basis.coordinates(embeddings), labels, label_count, seed)
 
 
 def _raise_unless_learnable(embeddings: Floats, labels: Labels, label_count: int) -> None:
@@ -127,13 +139,22 @@ def _linear_candidates(
     coordinates: Floats, labels: Labels, folds: list[Fold], label_count: int, settings: HeadSettings
 ) -> list[Candidate]:
     """From the strongest penalty on, until a weaker one no longer helps."""
-    out_of_fold = OutOfFoldLinear(coordinates, labels, folds, label_count)
+    scouts = SCOUTS if coordinates.size * label_count >= settings.scouted_from else len(folds)
+    out_of_fold = OutOfFoldLinear(coordinates, labels, folds[:scouts], label_count)
+    tested = np.unique(np.concatenate([test for _, test in folds[:scouts]]))
     candidates: list[Candidate] = []
     for strength in sorted(settings.strengths):
-        candidates.append(_candidate("linear", {"strength": strength}, out_of_fold.logits(strength), labels))
+        logits = out_of_fold.logits(strength)[tested]
+        candidates.append(_candidate("linear", {"strength": strength}, logits, labels[tested]))
         if len(candidates) > 1 and candidates[-1].log_loss >= candidates[-2].log_loss:
             break
-    return candidates
+    if scouts >= len(folds):
+        return candidates
+    chosen = _simplest_within_one_error(candidates)
+    logits = OutOfFoldLinear(coordinates, labels, folds[scouts:], label_count).logits(chosen.settings["strength"])
+    logits[tested] = chosen.out_of_fold_logits
+    whole = _candidate("linear", chosen.settings, logits, labels)
+    return [whole if candidate is chosen else replace(candidate, rejected=True) for candidate in candidates]
 
 
 def _candidate(
@@ -154,12 +175,15 @@ def _hidden_could_win(linear: list[Candidate], labels: Labels, settings: HeadSet
 
 def _simplest_within_one_error(candidates: list[Candidate]) -> Candidate:
     """The first whose log loss is not above the best by more than the standard error of the two together."""
-    best = min(candidates, key=lambda candidate: candidate.log_loss)
-    return next(c for c in candidates if c.log_loss - best.log_loss <= np.hypot(c.standard_error, best.standard_error))
+    open_to_choice = [candidate for candidate in candidates if not candidate.rejected]
+    best = min(open_to_choice, key=lambda candidate: candidate.log_loss)
+    return next(
+        c for c in open_to_choice if c.log_loss - best.log_loss <= np.hypot(c.standard_error, best.standard_error)
+    )
 
 
 def _weights(
-    chosen: Candidate, basis: Basis, coordinates: Floats, labels: Labels, label_count: int, seed: int
+    chosen: Candidate | FittedHead, basis: Basis, coordinates: Floats, labels: Labels, label_count: int, seed: int
 ) -> dict[str, Floats]:
     if chosen.kind == "linear":
         weight, bias = basis.undo(*LinearFits(coordinates, labels, label_count).fit(chosen.settings["strength"]))

@@ -2,7 +2,8 @@
 
 All folds train at once, as one batch of small networks over the same photos, each with its own weight per photo
 (nought where a photo is held out). How long is learned inside each fold: a first run leaves the next fold out as well
-and finds the best epoch on it, a second one trains on the whole training part for that long.
+and finds the best epoch on it, a second one trains on the whole training part for that long. An epoch is one step over
+all photos, or over a fresh draw of them where there are more than a step takes, so that its cost is bounded.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from training.linear import Floats
 MAX_EPOCHS = 120
 PATIENCE_EPOCHS = 15
 LEARNING_RATE = 0.02
+STEP_IMAGES = 2048
+WATCHED_IMAGES = 4096  # that tell when to stop
+
+Rows = slice | NDArray[np.intp]
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,9 @@ def out_of_fold_hidden(
     networks = _Networks(coordinates, labels, label_count, width, weight_decay, seed)
     epochs = _best_epochs(networks, ~tests & ~stops, stops)  # (K,)
     total = np.zeros((len(labels), label_count), dtype=np.float32)
-    for epoch, logits in enumerate(networks.train(~tests, int(epochs.max()))):
-        for fold in np.flatnonzero(epochs == epoch + 1):
-            total[tests[fold]] += logits[fold][tests[fold]]
+    for epoch in networks.train(~tests, int(epochs.max())):
+        for fold in np.flatnonzero(epochs == epoch).tolist():
+            total[tests[fold]] += networks.logits(fold, tests[fold])
     return HiddenFit(total / tests.sum(axis=0)[:, None], int(np.median(epochs)))
 
 
@@ -70,8 +76,8 @@ def _another_fold(folds: list[Fold], fold: int) -> int:
 def _best_epochs(networks: _Networks, train: NDArray[np.bool_], stop: NDArray[np.bool_]) -> NDArray[np.int64]:
     best_loss = np.full(len(train), np.inf)
     best_epoch = np.ones(len(train), dtype=np.int64)
-    for epoch, logits in enumerate(networks.train(train, MAX_EPOCHS), start=1):
-        loss = networks.losses(torch.from_numpy(logits), stop).numpy()
+    for epoch in networks.train(train, MAX_EPOCHS):
+        loss = networks.losses(networks.watched, stop).detach().numpy()
         better = loss < best_loss
         best_loss, best_epoch = np.where(better, loss, best_loss), np.where(better, epoch, best_epoch)
         if epoch - best_epoch.max() >= PATIENCE_EPOCHS:
@@ -88,31 +94,47 @@ class _Networks:
         self._inputs, self._labels = torch.from_numpy(coordinates), torch.from_numpy(labels)
         self._label_count, self._width, self._weight_decay, self._seed = label_count, width, weight_decay, seed
         self.parameters: list[torch.nn.Parameter] = []
+        self.watched = self._draw(np.random.default_rng(seed), WATCHED_IMAGES)
+        self._last: tuple[Rows, torch.Tensor] | None = None  # what the parameters say of the rows asked for last
 
-    def train(self, masks: NDArray[np.bool_], epochs: int) -> Iterator[Floats]:
-        """After each epoch, the logits (K, N, L) of networks that learn from the photos in masks (K, N)."""
-        self.parameters = self._fresh_parameters(len(masks))
+    def train(self, masks: NDArray[np.bool_], epochs: int) -> Iterator[int]:
+        """The number of each epoch, from 1, after it; networks learn from the photos in masks (K, N)."""
+        self.parameters, self._last = self._fresh_parameters(len(masks)), None
         optimizer = torch.optim.AdamW(self.parameters, lr=LEARNING_RATE, weight_decay=self._weight_decay)
-        logits = self._logits()
-        for _ in range(epochs):
+        random = np.random.default_rng(self._seed)
+        for epoch in range(1, epochs + 1):
             optimizer.zero_grad()
-            self.losses(logits, masks).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss = self.losses(self._draw(random, STEP_IMAGES), masks).sum()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimizer.step()
-            logits = self._logits()
-            yield logits.detach().numpy()
+            self._last = None
+            yield epoch
 
-    def losses(self, logits: torch.Tensor, masks: NDArray[np.bool_]) -> torch.Tensor:
-        """Each network's mean log loss (K,) over its mask, every label weighing the same."""
-        weights = torch.from_numpy(np.stack([_balanced_weights(self._labels.numpy(), mask) for mask in masks]))
+    def losses(self, rows: Rows, masks: NDArray[np.bool_]) -> torch.Tensor:
+        """Each network's mean log loss (K,) over those of the rows that are in its mask, labels weighing the same."""
+        labels = self._labels[rows]
+        weights = torch.from_numpy(np.stack([_balanced_weights(labels.numpy(), mask[rows]) for mask in masks]))
         flat = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), self._labels.repeat(len(masks)), reduction="none"
+            self._all_logits(rows).flatten(0, 1), labels.repeat(len(masks)), reduction="none"
         )
         return (flat.view(weights.shape) * weights).sum(dim=1)
 
-    def _logits(self) -> torch.Tensor:
-        into, into_bias, out, out_bias = self.parameters
-        hidden = torch.relu(self._inputs @ into + into_bias)  # (K, N, H)
-        return torch.baddbmm(out_bias, hidden, out)  # (K, N, L)
+    def logits(self, network: int, rows: NDArray[np.bool_]) -> Floats:
+        """(M, L) of one network for the M rows."""
+        into, into_bias, out, out_bias = (parameter.detach()[network] for parameter in self.parameters)
+        hidden = torch.relu(self._inputs[rows] @ into + into_bias)  # (M, H)
+        return np.asarray((hidden @ out + out_bias).numpy())
+
+    def _draw(self, random: np.random.Generator, most: int) -> Rows:
+        count = len(self._labels)
+        return ALL if count <= most else random.permutation(count)[:most]
+
+    def _all_logits(self, rows: Rows) -> torch.Tensor:
+        if self._last is None or self._last[0] is not rows:
+            into, into_bias, out, out_bias = self.parameters
+            hidden = torch.relu(self._inputs[rows] @ into + into_bias)  # (K, N, H)
+            self._last = rows, torch.baddbmm(out_bias, hidden, out)  # (K, N, L)
+        return self._last[1]
 
     def _fresh_parameters(self, count: int) -> list[torch.nn.Parameter]:
         """He et al. 2015, for inputs of length 1; every network starts from the same values."""

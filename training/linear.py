@@ -9,19 +9,25 @@ plain weight and bias on the raw embedding.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import log_softmax
 
+from service.artifact.pipeline import cpu_count
 from training.folds import Fold, Labels
 
 Floats = NDArray[np.float32]
 
 MAX_STEPS = 100
+SMALL_PROBLEM = 2_000_000  # images x labels x dimensions; below it a second core costs more than it brings
 GRADIENT_TOLERANCE = 3e-3  # against 1, the gradient a label would have if all its photos were wrong, times labels
+
+
+def is_small(coordinates: Floats, label_count: int) -> bool:
+    return coordinates.size * label_count < SMALL_PROBLEM
 
 
 @dataclass(frozen=True)
@@ -64,55 +70,77 @@ class LinearFits:
     a thousand is (it stops before the first step), and one fit of 160 photos takes it four times as long.
     """
 
-    def __init__(self, coordinates: Floats, labels: Labels, label_count: int) -> None:
-        images = np.bincount(labels, minlength=label_count)  # (L,)
+    def __init__(
+        self, coordinates: Floats, labels: Labels, label_count: int, rows: NDArray[np.intp] | None = None
+    ) -> None:
+        self._coordinates, self._rows = coordinates, np.arange(len(labels)) if rows is None else rows
+        self._labels = labels[self._rows]  # (N,) of the photos to learn from: these rows, or all
+        images = np.bincount(self._labels, minlength=label_count)  # (L,)
         self._present = np.flatnonzero(images)
         self._label_count = label_count
-        self._inputs = np.column_stack([coordinates, np.ones(len(labels), np.float32)])  # (N, R + 1), last: bias
-        self._targets = (labels[:, None] == self._present).astype(np.float32)  # (N, P) of the labels present
-        self._image_weights = (1 / (len(self._present) * images[labels])).astype(np.float32)  # (N,) sum 1, balanced
-        self._solution = np.zeros((len(self._present), self._inputs.shape[1]))
+        self._image_weights = (1 / (len(self._present) * images[self._labels])).astype(np.float32)  # (N,) sum 1
+        self._solution = np.zeros((len(self._present), coordinates.shape[1] + 1))
 
     def fit(self, strength: float) -> tuple[Floats, Floats]:
         """Weight (L, R) and bias (L,); a label without a photo here gets the lowest bias that any label has."""
         found = minimize(
-            self._loss_and_gradient,
+            _Objective(self._coordinates[self._rows], self._labels, self._present, self._image_weights),
             self._solution.ravel(),
-            args=(1 / (strength * len(self._inputs)),),
+            args=(1 / (strength * len(self._labels)),),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": MAX_STEPS, "gtol": GRADIENT_TOLERANCE / len(self._present), "ftol": 0.0},
         )
         self._solution = found.x.reshape(self._solution.shape)
-        weight = np.zeros((self._label_count, self._inputs.shape[1] - 1), dtype=np.float32)
+        weight = np.zeros((self._label_count, self._solution.shape[1] - 1), dtype=np.float32)
         bias = np.full(self._label_count, self._solution[:, -1].min(), dtype=np.float32)
         weight[self._present], bias[self._present] = self._solution[:, :-1], self._solution[:, -1]
         return weight, bias
 
-    def _loss_and_gradient(self, flat: NDArray[np.float64], penalty: float) -> tuple[float, NDArray[np.float64]]:
-        solution = flat.reshape(self._solution.shape).astype(np.float32)
-        logits = self._inputs @ solution.T  # (N, P)
-        log_probabilities = log_softmax(logits, axis=1)
+
+class _Objective:
+    """Penalised log loss and its gradient; its copies of the photos live as long as one fit."""
+
+    def __init__(self, coordinates: Floats, labels: Labels, present: Labels, image_weights: Floats) -> None:
+        self._inputs = np.column_stack([coordinates, np.ones(len(labels), np.float32)])  # (N, R + 1), last: bias
+        self._own = np.arange(len(labels)), np.searchsorted(present, labels)  # where (N, P) holds a photo's own label
+        self._label_count, self._image_weights = len(present), image_weights
+
+    def __call__(self, flat: NDArray[np.float64], penalty: float) -> tuple[float, NDArray[np.float64]]:
+        solution = flat.reshape(self._label_count, -1).astype(np.float32)
+        errors = self._inputs @ solution.T  # (N, P) of the labels present: logits, and in place what follows from them
+        errors -= errors.max(axis=1, keepdims=True)
+        errors -= np.log(np.exp(errors).sum(axis=1, keepdims=True))  # log probabilities
         penalised = solution.copy()
         penalised[:, -1] = 0  # never the bias
-        loss = -np.sum(self._image_weights * (log_probabilities * self._targets).sum(axis=1))
-        errors = (np.exp(log_probabilities) - self._targets) * self._image_weights[:, None]
+        loss = -np.sum(self._image_weights * errors[self._own])
+        np.exp(errors, out=errors)
+        errors[self._own] -= 1
+        errors *= self._image_weights[:, None]
         gradient = errors.T @ self._inputs + penalty * penalised
         return float(loss + penalty / 2 * np.sum(penalised**2)), gradient.ravel().astype(np.float64)
 
 
 class OutOfFoldLinear:
-    """The logits (N, L) of heads that did not see the photo, averaged over repeats, one strength after another."""
+    """The logits (N, L) of heads that did not see the photo, averaged over repeats, one strength after another.
+
+    Nought for photos that none of the folds tests.
+
+    Large folds are fitted side by side, each on one core: the libraries' own threads spend as long waiting for each
+    other as they compute, and their sums would depend on how many there are.
+    """
 
     def __init__(self, coordinates: Floats, labels: Labels, folds: list[Fold], label_count: int) -> None:
         self._coordinates, self._shape, self._folds = coordinates, (len(labels), label_count), folds
-        self._fits = [LinearFits(coordinates[train], labels[train], label_count) for train, _ in folds]
+        self._fits = [LinearFits(coordinates, labels, label_count, train) for train, _ in folds]
+        self._at_once = 1 if is_small(coordinates, label_count) else cpu_count()
 
     def logits(self, strength: float) -> Floats:
         total = np.zeros(self._shape, dtype=np.float32)
         times_tested = np.zeros((self._shape[0], 1), dtype=np.float32)
-        for (_, test), fits in zip(self._folds, self._fits, strict=True):
-            weight, bias = fits.fit(strength)
-            total[test] += self._coordinates[test] @ weight.T + bias
-            times_tested[test] += 1
-        return np.asarray(total / times_tested)
+        with ThreadPoolExecutor(self._at_once) as pool:
+            heads = pool.map(lambda fits: fits.fit(strength), self._fits)
+            for (_, test), (weight, bias) in zip(self._folds, heads, strict=True):
+                total[test] += self._coordinates[test] @ weight.T + bias
+                times_tested[test] += 1
+        return np.asarray(total / np.maximum(times_tested, 1))

@@ -7,7 +7,8 @@ picture serves a light page and a dark one. matplotlib is imported by the first 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -21,19 +22,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#777b80"
-BLUE, ORANGE, RED = "#3a86c8", "#d9822b", "#d64545"
+BLUE, ORANGE, RED, GREEN = "#3a86c8", "#d9822b", "#d64545", "#2f9e6e"
 PALE, DEEP = np.array([0.88, 0.91, 0.94]), np.array([0.11, 0.31, 0.57])  # of a confusion's cells
 COLOURS = ("#3a86c8", "#d9822b", "#2f9e6e", "#9b6bd3", "#c9a227", "#1fa3a3", "#d6619e", "#8c6d4f", "#6b8e23", "#5c6bc0")
 MARKERS = "os^DvPX<>*"
 DPI = 120
 WIDTH = 5.2  # inches: on a phone the page shows the 10-point text at about 10 pixels
 BINS = 15  # those of the expected calibration error
-NAME_LENGTH = 20
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Photos on a map."""
+
+    points: NDArray[np.float64]  # (N, 2)
+    shown_as: NDArray[np.int64]  # (N,) a number of `COLOURS`; -1: grey
+
+    @property
+    def colours(self) -> list[str]:
+        return [COLOURS[number] if number >= 0 else INK for number in self.shown_as]
 
 
 def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
     """Cells (K, K): the number is photos, the colour their share of the row."""
-    figure, axes = _figure(height=min(WIDTH, 2.2 + 0.45 * len(names)))
+    figure, axes = figure_with_axes(height=min(WIDTH, 2.2 + 0.45 * len(names)))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(PALE + share[..., None] * (DEEP - PALE))
     for row, column in zip(*np.nonzero(counts), strict=True):
@@ -46,7 +58,7 @@ def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0, labelsize=size)
     axes.set(xlabel="answer", ylabel="label in the folder")
-    return _png(figure)
+    return png(figure)
 
 
 def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> bytes:
@@ -74,13 +86,13 @@ def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) 
     below.set_xlim(used[0] / BINS - 0.03, 1.03)
     for axes in (above, below):
         _style(axes)
-    _percent(above, "y")
-    _percent(below, "x")
-    return _png(figure)
+    percent_ticks(above, "y")
+    percent_ticks(below, "x")
+    return png(figure)
 
 
 def learning_plot(curve: LearningCurve) -> bytes:
-    figure, axes = _figure(height=3.4)
+    figure, axes = figure_with_axes(height=3.4)
     mean = curve.accuracy.mean(axis=1)
     axes.fill_between(curve.sizes, curve.accuracy.min(axis=1), curve.accuracy.max(axis=1), color=BLUE, alpha=0.25, lw=0)
     axes.plot(curve.sizes, mean, "o-", color=BLUE)
@@ -91,66 +103,54 @@ def learning_plot(curve: LearningCurve) -> bytes:
     margin = max(0.01, 0.1 * float(np.ptp(curve.accuracy)))
     axes.set_ylim(max(-0.02, curve.accuracy.min() - margin), min(1.02, curve.accuracy.max() + margin))
     axes.set(xlabel="photos per label (at most)", ylabel="accuracy")
-    _percent(axes, "y")
-    return _png(figure)
+    percent_ticks(axes, "y")
+    return png(figure)
 
 
-def map_plot(
-    points: NDArray[np.float64], shown_as: NDArray[np.int64], names: Sequence[str], mistaken: NDArray[np.bool_]
-) -> bytes:
-    """Points (N, 2); `shown_as` (N,) indexes `names`, and -1 is every other label, in grey."""
-    figure, axes = _figure(height=4.8)
-    others = shown_as < 0
+def map_plot(dots: Dots, names: Sequence[str], mistaken: NDArray[np.bool_], background: Dots | None = None) -> bytes:
+    """Mistaken (N,) dots are ringed; the background lies pale beneath."""
+    figure, axes = figure_with_axes(height=4.8)
+    if background is not None:
+        x, y = background.points.T
+        axes.scatter(x, y, s=70, c=background.colours, marker=".", linewidths=0, alpha=0.35)
+    others = dots.shown_as < 0
     if others.any():
-        axes.scatter(points[others, 0], points[others, 1], c=INK, marker=".", label="other labels", alpha=0.5)
+        marker = "." if background is None else "x"
+        x, y = dots.points[others].T
+        axes.scatter(x, y, c=INK, marker=marker, label="other labels", alpha=0.5)
     for index, name in enumerate(names):
-        x, y = points[shown_as == index].T
+        x, y = dots.points[dots.shown_as == index].T
         axes.scatter(x, y, s=22, c=COLOURS[index], marker=MARKERS[index], label=name, linewidths=0, alpha=0.8)
+    x, y = dots.points[mistaken].T
     axes.scatter(
-        points[mistaken, 0], points[mistaken, 1], s=85, facecolors="none", edgecolors=RED, linewidths=1.4,
+        x, y, s=85, facecolors="none", edgecolors=RED, linewidths=1.4,
         label="mistake" if mistaken.any() else None,
     )  # fmt: skip
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
-def refusal_plot(scores: NDArray[np.floating], threshold: float) -> bytes:
-    """The share of held-out training photos above a threshold, for every threshold."""
-    figure, axes = _figure(height=3.4)
-    ordered = np.sort(scores)
-    share = 1 - np.arange(1, len(ordered) + 1) / len(ordered)
-    axes.step(np.concatenate([ordered[:1], ordered]), np.concatenate([[1.0], share]), where="post", color=BLUE)
+def refusal_plot(curves: Mapping[str, NDArray[np.floating]], threshold: float) -> bytes:
+    """Whose photos -> their scores; each curve is the share of them above a threshold, for every threshold."""
+    figure, axes = figure_with_axes(height=3.6)
+    for colour, (whose, scores) in zip((BLUE, GREEN), curves.items(), strict=False):
+        ordered = np.sort(scores)
+        share = 1 - np.arange(1, len(ordered) + 1) / len(ordered)
+        refused = float((scores > threshold).mean())
+        x, y = np.concatenate([ordered[:1], ordered]), np.concatenate([[1.0], share])
+        axes.step(x, y, where="post", color=colour, label=f"{whose}: {refused:.1%}")
+        axes.plot([threshold], [refused], "o", color=ORANGE)
     axes.axvline(threshold, color=ORANGE, linestyle="--")
-    refused = float((scores > threshold).mean())
-    axes.plot([threshold], [refused], "o", color=ORANGE)
-    free_side = -1 if threshold > (ordered[0] + ordered[-1]) / 2 else 1
+    side = "right" if threshold > sum(axes.get_xlim()) / 2 else "left"
     axes.annotate(
-        f"chosen: {threshold:.3f}\nrefuses {refused:.1%}", (threshold, 0.94), (7 * free_side, 0),
-        textcoords="offset points", color=ORANGE, ha="right" if free_side < 0 else "left", va="top",
-    )  # fmt: skip
-    axes.set(xlabel="threshold (distance to the nearest label)", ylabel="training photos refused", ylim=(-0.03, 1.03))
-    _percent(axes, "y")
-    return _png(figure)
-
-
-def drawable_names(labels: Sequence[str]) -> list[str]:
-    """Names as far as the font can write them; `#7`, as the page numbers them, for the others."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    glyphs = set(get_font(findfont(FontProperties())).get_charmap())
-    return [
-        _shortened(label) if _plain(label, glyphs) else f"#{number}" for number, label in enumerate(labels, start=1)
-    ]
-
-
-def _shortened(label: str) -> str:
-    return label if len(label) <= NAME_LENGTH else f"{label[: NAME_LENGTH - 1]}…"
-
-
-def _plain(label: str, glyphs: set[int]) -> bool:
-    return label.isprintable() and "$" not in label and not label.startswith("_") and glyphs.issuperset(map(ord, label))
+        f"chosen: {threshold:.3f}", (threshold, 1.04), color=ORANGE, ha=side, va="bottom", annotation_clip=False
+    )
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
+    axes.set(xlabel="threshold (distance to the nearest label)", ylabel="photos refused", ylim=(-0.03, 1.03))
+    percent_ticks(axes, "y")
+    return png(figure)
 
 
 def _blank(height: float) -> Figure:
@@ -159,7 +159,7 @@ def _blank(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def _figure(height: float) -> tuple[Figure, Axes]:
+def figure_with_axes(height: float) -> tuple[Figure, Axes]:
     figure = _blank(height)
     axes = figure.subplots()
     _style(axes)
@@ -176,7 +176,7 @@ def _style(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _percent(axes: Axes, which: Literal["x", "y"]) -> None:
+def percent_ticks(axes: Axes, which: Literal["x", "y"]) -> None:
     """No tick above 100 %, even where the margin goes beyond."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -186,7 +186,7 @@ def _percent(axes: Axes, which: Literal["x", "y"]) -> None:
     axis.set_major_formatter(PercentFormatter(1.0))
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, transparent=True, metadata={"Software": None})
     return buffer.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +21,13 @@ from training.dataset import Dataset, Problem, read_folder
 from training.embeddings import Embedder
 from training.evaluate import evaluate_dataset
 from training.export import Export, skipped
-from training.fitting import fit
+from training.finetune.layers import layers_from
+from training.finetune.ranks import Ranks, joined
+from training.finetune.settings import FineTuneSettings
+from training.finetune.tuning import FineTuned, fine_tune
+from training.fitting import Fitted, fit
 from training.head import HeadSettings
-from training.inspection import Inspected, inspect, require_labels
+from training.inspection import MIN_IMAGES, Inspected, inspect, require_labels
 
 
 class TrainSettings(BaseModel):
@@ -33,7 +38,9 @@ class TrainSettings(BaseModel):
     name: str | None = Field(None, description="the model's name; the folder's where none is given")
     backbone: str = Field(description="ORG/NAME[@REVISION], a local folder, or builtin")
     head: Literal["auto", "linear", "hidden"] = "auto"
+    finetune: FineTuneSettings | None = Field(None, description="None: the backbone stays frozen")
     seed: int = Field(0, ge=0)
+    keep_embeddings: bool = Field(default=True, description="False: the artifact holds nothing of single photos")
 
 
 def train_folder(
@@ -47,19 +54,28 @@ def train_folder(
     store = Store(root or home())
     name = check_name(settings.name) if settings.name else name_from_folder(folder)
     dataset = read_folder(folder)
-    backbone = load_backbone(settings.backbone)
-    inspected, embed_seconds = embed_folder(dataset, backbone, root or home())
-    require_labels(inspected)
-    fitting = time.monotonic()
-    fitted = fit(inspected, HeadSettings(kind=settings.head), settings.seed)
-    fit_seconds = time.monotonic() - fitting
-    path = store.publish(name, Export(name, backbone, inspected, fitted, settings.seed))
+    with joined() as ranks:
+        learned = _learn(dataset, settings, root or home(), ranks)
+    inspected = learned.inspected
+    export = Export(
+        name,
+        learned.backbone,
+        inspected,
+        learned.fitted,
+        settings.seed,
+        finetune=learned.tuned.card if learned.tuned else None,
+        keep_embeddings=settings.keep_embeddings,
+    )
+    path = store.publish(name, export)
+    if learned.tuned:
+        learned.tuned.checkpoints.remove()
     classifier = Classifier.load(path)
     held_out = {part.name: evaluate_dataset(classifier, read_folder(part))[0] for part in dataset.held_out}
-    seconds = {"embed": embed_seconds, "fit": fit_seconds, "total": time.monotonic() - started}
+    seconds = {**learned.seconds, "total": time.monotonic() - started}
     result = {
         **described(classifier.card, path),
         "images": {"used": len(inspected.images), "skipped": skipped(inspected), "per_label": inspected.per_label},
+        **({"finetune": learned.tuned.found} if learned.tuned else {}),
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "problems": [vars(problem) for problem in inspected.problems],
         **({"held_out": held_out} if held_out else {}),
@@ -67,12 +83,58 @@ def train_folder(
     return result, inspected.problems
 
 
+def follow_folder(folder: Path, settings: TrainSettings, root: Path | None = None) -> None:
+    """What every process of torchrun but the first does: its part of fine-tuning, in silence."""
+    if settings.finetune:
+        with joined() as ranks:
+            _learn(read_folder(folder), settings, root or home(), ranks)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """All that an artifact is made of."""
+
+    backbone: Backbone
+    inspected: Inspected
+    fitted: Fitted
+    tuned: FineTuned | None
+    seconds: dict[str, float]
+
+
+def _learn(dataset: Dataset, settings: TrainSettings, root: Path, ranks: Ranks) -> _Learned:
+    backbone = load_backbone(settings.backbone)
+    if settings.finetune:
+        layers_from(backbone.network, settings.finetune.layer)  # a wrong name is said at once
+    with ranks.in_turn():  # the others find all embeddings in the cache
+        inspected, embed_seconds = embed_folder(dataset, backbone, root)
+    require_labels(inspected)
+    fitting = time.monotonic()
+    fitted = fit(inspected, HeadSettings(kind=settings.head), settings.seed)
+    seconds = {"embed": embed_seconds, "fit": time.monotonic() - fitting}
+    if settings.finetune is None:
+        return _Learned(backbone, inspected, fitted, None, seconds)
+    tuned = fine_tune(
+        backbone,
+        preprocessing_of(backbone),
+        inspected,
+        fitted,
+        settings.finetune,
+        seed=settings.seed,
+        cache=root / "cache",
+        ranks=ranks,
+    )
+    seconds["finetune"] = tuned.found["seconds"]
+    return _Learned(tuned.backbone, tuned.inspected, tuned.fitted, tuned, seconds)
+
+
 def check_folder(folder: Path, backbone_ref: str, root: Path | None = None) -> Inspected:
     """What `handful check` reports; the same reading that `train` does."""
     return embed_folder(read_folder(folder), load_backbone(backbone_ref), root or home())[0]
 
 
-def embed_folder(dataset: Dataset, backbone: Backbone, root: Path) -> tuple[Inspected, float]:
+def embed_folder(
+    dataset: Dataset, backbone: Backbone, root: Path, min_images: int = MIN_IMAGES
+) -> tuple[Inspected, float]:
     """The folder's usable images with their embeddings, and the seconds that reading and embedding took."""
     started = time.monotonic()
     embedder = Embedder(Network(backbone.network), preprocessing_of(backbone), backbone.sha256, root / "cache")
@@ -80,7 +142,7 @@ def embed_folder(dataset: Dataset, backbone: Backbone, root: Path) -> tuple[Insp
     with progress_bar("embed", len(paths)) as progress:
         results = embedder.embed(paths, progress)
     seconds = time.monotonic() - started
-    return inspect(dataset, results), seconds
+    return inspect(dataset, results, min_images), seconds
 
 
 def preprocessing_of(backbone: Backbone) -> Preprocessing:

@@ -17,6 +17,7 @@ from training.folds import Fold, Labels
 REFUSED_IN_SET = 0.02
 REFUSED_STRANGERS = 0.92  # 90 % is wanted; photos of a further label are not much harder than those of a known one
 
+BLOCK = 4096  # photos compared with all labels at once
 OUTLIER_DEVIATIONS = 3  # one odd photo among twenty would otherwise be the 98th percentile, and open the door to all
 
 
@@ -25,11 +26,32 @@ def fit_unknown(
 ) -> UnknownDetector:
     """A detector with the means of every photo; the folds are those that the head was chosen with."""
     known = out_of_fold_scores(embeddings, labels, folds, label_count)
-    threshold = _threshold(
-        known[np.isfinite(known)],
-        _stranger_scores(embeddings, labels, label_count),
-    )
+    strangers = _stranger_scores(_label_means(embeddings, labels, label_count), embeddings, labels)
+    return detector_of(embeddings, labels, known, strangers, label_count)
+
+
+def detector_of(
+    embeddings: NDArray[np.float32],
+    labels: Labels,
+    known: NDArray[np.float32],
+    strangers: NDArray[np.float32],
+    label_count: int,
+) -> UnknownDetector:
+    """The same from scores that were found before, as `fold_scores` finds them."""
+    threshold = _threshold(known[np.isfinite(known)], strangers)
     return UnknownDetector.of(_label_means(embeddings, labels, label_count), threshold)
+
+
+def fold_scores(
+    seen: NDArray[np.float32], seen_labels: Labels, held_out: NDArray[np.float32], labels: Labels, label_count: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of held-out photos (M, D), against the means of the others: (M,) to the nearest label, NaN where a photo's own
+    was held out with it, and (M,) to the nearest other label.
+    """
+    means = _label_means(seen, seen_labels, label_count)
+    scores = UnknownDetector.of(means, 0.0).score(held_out)
+    known = np.where(np.isin(labels, seen_labels), scores, np.nan).astype(np.float32)
+    return known, _stranger_scores(means, held_out, labels)
 
 
 def out_of_fold_scores(
@@ -45,13 +67,18 @@ def out_of_fold_scores(
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
-def _stranger_scores(embeddings: NDArray[np.float32], labels: Labels, label_count: int) -> NDArray[np.float32]:
+def _stranger_scores(
+    means: NDArray[np.float32], embeddings: NDArray[np.float32], labels: Labels
+) -> NDArray[np.float32]:
     """(N,) each photo's distance to the nearest mean of another label."""
-    means = _label_means(embeddings, labels, label_count)
+    directions = UnknownDetector.of(means, 0.0).directions
+    lengths = np.maximum(np.linalg.norm(embeddings, axis=1), 1e-12)  # (N,)
     scores = np.empty(len(labels), dtype=np.float32)
-    for label in range(label_count):
-        of_label = labels == label
-        scores[of_label] = UnknownDetector.of(np.delete(means, label, axis=0), 0.0).score(embeddings[of_label])
+    for start in range(0, len(labels), BLOCK):
+        block = slice(start, start + BLOCK)
+        cosines = embeddings[block] @ directions.T / lengths[block, None]  # (BLOCK, L)
+        cosines[np.arange(len(cosines)), labels[block]] = -np.inf
+        scores[block] = 1 - cosines.max(axis=1)
     return scores
 
 
@@ -66,6 +93,8 @@ def _threshold(known: NDArray[np.float32], strangers: NDArray[np.float32]) -> fl
 
 def _label_means(embeddings: NDArray[np.float32], labels: Labels, label_count: int) -> NDArray[np.float32]:
     """(L, D); nought for a label without a photo, which then resembles nothing."""
-    sums = np.zeros((label_count, embeddings.shape[1]), dtype=np.float64)
-    np.add.at(sums, labels, embeddings)
-    return (sums / np.maximum(np.bincount(labels, minlength=label_count), 1)[:, None]).astype(np.float32)
+    by_label = np.argsort(labels, kind="stable")
+    present, first, images = np.unique(labels[by_label], return_index=True, return_counts=True)
+    means = np.zeros((label_count, embeddings.shape[1]), dtype=np.float32)
+    means[present] = np.add.reduceat(embeddings[by_label], first, axis=0, dtype=np.float64) / images[:, None]
+    return means

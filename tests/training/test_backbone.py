@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from tiny_networks import TINY, copy_of, save_network, sha256, with_pickle
 
 from service.artifact.errors import BackboneNotFound, BackboneUnsupported, UsageError
-from training.backbone import DEFAULT_BACKBONE, HUB_REF, load_backbone
+from service.artifact.hub import parse_ref
+from training.backbone import DEFAULT_BACKBONE, load_backbone
 
 
 @pytest.fixture(scope="module")
@@ -164,4 +165,4 @@ def test_reference_of_no_known_form_is_wrong_use(ref: str) -> None:
 
 def test_default_reference_is_of_the_hubs_form() -> None:
     """Without a flag the network comes from the Hub, so the default must at least be a name there."""
-    assert HUB_REF.fullmatch(DEFAULT_BACKBONE)
+    assert parse_ref(DEFAULT_BACKBONE)

@@ -138,18 +138,18 @@ def test_download_shows_a_progress_bar_on_stderr(online: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ref", "says"),
+    ("ref", "error", "says"),
     [
-        ("acme/missing", "no repository"),
-        ("acme/private", "HF_TOKEN"),
-        ("acme/tiny@nowhere", "not this revision"),
-        ("acme/weightless", "neither model.safetensors nor pytorch_model.bin"),
-        ("acme/configless", "config.json"),
+        ("acme/missing", "HubNotFound", "no repository"),
+        ("acme/private", "HubNotFound", "HF_TOKEN"),
+        ("acme/tiny@nowhere", "HubNotFound", "not this revision"),
+        ("acme/weightless", "HubFileMissing", "neither model.safetensors nor pytorch_model.bin"),
+        ("acme/configless", "HubFileMissing", "config.json"),
     ],
 )
-def test_what_the_hub_does_not_have_is_not_found(online: Session, ref: str, says: str) -> None:
+def test_what_the_hub_does_not_have_is_not_found(online: Session, ref: str, error: str, says: str) -> None:
     """Repository, revision and file each have their own sentence."""
-    assert online[ref].error == "BackboneNotFound"
+    assert online[ref].error == error
     assert says in online[ref].message
     assert ref in online[ref].message
 
@@ -157,7 +157,7 @@ def test_what_the_hub_does_not_have_is_not_found(online: Session, ref: str, says
 @pytest.mark.parametrize("ref", ["acme/gated", "acme/forbidden"])
 def test_refusing_repository_names_the_terms_and_the_token(online: Session, hub: HubStandIn, ref: str) -> None:
     """401 and 403 say where to accept the terms, and what to set."""
-    assert online[ref].error == "BackboneGated"
+    assert online[ref].error == "HubRefused"
     assert "HF_TOKEN" in online[ref].message
     assert f"{hub.endpoint}/{ref}" in online[ref].message
 
@@ -207,14 +207,14 @@ def test_connection_reset_in_the_middle_is_an_error_and_the_next_run_succeeds(on
 def test_corrupt_download_is_refused_and_leaves_the_cache(online: Session, without_links: Session, ref: str) -> None:
     """Right number of bytes, wrong bytes: the next run fetches them again, with links in the cache or without."""
     session = online if ref == "acme/corrupt" else without_links
-    assert session[ref].error == "BackboneCorrupt"
+    assert session[ref].error == "HubCorrupt"
     assert str(online["acme/tiny"].sha256) in session[ref].message
     assert session.again[ref].sha256 == online["acme/tiny"].sha256
 
 
 def test_cached_weights_that_changed_on_the_disk_are_corrupt(offline: Session) -> None:
     """The check is made at every load, not only after the download."""
-    assert offline["acme/corrupt"].error == "BackboneCorrupt"
+    assert offline["acme/corrupt"].error == "HubCorrupt"
 
 
 def test_full_disk_is_no_space_left(online: Session, home: Path) -> None:
@@ -234,7 +234,7 @@ def test_offline_mode_with_a_warm_cache_gives_the_same(offline: Session, online:
 @pytest.mark.parametrize("ref", ["acme/never", "acme/large"])
 def test_offline_mode_with_a_cold_cache_says_so(offline: Session, ref: str) -> None:
     """Nothing cached, or the weights missing: the setting that forbids the download is named."""
-    assert offline[ref].error == "BackboneOffline"
+    assert offline[ref].error == "HubOffline"
     assert "HF_HUB_OFFLINE" in offline[ref].message
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.artifact.errors import DataError
-from training.folds import make_folds
+from training.folds import fold_numbers, make_folds
 
 
 def alone(count: int) -> np.ndarray:
@@ -58,3 +58,19 @@ def test_the_same_seed_gives_the_same_folds() -> None:
 def test_copies_of_one_photo_cannot_be_divided() -> None:
     with pytest.raises(DataError, match="1 distinct image"):
         make_folds(np.array([0, 1, 0]), np.zeros(3, dtype=np.int64), seed=0)
+
+
+def test_photos_that_were_dealt_before_keep_their_folds_and_new_ones_even_them_out() -> None:
+    labels, groups = np.repeat([0, 1], 80), alone(160)
+    before = fold_numbers(make_folds(labels, groups, seed=0), 160)
+    more = np.concatenate([labels, np.repeat([0, 1, 2], 10)])
+    folds = make_folds(more, alone(190), seed=0, kept=before)
+    assert np.array_equal(fold_numbers(folds, 190)[:160], before)
+    assert all(np.array_equal(np.bincount(more[test]), [18, 18, 2]) for _, test in folds)
+
+
+def test_a_near_duplicate_of_a_photo_that_was_dealt_before_joins_it() -> None:
+    labels, groups = np.repeat([0, 1], 60), alone(120)
+    before = fold_numbers(make_folds(labels, groups, seed=0), 120)
+    grown = fold_numbers(make_folds(np.append(labels, 0), np.append(groups, 7), seed=0, kept=before), 121)
+    assert np.array_equal(grown[120], before[7])

@@ -129,3 +129,29 @@ def test_a_single_label_is_an_error() -> None:
 def test_unknown_setting_is_an_error() -> None:
     with pytest.raises(ValidationError):
         HeadSettings.model_validate({"depth": 3})
+
+
+def test_scouts_choose_for_all_folds_and_every_photo_is_still_judged() -> None:
+    embeddings, labels = clouds([30, 30], distance=2.0)
+    scouted = fitted(embeddings, labels, kind="linear", scouted_from=0)
+    whole = fitted(embeddings, labels, kind="linear")
+    assert scouted.settings == whole.settings
+    assert np.allclose(scouted.out_of_fold_logits, whole.out_of_fold_logits, atol=0.2)
+    assert scouted.candidates[0]["settings"] == {"strength": 1.0}
+
+
+def test_folds_that_are_fitted_side_by_side_give_the_same_bytes() -> None:
+    embeddings, labels = clouds([60] * 10, dimensions=400)
+    first, again = (fitted(embeddings, labels, kind="linear") for _ in range(2))
+    assert first.weights["weight"].tobytes() == again.weights["weight"].tobytes()
+    assert accuracy(first.out_of_fold_logits, labels) > 0.95
+
+
+def test_a_hidden_head_learns_from_more_photos_than_one_step_takes() -> None:
+    random = np.random.default_rng(0)
+    corners = random.choice([-1.0, 1.0], size=(4500, 2))
+    embeddings = (corners + random.normal(0, 0.2, (4500, 2))).astype(np.float32)
+    labels = (corners.prod(axis=1) > 0).astype(np.int64)
+    head = fitted(embeddings, labels, kind="hidden", widths=(32,), weight_decays=(0.3,))
+    assert accuracy(head.out_of_fold_logits, labels) > 0.95
+    assert accuracy(head.logits(embeddings), labels) > 0.95

@@ -50,7 +50,8 @@ def fitted_of(inspected: Inspected, mistakes: int) -> Fitted:
     head = FittedHead("linear", {}, {"strength": 1.0}, np.log(probabilities).astype(np.float32), [])
     unknown = UnknownDetector.of(np.eye(count, 12, dtype=np.float32), 0.8)
     scores = np.linspace(0.1, 1, len(labels))
-    return Fitted(head, 1.0, unknown, metrics(probabilities, labels, inspected.labels), probabilities, scores, 5, 1)
+    measured, folds = metrics(probabilities, labels, inspected.labels), np.zeros((len(labels), 1), dtype=np.uint8)
+    return Fitted(head, 1.0, unknown, measured, probabilities, scores, 5, 1, folds)
 
 
 def card_of(inspected: Inspected, fitted: Fitted) -> ModelCard:
@@ -161,7 +162,7 @@ def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_vanished_photo_leaves_its_name(tmp_path: Path) -> None:
     page = Page(report_of(tmp_path / "report", inspected_of(("bags", "shoes"), 10, tmp_path)))
-    assert "The file is no longer there." in page.words
+    assert "The photo is not at hand." in page.words
     assert "0.png" in page.words
     assert (tmp_path / "report/mistakes.png").is_file()
 

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from conftest import COLOURS, write_photo
 
+from service.artifact.atomic import PARTIAL
 from service.artifact.errors import BackboneNotFound, DataError, UsageError
 from service.artifact.folder import open_artifact
-from service.artifact.store import PARTIAL, Store
+from service.artifact.store import Store
 from service.classifier import Classifier
 from training.train import TrainSettings, train_folder
 

@@ -1,0 +1,42 @@
+"""What the benchmarks do with what they measured, and that each of them is there."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from benchmarks.__main__ import NAMES, targets_table
+from benchmarks.limits import folder_limit
+from benchmarks.sections import judged
+from benchmarks.timing import Measured, alternate
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_benchmark_can_be_called_alone(name: str) -> None:
+    assert callable(importlib.import_module(f"benchmarks.{name}").run)
+
+
+def test_contenders_take_turns() -> None:
+    calls: list[str] = []
+
+    def called(name: str) -> float:
+        calls.append(name)
+        return float(len(calls))
+
+    measured = alternate({"a": lambda: called("a"), "b": lambda: called("b")}, 3)
+    assert calls == list("ababab")
+    assert measured["a"] == Measured((1, 3, 5))
+    assert str(measured["a"]) == "3 (1 to 5)"
+
+
+def test_what_shares_the_cores_costs_the_sum() -> None:
+    assert folder_limit(network=100, decode=100) == pytest.approx(50)
+
+
+def test_a_missed_target_keeps_its_reason_and_a_reached_one_does_not() -> None:
+    rows = [judged("this", "2 times", "1 times", reached=False, why="it is slow")]
+    rows += [judged("that", "2 times", "3 times", reached=True, why="it is slow")]
+    text = targets_table(rows)
+    assert "| missed: it is slow |" in text
+    assert "| reached |" in text

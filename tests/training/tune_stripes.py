@@ -1,0 +1,21 @@
+"""`train --finetune` with settings for tiny networks, as a process: python tune_stripes.py FOLDER BACKBONE HOME."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from training.finetune.ranks import started_rank
+from training.finetune.settings import FineTuneSettings
+from training.train import TrainSettings, follow_folder, train_folder
+
+QUICK = FineTuneSettings(epochs=5, batch=8, learning_rate=1e-2, lowest_rate_share=0.3)
+
+
+def quick_settings(backbone: Path) -> TrainSettings:
+    return TrainSettings(name="stripes", backbone=str(backbone), head="linear", finetune=QUICK)
+
+
+if __name__ == "__main__":
+    folder, backbone, home = map(Path, sys.argv[1:])
+    (follow_folder if started_rank() else train_folder)(folder, quick_settings(backbone), home)

@@ -1,0 +1,27 @@
+"""Everything that decides what fine-tuning learns."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FineTuneSettings(BaseModel):
+    """The defaults are for some hundred photos and a pretrained ResNet; training/LOG.md tells how they were found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layer: str | None = Field(None, description="the first layer that is trained, those above it too; None: all")
+    epochs: int = Field(12, ge=1, description="at most; early stopping inside each fold chooses")
+    patience: int = Field(4, ge=1, description="epochs without a lower log loss before an inner run ends")
+    batch: int = Field(16, ge=1, description="photos a step, over all processes together")
+    learning_rate: float = Field(3e-4, gt=0, description="AdamW's, of the head and the topmost layer")
+    lowest_rate_share: float = Field(0.1, gt=0, le=1, description="the lowest layer's rate as a share of the topmost's")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's; none on biases and normalisation")
+    warmup_share: float = Field(0.1, ge=0, lt=1, description="of all steps, with a rising rate")
+    averaging_epochs: float = Field(1.0, ge=0, description="how far back the average of the weights reaches")
+    blends: tuple[float, ...] = Field(
+        (0.5, 1.0),
+        min_length=1,
+        description="how far to go from the first weights to the last, early stopping chooses (Wortsman et al. 2022)",
+    )
+    clip_norm: float = Field(1.0, gt=0, description="the longest gradient that is followed")

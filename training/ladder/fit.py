@@ -1,0 +1,156 @@
+"""Training a network from nothing on some of the photos.
+
+How long is decided beforehand, by the number of photos alone: no photo, and least of all a held-out one, says when to
+stop. What is learned from the photos, mean and deviation of each channel included, comes from the training part only.
+The one augmentation, the same for every network: half of the photos, drawn anew each time, are mirrored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from service.artifact.device import best_device, has_native_bfloat16
+from service.artifact.progress import Advance
+from training.folds import Labels
+from training.linear import Floats
+
+Indices = NDArray[np.intp]
+
+SMALL, LARGE = 32, 128  # photos a step, with few and with many photos
+MANY = 4000
+WARM_UP = 0.1  # share of the steps
+ANSWER_BATCH = 256
+STATISTICS_FROM = 2000  # photos that mean and deviation are measured on, at most
+GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one architecture is trained."""
+
+    build: Callable[[int], nn.Sequential]  # from the number of labels
+    side_pixels: int
+    learning_rate: float  # AdamW's highest
+    weight_decay: float
+    max_epochs: int  # for a handful of photos
+    min_epochs: int  # for tens of thousands
+    photos_seen: int = 30_000  # between the two: epochs times photos
+    grey: bool = False
+    low_precision: bool = False  # bf16 where the processor has it: what is small gains nothing
+
+    def epochs(self, photos: int) -> int:
+        return max(self.min_epochs, min(self.max_epochs, round(self.photos_seen / photos)))
+
+
+class Trained:
+    """A trained network with the standardisation it learned."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe, pictures: NDArray[np.uint8], train: Indices) -> None:
+        self.network, self._recipe, self._pictures, self._device = network, recipe, pictures, best_device()
+        network.to(self._device).to(memory_format=torch.channels_last)
+        self._bf16 = recipe.low_precision and has_native_bfloat16(self._device)
+        sample = self._raw(train[:: max(1, len(train) // STATISTICS_FROM)])
+        self._mean = sample.mean(dim=(0, 2, 3), keepdim=True)  # (1, C, 1, 1)
+        self._std = sample.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3)
+
+    @torch.inference_mode()
+    def answer(self, photos: Indices) -> Floats:
+        """Logits (N, L)"""
+        self.network.eval()
+        parts = np.array_split(photos, max(1, -(-len(photos) // ANSWER_BATCH)))
+        return torch.cat([self.logits(self.inputs(part)).cpu() for part in parts]).numpy()
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            logits: Tensor = self.network(inputs)
+        return logits.float()
+
+    def inputs(self, photos: Indices) -> Tensor:
+        """(N, C, S, S) float32, standardised, on the device."""
+        return (self._raw(photos) - self._mean) / self._std
+
+    def _raw(self, photos: Indices) -> Tensor:
+        pixels = torch.from_numpy(self._pictures[photos]).to(self._device)  # (N, S, S, 3) uint8
+        inputs = pixels.permute(0, 3, 1, 2).float() / 255
+        if self._recipe.grey:
+            inputs = (inputs * inputs.new_tensor(GREY)[:, None, None]).sum(dim=1, keepdim=True)
+        return inputs
+
+
+def train_network(
+    recipe: Recipe,
+    pictures: NDArray[np.uint8],
+    labels: Labels,
+    train: Indices,
+    label_count: int,
+    seed: int,
+    progress: Advance,
+) -> Trained:
+    """Learns from the photos `train` of pictures (N, S, S, 3); `progress` hears of every photo seen.
+
+    Every label weighs the same, as for the heads on embeddings.
+    """
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        network = recipe.build(label_count)
+        network.apply(_start)
+        trained = Trained(network, recipe, pictures, train)
+        _train(trained, recipe, labels, train, label_count, np.random.default_rng(seed), progress)
+    return trained
+
+
+def _start(module: nn.Module) -> None:
+    """He et al. 2015: without it a deep network is silent at first, and few photos are few steps."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _train(
+    trained: Trained,
+    recipe: Recipe,
+    labels: Labels,
+    train: Indices,
+    label_count: int,
+    random: np.random.Generator,
+    progress: Advance,
+) -> None:
+    batch = min(len(train), SMALL if len(train) < MANY else LARGE)
+    epochs = recipe.epochs(len(train))
+    steps = epochs * (len(train) // batch)
+    optimizer = torch.optim.AdamW(
+        trained.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=steps + 1, pct_start=WARM_UP, cycle_momentum=False
+    )
+    weights = _balanced(labels[train], label_count)
+    trained.network.train()
+    for _ in range(epochs):
+        order = random.permutation(train)
+        for first in range(0, len(order) - batch + 1, batch):  # the incomplete last batch is left out
+            photos = order[first : first + batch]
+            inputs = trained.inputs(photos)
+            mirrored = torch.from_numpy(random.random(batch) < 0.5).to(inputs.device)
+            inputs = torch.where(mirrored[:, None, None, None], inputs.flip(3), inputs)
+            targets = torch.from_numpy(labels[photos]).to(inputs.device)
+            loss = nn.functional.cross_entropy(trained.logits(inputs), targets, weights.to(inputs.device))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            optimizer.step()
+            schedule.step()
+        progress(len(train))
+
+
+def _balanced(labels: Labels, label_count: int) -> Tensor:
+    """(L,) each label's weight, 1 where all have as many photos."""
+    photos = np.bincount(labels, minlength=label_count)
+    return torch.from_numpy(len(labels) / (label_count * np.maximum(photos, 1))).float()
