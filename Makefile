@@ -1,13 +1,16 @@
 # make demo                  the whole story on generated photos, offline
 # make demo DEMO=--no-serve  the same, ending instead of serving
 # make test                  lint, types, tests
+# make bench                 what it is measured by, peers included; BENCH=--quick, BENCH=--photos=FOLDER
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?=
+BENCH ?=
+PEERS := benchmarks/.envs/peers
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -18,6 +21,15 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-dev $(PEERS)/.installed
+	$(BIN)/python -m benchmarks $(BENCH)
+
+# What handful is compared with, apart from it: about 6 GB.
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement $<
+	touch $@
 
 # Installed once; again only when pyproject.toml changes.
 $(VENV)/bin/python:
@@ -33,4 +45,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo
+	rm -rf $(VENV) build dist *.egg-info demo benchmarks/.envs benchmarks/.cache

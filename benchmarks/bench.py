@@ -1,0 +1,88 @@
+"""What every benchmark is given: photos, folders to work in, ways to start handful and its peers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+CACHE = HERE / ".cache"
+PEERS = HERE / ".envs/peers"
+
+
+class PeerFailed(Exception):
+    """A peer cannot be had here; the sentence says why."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One run's circumstances."""
+
+    photos_given: Path | None
+    quick: bool
+
+    @property
+    def repeats(self) -> int:
+        return 1 if self.quick else 3
+
+    @property
+    def long_repeats(self) -> int:
+        """Of what takes a minute a time."""
+        return 1 if self.quick else 2
+
+    @cached_property
+    def home(self) -> Path:
+        """A HANDFUL_HOME of its own, empty at the start of each run."""
+        home = CACHE / "home"
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        return home
+
+    def scratch(self, name: str) -> Path:
+        """An empty folder."""
+        folder = CACHE / "scratch" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def handful(self, *arguments: str | Path, **environ: str) -> Any:
+        """The JSON document that a command prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "service", *map(str, arguments), "--json"],
+            env=self.environ(**environ),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode not in {0, 1}:
+            raise RuntimeError(f"handful {' '.join(map(str, arguments))}: {done.stderr.strip()[-400:]}")
+        return json.loads(done.stdout)
+
+    def peer(self, script: str, *arguments: str | Path) -> dict[str, Any]:
+        """The JSON of a peer's last line; raises `PeerFailed`."""
+        done = subprocess.run(
+            self.peer_command(script, *arguments), env=self.environ(), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no output")
+            raise PeerFailed(f"{script} ended with status {done.returncode}: {last.strip()[:200]}")
+        values: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return values
+
+    def peer_command(self, script: str, *arguments: str | Path) -> list[str]:
+        python = PEERS / "bin/python"
+        if not python.exists():
+            raise PeerFailed("the peers are not installed here: make bench installs them")
+        return [str(python), str(HERE / "peers" / f"{script}.py"), *map(str, arguments)]
+
+    def environ(self, **more: str) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HANDFUL_", "OMP_"))}
+        quiet = {"HF_HUB_OFFLINE": "1", "YOLO_CONFIG_DIR": str(CACHE), "MPLCONFIGDIR": str(CACHE), "DO_NOT_TRACK": "1"}
+        return {**kept, **quiet, "HANDFUL_HOME": str(self.home), **more}

@@ -1,0 +1,85 @@
+"""The ceilings of this machine, measured in the same run as everything that is compared with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+
+from benchmarks import photos
+from benchmarks.bench import Bench
+from benchmarks.networks import flops, random_backbone
+from benchmarks.sections import Section
+from benchmarks.timing import alternate, per_second, seconds_of, short, table
+from service.artifact.device import has_native_bfloat16
+from service.artifact.images import read_image
+from service.artifact.pipeline import cpu_count
+
+SIZES = (1024, 2048, 4096)
+CPU = torch.device("cpu")
+
+
+@cache
+def matrix_rate(precision: torch.dtype) -> float:
+    """Floating-point operations a second: the best square product, all cores, warm."""
+    best = 0.0
+    for size in SIZES:
+        a, b = (torch.randn(size, size).to(precision) for _ in range(2))
+        best = max(best, *(per_second(partial(torch.matmul, a, b), 2 * size**3) for _ in range(2)))
+    return best
+
+
+def network_limit(flops_an_image: float) -> float:
+    """Images a second if a network were nothing but matrix products at the best precision's rate."""
+    best = max(matrix_rate(torch.float32), matrix_rate(torch.bfloat16) if has_native_bfloat16(CPU) else 0.0)
+    return best / flops_an_image
+
+
+def decode_rate(files: Sequence[Path], side_pixels: int) -> float:
+    """Images a second on all cores: reading, and Pillow's decoding at the smallest DCT scale that suffices."""
+    with ThreadPoolExecutor(cpu_count()) as pool:
+
+        def run() -> None:
+            for _ in pool.map(lambda path: read_image(path, min_side=2 * side_pixels), files):
+                pass
+
+        return per_second(run, len(files), 1.0)
+
+
+def folder_limit(network: float, decode: float) -> float:
+    """Where both share the cores, one image costs the sum of both; a GPU would leave the slower one."""
+    return 1 / (1 / network + 1 / decode)
+
+
+def disk_rate(files: Sequence[Path]) -> float:
+    """Bytes a second of the files, out of the page cache's reach where the system allows it."""
+    for path in files:
+        with path.open("rb") as file:
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    total = sum(path.stat().st_size for path in files)
+    return total / seconds_of(lambda: [path.read_bytes() for path in files])
+
+
+def run(bench: Bench) -> Section:
+    """The machine's own numbers, and what they allow."""
+    precisions = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    rates = alternate({name: partial(matrix_rate, p) for name, p in precisions.items()}, 1)
+    web, phone = photos.files_below(photos.source(bench)), photos.phone_photos()
+    rows = [[f"matrix product, {name}", f"{rate.median / 1e9:,.0f} GFLOP/s"] for name, rate in rates.items()]
+    for name, files in (("photos", web), ("12-megapixel photos", phone)):
+        rates_of = {side: decode_rate(files, side) for side in (128, 224)}
+        rows += [[f"decode {name} for {s} pixels", f"{short(r)} images/s"] for s, r in rates_of.items()]
+        rows += [[f"read {name}, not cached", f"{disk_rate(files) / 1e6:,.0f} MB/s"]]
+    allowed = []
+    for name in ("resnet18", "resnet34", "resnet50"):
+        cost = flops(random_backbone(name), 224)
+        limit, decode = network_limit(cost), decode_rate(web, 224)
+        allowed.append([name, f"{cost / 1e9:.2f}", short(limit), short(folder_limit(limit, decode))])
+    text = table(["what", "here"], rows) + "\n\nAt 224 pixels that allows at most, images a second:\n\n"
+    text += table(["network", "GFLOP an image", "network alone", "from a folder, same cores"], allowed)
+    return Section(title="The machine's limits", text=text)

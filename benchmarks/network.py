@@ -1,0 +1,103 @@
+"""The network alone: each way to compute it, and the limit."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.bench import Bench, PeerFailed
+from benchmarks.limits import network_limit
+from benchmarks.networks import backbone_folder, flops, pixels, random_backbone
+from benchmarks.sections import Section, judged
+from benchmarks.timing import Measured, alternate, per_second, short, table
+from service.artifact import engine
+from service.artifact.device import has_native_bfloat16
+from service.artifact.network import Network
+
+BATCH, SIDE = 32, 224
+CPU = torch.device("cpu")
+Run = Callable[[Tensor], object]
+
+
+def ways(backbone: nn.Module, *, compiling: bool) -> tuple[dict[str, Run], str]:
+    """Every way to run it, and how long compiling took."""
+    laid_out = copy.deepcopy(backbone).to(memory_format=torch.channels_last)
+    low = has_native_bfloat16(CPU)
+    folded = engine.folded(backbone, CPU)
+    found: dict[str, Run] = {
+        "eager, float32": backbone,
+        "eager, channels_last, float32": laid_out,
+        "eager, channels_last, autocast": engine.autocast(laid_out, CPU, low_precision=low),
+    }
+    if folded:
+        found["folded"] = folded.run
+    chosen = engine.choose(backbone, CPU)
+    found[f"chosen: {chosen.arithmetic}"] = chosen.run
+    if not compiling:
+        return found, ""
+    started = time.perf_counter()
+    compiled = engine.compiled(backbone, pixels(BATCH, SIDE).to(memory_format=torch.channels_last))
+    if compiled is None:
+        return found, "It could not be compiled here."
+    found["compiled, frozen"] = compiled.run
+    return found, f"Compiling took {time.perf_counter() - started:.0f} s."
+
+
+def measure(name: str, rounds: int, *, compiling: bool) -> tuple[str, dict[str, Measured], float]:
+    """A table for one network, its rates and its limit."""
+    backbone = random_backbone(name)
+    limit = network_limit(flops(backbone, SIDE))
+    runs, said = ways(backbone, compiling=compiling)
+    batch = pixels(BATCH, SIDE).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        rates = alternate({k: partial(per_second, partial(r, batch), BATCH) for k, r in runs.items()}, 2 * rounds)
+        alone = {k: 1000 / per_second(partial(r, batch[:1]), 1) for k, r in runs.items()}
+    rows = [[k, r, f"{r.median / limit:.0%}", short(alone[k])] for k, r in rates.items()]
+    text = f"{name} at {SIDE} pixels, batches of {BATCH}; the limit is {short(limit)} images/s.\n\n"
+    text += table(["way", "images/s", "of the limit", "one image, ms"], rows)
+    return f"{text}\n\n{said}".strip(), rates, limit
+
+
+def others(bench: Bench) -> str:
+    """ONNX Runtime and OpenVINO on the same network."""
+    try:
+        found = bench.peer("engines", backbone_folder("resnet18", SIDE), str(SIDE), str(BATCH))
+    except PeerFailed as e:
+        return f"ONNX Runtime and OpenVINO were not measured: {e}"
+    rows = [[name, short(rate), f"{found['cosines'][name]:.5f}"] for name, rate in found["rates"].items()]
+    return f"Other runtimes on resnet18 ({found['version']}), same batch:\n\n" + table(
+        ["runtime", "images/s", "smallest cosine to float32"], rows
+    )
+
+
+def ladder(name: str) -> str:
+    """Rate against batch size, of the chosen engine."""
+    network = Network(random_backbone(name))
+    sizes = (1, 2, 4, 8, 16, 32, 64)
+    rates = [per_second(partial(network.embed, pixels(n, SIDE)), n) for n in sizes]
+    return f"{name}, images/s by batch: " + ", ".join(f"{n}: {short(r)}" for n, r in zip(sizes, rates, strict=True))
+
+
+def run(bench: Bench) -> Section:
+    """Target: 85 % of the limit."""
+    names = ("resnet18",) if bench.quick else ("resnet18", "resnet34")
+    texts, shares = [], []
+    for name in names:
+        text, rates, limit = measure(name, bench.repeats, compiling=name == names[0])
+        texts.append(text)
+        shares += [(name, r.median / limit) for k, r in rates.items() if k.startswith("chosen")]
+    texts += [ladder("resnet18"), others(bench)]
+    worst = min(share for _, share in shares)
+    target = judged(
+        "embedding, network alone",
+        "85 % of the matrix-product limit",
+        ", ".join(f"{name} {share:.0%}" for name, share in shares),
+        reached=worst >= 0.85,
+        why="what is left is memory traffic (max-pool, additions); compiling would fuse some of it",
+    )
+    return Section(title="The network alone", text="\n\n".join(texts), targets=[target])

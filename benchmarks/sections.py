@@ -1,0 +1,40 @@
+"""What a benchmark hands over: its text, and how it did against the targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Target(BaseModel):
+    """One row of the design's table of speeds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: str
+    target: str
+    measured: str
+    reached: bool | None  # None: not measured
+    why: str = ""  # where it was missed or not measured: the reason and the next idea
+
+
+class Section(BaseModel):
+    """One benchmark's part of RESULTS.md."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    text: str  # Markdown
+    targets: list[Target] = []
+    measured_at: str = ""
+    seconds: float = 0.0
+
+
+def judged(what: str, target: str, measured: str, *, reached: bool, why: str) -> Target:
+    """The reason is kept only where it is needed."""
+    return Target(what=what, target=target, measured=measured, reached=reached, why="" if reached else why)
+
+
+def plot_path(name: str) -> Path:
+    return Path(__file__).parent / f"{name}.png"

@@ -1,0 +1,195 @@
+"""HTTP: handful serve, FastAPI and LitServe with the same torch network, under the same load."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmarks import photos
+from benchmarks.bench import CACHE, Bench, PeerFailed
+from benchmarks.classify import trained
+from benchmarks.sections import Section, Target, judged
+from benchmarks.timing import Measured, per_second, short, table
+from service.classifier import Classifier
+
+CLIENTS = (1, 8, 32)
+START_SECONDS = 90
+Found = dict[str, dict[int, list[dict[str, Any]]]]  # server, clients, one answer of the load client a round
+
+
+class Server:
+    """One server's process, and how long it took until it was ready."""
+
+    def __init__(self, command: list[str], port: int, environ: dict[str, str]) -> None:
+        self.port, started = port, time.perf_counter()
+        self.log = (CACHE / f"server-{port}.log").open("w+b")
+        self.process = subprocess.Popen(command, env=environ, stdout=self.log, stderr=self.log, start_new_session=True)
+        while not self._ready():
+            if self.process.poll() is not None or time.perf_counter() - started > START_SECONDS:
+                self.log.seek(0)
+                words = self.log.read().decode(errors="replace").strip().splitlines()
+                self.stop()
+                raise PeerFailed(f"it did not start: {words[-1] if words else 'no output'}")
+            time.sleep(0.05)
+        self.ready_seconds = time.perf_counter() - started
+
+    def _ready(self) -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+        return False
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # LitServe leaves its workers behind
+        self.process.wait()
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def handful_server(bench: Bench, name: str = "resnet18", **settings: str) -> Server:
+    port = free_port()
+    command = [sys.executable, "-m", "service", "serve", "--name", name, "--port", str(port)]
+    return Server(command, port, bench.environ(**settings))
+
+
+def peer_server(bench: Bench, script: str, artifact: Path) -> Server:
+    port = free_port()
+    return Server(bench.peer_command(script, artifact, str(port)), port, bench.environ())
+
+
+def load(port: int, clients: int, seconds: float, folder: Path) -> dict[str, Any]:
+    """The load client's answer."""
+    words = [sys.executable, "-m", "benchmarks.client", str(port), str(clients), str(seconds), str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    values: dict[str, Any] = json.loads(done.stdout)
+    return values
+
+
+def jpegs(bench: Bench) -> Path:
+    """Sixty-four JPEGs of the photos."""
+    folder = bench.scratch("http")
+    for number, file in enumerate(photos.files_below(photos.source(bench))[::3][:64]):
+        with Image.open(file) as image:
+            image.convert("RGB").save(folder / f"{number:03}.jpg", quality=90)
+    return folder
+
+
+def bare(artifact: Path, folder: Path) -> float:
+    """Milliseconds for one image without HTTP: decode, network, answer."""
+    classifier, data = Classifier.load(artifact), [p.read_bytes() for p in photos.files_below(folder)]
+
+    def run() -> None:
+        for each in data:
+            classifier.predict(classifier.read(each).unsqueeze(0))
+
+    return 1000 / per_second(run, len(data), 2.0)
+
+
+def measure(bench: Bench, artifact: Path, folder: Path) -> tuple[Found, list[str], str]:
+    """Each server's answers under load, in turn; all are up at once, one is asked at a time."""
+    found: Found = {}
+    missing, started = [], []
+    seconds = 2.0 if bench.quick else 5.0
+    with ExitStack() as stack:
+        servers = {"handful serve": stack.enter_context(running(handful_server(bench)))}
+        for name, script in (("FastAPI", "fastapi_server"), ("LitServe", "litserve_server")):
+            try:
+                servers[name] = stack.enter_context(running(peer_server(bench, script, artifact)))
+            except PeerFailed as e:
+                missing.append(f"{name} could not run here: {e}.")
+        started = [f"{name} {server.ready_seconds:.1f} s" for name, server in servers.items()]
+        for name, server in list(servers.items()):
+            warm = load(server.port, 8, 2.0, folder)
+            if not warm["rate"]:
+                missing.append(f"{name} answered none of {warm['requests']} requests by 200.")
+                del servers[name]
+        for _ in range(bench.repeats):
+            for clients in CLIENTS:
+                for name, server in servers.items():
+                    answer = load(server.port, clients, seconds, folder)
+                    found.setdefault(name, {}).setdefault(clients, []).append(answer)
+    return found, missing, "Ready after: " + ", ".join(started) + "."
+
+
+def run(bench: Bench) -> Section:
+    """Targets: twice the peers at 32 clients; p99 alone under 1.5 times the bare network and decoding."""
+    artifact, folder = trained(bench), jpegs(bench)
+    alone = bare(artifact, folder)
+    found, missing, ready = measure(bench, artifact, folder)
+    rows = []
+    for name, by_clients in found.items():
+        for clients, answers in by_clients.items():
+            rate = Measured(tuple(a["rate"] for a in answers))
+            ratio = _rate(found["handful serve"], clients) / rate.median
+            p50, p99 = (Measured(tuple(a[p] for a in answers)).median for p in ("p50", "p99"))
+            rows.append([name, clients, rate, f"{ratio:.2f}", short(p50), short(p99), sum(a["wrong"] for a in answers)])
+    text = table(
+        ["server", "clients", "requests/s", "handful is so many times as fast", "p50 ms", "p99 ms", "errors"], rows
+    )
+    intro = (
+        "resnet18 at 224 pixels, multipart JPEG over loopback, client on the same cores, servers in turn. One image"
+        f" without HTTP (decoding and network): {short(alone)} ms."
+    )
+    return Section(title="Serving", text="\n\n".join([intro, text, ready, *missing]), targets=_targets(found, alone))
+
+
+def _rate(by_clients: dict[int, list[dict[str, Any]]], clients: int) -> float:
+    return Measured(tuple(a["rate"] for a in by_clients[clients])).median
+
+
+def _targets(found: Found, alone: float) -> list[Target]:
+    ours = found["handful serve"]
+    p99 = Measured(tuple(a["p99"] for a in ours[1])).median
+    targets = [
+        judged(
+            "HTTP, one client: p99",
+            "under 1.5 times network and decoding",
+            f"{p99 / alone:.2f} times ({short(p99)} ms)",
+            reached=p99 < 1.5 * alone,
+            why="the client, the event loop and the network's threads share the cores",
+        )
+    ]
+    others = {name: _rate(each, 32) for name, each in found.items() if name != "handful serve"}
+    if others:
+        ratios = {name: _rate(ours, 32) / rate for name, rate in others.items()}
+        targets.append(
+            judged(
+                "HTTP, 32 clients, JPEG in, the same network in bfloat16",
+                "2 times FastAPI and LitServe",
+                ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()),
+                reached=min(ratios.values()) >= 2,
+                why="on few cores the network alone bounds all three servers at the same rate; with a smaller network"
+                " or a GPU, what the server adds shows more",
+            )
+        )
+    return targets
