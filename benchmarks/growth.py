@@ -19,7 +19,7 @@ from service.artifact.preprocessing import Preprocessing
 Points = list[tuple[float, float]]
 
 
-def plot(name: str, curves: dict[str, Points], x: str, y: str) -> None:
+def plot(bench: Bench, name: str, curves: dict[str, Points], x: str, y: str) -> None:
     """Both axes logarithmic."""
     figure, axes = plt.subplots(figsize=(6, 3.6))
     for label, points in curves.items():
@@ -29,7 +29,7 @@ def plot(name: str, curves: dict[str, Points], x: str, y: str) -> None:
     if len(curves) > 1:
         axes.legend()
     figure.tight_layout()
-    figure.savefig(plot_path(name), dpi=100)
+    figure.savefig(plot_path(name, bench), dpi=100)
     plt.close(figure)
 
 
@@ -45,7 +45,7 @@ def by_images(bench: Bench) -> str:
         classified = bench.handful("classify", folder, "--out", out, "--model", name)["seconds"]
         for part, value in zip(parts, (seconds["embed"], seconds["fit"], seconds["total"], classified), strict=True):
             parts[part].append((images, value))
-    plot("growth-images", parts, "images", "seconds")
+    plot(bench, "growth-images", parts, "images", "seconds")
     rows = [[f"{int(n):,}", *(short(parts[p][i][1]) for p in parts)] for i, (n, _) in enumerate(parts["classify"])]
     return "By images (built-in network, linear head), seconds:\n\n" + table(["images", *parts], rows)
 
@@ -60,7 +60,7 @@ def by_labels(bench: Bench) -> str:
         answer = bench.handful("train", folder, "--name", f"labels{labels}", "--backbone", "builtin")
         for part, key in (("embed", "embed"), ("fit", "fit"), ("all", "total")):
             parts[part].append((labels, answer["seconds"][key]))
-    plot("growth-labels", parts, "labels, five pictures each", "seconds of train")
+    plot(bench, "growth-labels", parts, "labels, five pictures each", "seconds of train")
     rows = [[f"{int(n):,}", *(short(parts[p][i][1]) for p in parts)] for i, (n, _) in enumerate(parts["all"])]
     return "By labels (five pictures each, head auto), seconds:\n\n" + table(["labels", *parts], rows)
 
@@ -79,7 +79,7 @@ def by_clients(bench: Bench) -> str:
             for key, points in curves.items():
                 points.append((clients, answer[key]))
     shown = {"requests/s": curves["rate"], "p50, ms": curves["p50"], "p99, ms": curves["p99"]}
-    plot("growth-clients", shown, "clients", "requests/s and ms")
+    plot(bench, "growth-clients", shown, "clients", "requests/s and ms")
     return "By clients (built-in network, JPEG photos):\n\n" + table(
         ["clients", "requests/s", "p50 ms", "p95 ms", "p99 ms", "errors"], rows
     )
@@ -97,7 +97,9 @@ def by_photo_size(bench: Bench) -> str:
         megapixels = image.width * image.height / 1e6
         scaled.append((megapixels, 1000 / per_second(partial(prepare, preprocessing, path), 1)))
         whole.append((megapixels, 1000 / per_second(partial(prepare_whole, preprocessing, path), 1)))
-    plot("growth-photo-size", {"as handful decodes": scaled, "decoded whole": whole}, "megapixels", "ms an image")
+    plot(
+        bench, "growth-photo-size", {"as handful decodes": scaled, "decoded whole": whole}, "megapixels", "ms an image"
+    )
     rows = [[f"{m:.3g}", short(a), short(b), f"{b / a:.1f}"] for (m, a), (_, b) in zip(scaled, whole, strict=True)]
     return "By photo size (JPEG to 224 pixels, one core), ms:\n\n" + table(
         ["megapixels", "as handful decodes", "decoded whole", "times"], rows

@@ -45,7 +45,7 @@ def run(bench: Bench) -> Section:
     axes.plot(times, sizes)
     axes.set(xlabel="seconds", ylabel="resident memory, MB", ylim=(0, None), title=f"classify, {images:,} files")
     figure.tight_layout()
-    figure.savefig(plot_path("memory"), dpi=100)
+    figure.savefig(plot_path("memory", bench), dpi=100)
     plt.close(figure)
     grown = late - early
     text = (

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from benchmarks.bench import CACHE, HERE, Bench
+
 
 class Target(BaseModel):
     """One row of the design's table of speeds."""
@@ -36,5 +38,6 @@ def judged(what: str, target: str, measured: str, *, reached: bool, why: str) ->
     return Target(what=what, target=target, measured=measured, reached=reached, why="" if reached else why)
 
 
-def plot_path(name: str) -> Path:
-    return Path(__file__).parent / f"{name}.png"
+def plot_path(name: str, bench: Bench) -> Path:
+    """Beside RESULTS.md, which a quick run leaves as it is."""
+    return (CACHE if bench.quick else HERE) / f"{name}.png"

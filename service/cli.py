@@ -55,6 +55,7 @@ def handful(*, verbose: bool) -> None:
 
 def main() -> None:
     """The console script; every failure is one sentence on stderr and an exit status."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads of the network would spin where others decode
     try:
         status = handful.main(standalone_mode=False)
     except click.exceptions.Exit as e:
