@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -17,5 +18,6 @@ def quick_settings(backbone: Path) -> TrainSettings:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
     folder, backbone, home = map(Path, sys.argv[1:])
     (follow_folder if started_rank() else train_folder)(folder, quick_settings(backbone), home)
