@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,8 +15,8 @@ from benchmarks import photos
 from benchmarks.bench import Bench
 from benchmarks.networks import flops, random_backbone
 from benchmarks.sections import Section
-from benchmarks.timing import alternate, per_second, seconds_of, short, table
-from service.artifact.device import has_native_bfloat16
+from benchmarks.timing import Measured, alternate, per_second, seconds_of, short, table
+from service.artifact.device import has_native_bfloat16, has_native_int8
 from service.artifact.images import read_image
 from service.artifact.pipeline import cpu_count
 
@@ -30,6 +31,23 @@ def matrix_rate(precision: torch.dtype) -> float:
     for size in SIZES:
         a, b = (torch.randn(size, size).to(precision) for _ in range(2))
         best = max(best, *(per_second(partial(torch.matmul, a, b), 2 * size**3) for _ in range(2)))
+    return best
+
+
+@cache
+def integer_rate() -> float:
+    """The same of 8-bit integers, as a convolution of one pixel: torch has no faster product of them to offer."""
+    best = 0.0
+    for channels in (512, 1024, 2048):
+        rows, scale = 4096, torch.full((channels,), 0.01)
+        weight = torch.randint(-127, 128, (channels, channels, 1, 1), dtype=torch.int8)
+        values = torch.randint(0, 256, (1, channels, 64, rows // 64), dtype=torch.uint8)
+        values = values.contiguous(memory_format=torch.channels_last)
+        where: tuple[Any, ...] = ([1, 1], [0, 0], [1, 1], 1)
+        packed = torch.ops.onednn.qconv_prepack(weight, scale, 0.1, 0, *where, None)
+        zeros = torch.zeros(channels, dtype=torch.int64)
+        layer = (values, 0.1, 0, packed, scale, zeros, None, *where, 1.0, 0, torch.uint8, "none", [], "")
+        best = max(best, per_second(partial(torch.ops.onednn.qconv2d_pointwise, *layer), 2 * rows * channels**2))
     return best
 
 
@@ -69,8 +87,10 @@ def run(bench: Bench) -> Section:
     """The machine's own numbers, and what they allow."""
     precisions = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     rates = alternate({name: partial(matrix_rate, p) for name, p in precisions.items()}, 1)
+    if has_native_int8(CPU):
+        rates["8-bit integers"] = Measured((integer_rate(),))
     web, phone = photos.files_below(photos.source(bench)), photos.phone_photos()
-    rows = [[f"matrix product, {name}", f"{rate.median / 1e9:,.0f} GFLOP/s"] for name, rate in rates.items()]
+    rows = [[f"matrix product, {name}", f"{rate.median / 1e9:,.0f} billion a second"] for name, rate in rates.items()]
     for name, files in (("photos", web), ("12-megapixel photos", phone)):
         rates_of = {side: decode_rate(files, side) for side in (128, 224)}
         rows += [[f"decode {name} for {s} pixels", f"{short(r)} images/s"] for s, r in rates_of.items()]

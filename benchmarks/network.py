@@ -11,15 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.bench import Bench, PeerFailed
-from benchmarks.limits import network_limit
+from benchmarks.limits import integer_rate, network_limit
 from benchmarks.networks import backbone_folder, flops, pixels, random_backbone
 from benchmarks.sections import Section, judged
 from benchmarks.timing import Measured, alternate, per_second, short, table
 from service.artifact import engine
-from service.artifact.device import has_native_bfloat16
+from service.artifact.device import has_native_bfloat16, has_native_int8
+from service.artifact.int8 import calibrate
 from service.artifact.network import Network
 
 BATCH, SIDE = 32, 224
+INTEGERS = "int8 (train --int8)"
 CPU = torch.device("cpu")
 Run = Callable[[Tensor], object]
 
@@ -38,6 +40,8 @@ def ways(backbone: nn.Module, *, compiling: bool) -> tuple[dict[str, Run], str]:
         found["folded"] = folded.run
     chosen = engine.choose(backbone, CPU)
     found[f"chosen: {chosen.arithmetic}"] = chosen.run
+    if has_native_int8(CPU) and (ranges := calibrate(backbone, [pixels(BATCH, SIDE)])):
+        found[INTEGERS] = engine.integers(backbone, ranges).run
     if not compiling:
         return found, ""
     started = time.perf_counter()
@@ -57,8 +61,10 @@ def measure(name: str, rounds: int, *, compiling: bool) -> tuple[str, dict[str, 
     with torch.inference_mode():
         rates = alternate({k: partial(per_second, partial(r, batch), BATCH) for k, r in runs.items()}, 2 * rounds)
         alone = {k: 1000 / per_second(partial(r, batch[:1]), 1) for k, r in runs.items()}
-    rows = [[k, r, f"{r.median / limit:.0%}", short(alone[k])] for k, r in rates.items()]
-    text = f"{name} at {SIDE} pixels, batches of {BATCH}; the limit is {short(limit)} images/s.\n\n"
+    limits = {k: integer_rate() / flops(backbone, SIDE) if k == INTEGERS else limit for k in rates}
+    rows = [[k, r, f"{r.median / limits[k]:.0%}", short(alone[k])] for k, r in rates.items()]
+    text = f"{name} at {SIDE} pixels, batches of {BATCH}; the limit is {short(limit)} images/s"
+    text += f", {short(limits[INTEGERS])} in integers.\n\n" if INTEGERS in limits else ".\n\n"
     text += table(["way", "images/s", "of the limit", "one image, ms"], rows)
     return f"{text}\n\n{said}".strip(), rates, limit
 

@@ -56,7 +56,8 @@ class Classifier:
             unknown = UnknownDetector.from_parts(arrays, card.unknown.model_dump())
         except (KeyError, ValueError) as e:
             raise ArtifactInconsistent(f"{artifact.path} does not describe its input or its unknowns: {e!s}.") from e
-        network = build_network(artifact.config, card.head.kind, artifact.weights(), len(card.labels))
+        ranges = card.int8.ranges if card.int8 else None
+        network = build_network(artifact.config, card.head.kind, artifact.weights(), len(card.labels), ranges)
         return cls(card, preprocessing, network, unknown)
 
     @property

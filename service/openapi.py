@@ -148,6 +148,7 @@ def _retrain(settings: Settings, file: Object) -> Object:
 
 def _feedback(settings: Settings, fields: Object, raw: Object) -> Object:
     summary = "An image and its right label, kept to learn from" + ("." if settings.feedback else "; off here.")
+    summary += " Corrections alone look like wrong labels to a retrain: promote=always takes them all the same."
     stored = _json("It is there, perhaps moved", _ref("FeedbackBody"))
     correct = _call(summary, stored, *IMAGES, *LABELLED)
     correct["responses"]["201"] = _json("It is new", _ref("FeedbackBody"))

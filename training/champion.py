@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,16 +12,19 @@ import torch
 from scipy.special import softmax
 
 from service.artifact.card import ModelCard
+from service.artifact.errors import BackboneUnsupported
 from service.artifact.folder import WEIGHTS, Artifact, open_artifact
+from service.artifact.network import Network
 from service.classifier import Classifier
-from training.backbone import Backbone
+from training.backbone import Backbone, load_backbone
 from training.calibration import calibrated, fit_temperature
+from training.embeddings import Embedder
 from training.fitting import Fitted
 from training.folds import Fold
 from training.gate import Answers, Probabilities
 from training.head import HeadSettings, fit_head
 from training.inspection import Inspected
-from training.known import Known, read_known
+from training.known import Known, in_order, read_known
 
 HeadChoice = Literal["same", "auto", "linear", "hidden"]
 
@@ -51,10 +54,31 @@ class Champion:
         network = self.classifier.network.backbone
         return Backbone(named.ref, named.revision, named.sha256, self.artifact.config, network)
 
+    def pretrained(self) -> Backbone:
+        """What fine-tuning starts from: its own backbone where that is frozen, else the one that its card pins.
+
+        A `BackboneError` or `HubError` where that is not to be had any more.
+        """
+        if self.card.finetune is None:
+            return self.backbone
+        named = self.card.backbone
+        backbone = load_backbone(named.ref if named.revision is None else f"{named.ref}@{named.revision}")
+        if backbone.sha256 != named.sha256:
+            raise BackboneUnsupported(
+                f"The weights in {named.ref} are not those that {self.card.model} was fine-tuned from: their sha256 is"
+                f" {backbone.sha256[:12]}…, that of the card {named.sha256[:12]}…."
+            )
+        return backbone
+
     @property
     def weights_sha256(self) -> str:
         """What embeddings may be remembered by."""
         return self.card.backbone.sha256 if self.card.finetune is None else self.card.files[WEIGHTS]
+
+    def embedder(self, cache: Path) -> Embedder:
+        """Of its backbone as it is now, in its own precision even where it answers in 8-bit integers."""
+        network = Network(self.classifier.network.backbone)
+        return Embedder(network, self.classifier.preprocessing, self.weights_sha256, cache)
 
     def head_settings(self, choice: HeadChoice) -> HeadSettings:
         """`same`: the kind that the champion has; a hidden one with its width and weight decay."""
@@ -67,35 +91,39 @@ class Champion:
         return HeadSettings(kind="hidden", widths=(width,), weight_decays=(decay,))
 
     def rivalry(
-        self, known: Known, rename: Mapping[str, str], inspected: Inspected, fitted: Fitted
+        self, known: Known, rename: Mapping[str, str], inspected: Inspected, fitted: Fitted, fresh: np.ndarray
     ) -> tuple[Answers, Answers, np.ndarray]:
         """Answers to known and to new photos, and the rows of `inspected` that are the new ones.
 
         A known photo whose label has changed is a new one. What the champion says of a known photo comes from heads
-        like its own, learned without the photo's fold; of a new one, from itself.
+        like its own, learned without the photo's fold, or is kept in `known`; of a new one, embedded as `fresh`, from
+        itself.
         """
         moved = np.isin(np.arange(len(inspected.images)), [change.row for change in inspected.relabelled])
-        fresh = np.arange(len(inspected.images)) >= inspected.known
-        out_of_fold = _in_order(self._out_of_fold(known, inspected, fitted), known.labels, inspected.labels)
+        later = np.arange(len(inspected.images)) >= inspected.known
+        before = self._out_of_fold(known, inspected, fitted) if known.answers is None else known.answers
         names = [rename.get(label, label) for label in self.card.labels]
-        plain = _in_order(self._plain(inspected.embeddings[fresh]), names, inspected.labels)
-        champion = np.concatenate([out_of_fold, plain])  # (N, L)
+        plain = in_order(self._plain(fresh), names, inspected.labels)
+        champion = np.concatenate([in_order(before, known.labels, inspected.labels), plain])  # (N, L)
         shared = np.isin(inspected.labels, known.labels)
 
         def answers(rows: np.ndarray) -> Answers:
             return Answers(inspected.label_index[rows], shared, champion[rows], fitted.probabilities[rows])
 
-        return answers(~(fresh | moved)), answers(fresh | moved), np.flatnonzero(fresh | moved)
+        return answers(~(later | moved)), answers(later | moved), np.flatnonzero(later | moved)
 
     def _out_of_fold(self, known: Known, inspected: Inspected, fitted: Fitted) -> Probabilities:
-        count = inspected.known
-        if len(known.labels) < 2:
-            return np.ones((count, len(known.labels)))
+        count, seed = inspected.known, self.card.seed
+        answers = np.zeros((count, len(known.labels)))
+        present, labels = np.unique(known.label_index, return_inverse=True)
+        if len(present) < 2:
+            answers[:, present] = 1
+            return answers
         folds = _folds(fitted.fold_of_image[:count])
-        embeddings, groups = inspected.embeddings[:count], inspected.groups[:count]
-        settings = self.head_settings("same")
-        head = fit_head(embeddings, known.label_index, groups, len(known.labels), settings, self.card.seed, folds)
-        return calibrated(head.out_of_fold_logits, fit_temperature(head.out_of_fold_logits, known.label_index))
+        groups, settings = inspected.groups[:count], self.head_settings("same")
+        head = fit_head(known.embeddings, labels, groups, len(present), settings, seed, folds)
+        answers[:, present] = calibrated(head.out_of_fold_logits, fit_temperature(head.out_of_fold_logits, labels))
+        return answers
 
     def _plain(self, embeddings: np.ndarray) -> Probabilities:
         if not len(embeddings):
@@ -111,12 +139,3 @@ def _folds(numbers: np.ndarray) -> list[Fold]:
         for column in numbers.T
         for fold in np.unique(column)
     ]
-
-
-def _in_order(answers: Probabilities, names: Sequence[str], labels: Sequence[str]) -> Probabilities:
-    """(N, len(names)) -> (N, len(labels)): columns of one name added, those of no label left out."""
-    ordered = np.zeros((len(answers), len(labels)))
-    for column, name in zip(answers.T, names, strict=True):
-        if name in labels:
-            ordered[:, labels.index(name)] += column
-    return ordered

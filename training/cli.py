@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 
 from service.artifact.console import FOUND, answer, json_option, model_option, tta_option
 from training.ladder.command import compare
 from training.options import backbone_option, seed_option
-
-if TYPE_CHECKING:
-    from training.dataset import Problem
+from training.words import problem_lines, retrain_words, say_frozen, train_words
 
 Head = Literal["auto", "linear", "hidden"]
 data_argument = click.argument("data", type=click.Path(path_type=Path))
-SHOWN = 20  # problems that a person is shown after training; --json and `check` list all
 
 
 @click.command()
@@ -57,14 +54,10 @@ def check(*, data: Path, backbone: str, as_json: bool) -> None:
         "problems": [vars(problem) for problem in problems],
     }
     counts = ", ".join(f"{label} {count}" for label, count in inspected.per_label.items()) or "none"
-    lines = [f"{inspected.found} files, usable: {counts}; {len(problems)} problems", *_lines(problems)]
+    lines = [f"{inspected.found} files, usable: {counts}; {len(problems)} problems", *problem_lines(problems)]
     answer(result, "\n".join(lines), as_json=as_json)
     if problems:
         raise click.exceptions.Exit(FOUND)
-
-
-def _lines(problems: tuple[Problem, ...]) -> list[str]:
-    return [f"  {problem.path}: {problem.kind}: {problem.detail}" for problem in problems]
 
 
 @click.command()
@@ -77,6 +70,9 @@ def _lines(problems: tuple[Problem, ...]) -> list[str]:
 )
 @click.option("--finetune-from", metavar="LAYER", help="The same, from this layer upward, such as layer4.")
 @click.option("--finetune-epochs", type=click.IntRange(min=1), metavar="N", help="At most so many epochs.")
+@click.option(
+    "--int8", is_flag=True, help="Compute in 8-bit integers on a CPU; kept where it leaves the answers as they are."
+)
 @seed_option
 @click.option(
     "--no-keep-embeddings", is_flag=True, help="Keep nothing of single photos in the artifact; retrain needs it."
@@ -91,6 +87,7 @@ def train(
     finetune: bool,
     finetune_from: str | None,
     finetune_epochs: int | None,
+    int8: bool,
     seed: int,
     no_keep_embeddings: bool,
     as_json: bool,
@@ -108,45 +105,17 @@ def train(
     if finetune or finetune_from or finetune_epochs:
         given = {"layer": finetune_from, "epochs": finetune_epochs}
         tuning = FineTuneSettings.model_validate({key: value for key, value in given.items() if value is not None})
-    settings = TrainSettings(name=name, backbone=backbone, head=head, finetune=tuning, seed=seed, keep_embeddings=keep)
+    settings = TrainSettings(
+        name=name, backbone=backbone, head=head, finetune=tuning, int8=int8, seed=seed, keep_embeddings=keep
+    )
     if started_rank():
         follow_folder(data, settings)
         return
     result, problems = train_folder(data, settings)
-    if tuning and not result["finetune"]["kept"]:
-        click.echo(f"The frozen backbone is exported: fine-tuning was {result['finetune']['reason']}.", err=True)
-    answer(result, _train_words(result, problems), as_json=as_json)
+    say_frozen(result)
+    answer(result, train_words(result, problems), as_json=as_json)
     if result["images"]["skipped"]:
         raise click.exceptions.Exit(FOUND)
-
-
-def _train_words(result: dict[str, Any], problems: tuple[Problem, ...]) -> str:
-    images, cv, seconds = result["images"], result["cv"], result["seconds"]
-    low, high = cv["accuracy_ci95"]
-    counts = ", ".join(f"{label} {count}" for label, count in images["per_label"].items())
-    lines = [
-        f"{result['model']}: {images['used']} images used ({counts}), {images['skipped']} skipped",
-        *_lines(problems[:SHOWN]),
-        *([f"  and {len(problems) - SHOWN} more; `handful check` lists all"] if len(problems) > SHOWN else []),
-        f"accuracy {cv['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}) in {cv['folds']} folds,"
-        f" calibration error {cv['ece']:.3f}, {cv['unknown_rate']:.1%} refused as unknown",
-        f"{result['head']} head; {seconds['total']:.1f} s, of which embedding {seconds['embed']:.1f}"
-        f" and fitting {seconds['fit']:.1f}",
-        *(_finetune_line(found) for found in [result.get("finetune")] if found and found["kept"]),
-        *(_held_out_line(part, metrics) for part, metrics in result.get("held_out", {}).items()),
-        f"artifact: {result['path']}",
-        f"report: {result['report']}",
-    ]
-    return "\n".join(lines)
-
-
-def _finetune_line(found: dict[str, Any]) -> str:
-    return f"fine-tuned for {found['epochs']} epochs in {found['seconds']:.0f} s: {found['reason']}"
-
-
-def _held_out_line(part: str, metrics: dict[str, Any]) -> str:
-    low, high = metrics["accuracy_ci95"]
-    return f"on {part}/: accuracy {metrics['accuracy']:.1%} ({low:.1%} to {high:.1%}), {metrics['images']} images"
 
 
 @click.command()
@@ -168,21 +137,37 @@ def _held_out_line(part: str, metrics: dict[str, Any]) -> str:
     show_default=True,
     help="same: of the champion's kind.",
 )
+@click.option("--finetune", is_flag=True, help="Train the whole network again, from its pretrained weights.")
+@click.option(
+    "--with",
+    "old",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The photos learned before, which --finetune needs; may be given again.",
+)
 @json_option
-def retrain(*, new: Path | None, rename: tuple[str, ...], as_json: bool, **chosen: Any) -> None:
+def retrain(*, new: Path | None, rename: tuple[str, ...], finetune: bool, as_json: bool, **chosen: Any) -> None:
     """Learn the labelled folder NEW on top of what the champion knows; the old photos are not needed.
 
-    A photo that is known under another label is relabelled. NEW may be missing where --drop or --rename is given.
+    A photo that is known under another label is relabelled. NEW may be missing where --drop, --rename or --finetune is
+    given.
 
-    Exit status 1: done, but some files were left out, or the new version was not found fit to be champion; both are
-    said.
+    Exit status 1: done, but some files were left out, or the new version was not made the champion, although --promote
+    never was not said; both are said.
     """
-    from training.retrain import RetrainSettings, retrain_folder
+    from training.finetune.ranks import started_rank
+    from training.finetune.settings import FineTuneSettings
+    from training.retrain import RetrainSettings, follow_retrain, retrain_folder
 
     pairs = dict(_renamed(pair) for pair in rename)
-    settings = RetrainSettings(rename=pairs, **chosen)
+    settings = RetrainSettings(rename=pairs, finetune=FineTuneSettings() if finetune else None, **chosen)
+    if started_rank():
+        follow_retrain(new, settings)
+        return
     result, problems = retrain_folder(new, settings)
-    answer(result, _retrain_words(result, problems), as_json=as_json)
+    say_frozen(result)
+    answer(result, retrain_words(result, problems), as_json=as_json)
     if result["images"]["skipped"] or not (result["promoted"] or settings.promote == "never"):
         raise click.exceptions.Exit(FOUND)
 
@@ -192,26 +177,6 @@ def _renamed(pair: str) -> tuple[str, str]:
     if not (old and new):
         raise click.BadParameter(f"{pair!r} is not OLD=NEW.", param_hint="--rename")
     return old, new
-
-
-def _retrain_words(result: dict[str, Any], problems: tuple[Problem, ...]) -> str:
-    suspected = result["suspected"]
-    lines = [
-        f"{result['previous']} knew {result['known']} of the photos; new: {result['new']},"
-        f" relabelled: {len(result['relabelled'])}",
-        *(f"  {each['path']}: was {each['former']}, is {each['label']}" for each in result["relabelled"][:SHOWN]),
-        *(
-            f"  {each['path']}: labelled {each['label']}, looks like {each['looks_like']}; look at it"
-            for each in suspected[:SHOWN]
-        ),
-        *([f"  and {len(suspected) - SHOWN} more that look wrong"] if len(suspected) > SHOWN else []),
-        _train_words(result, problems),
-        f"{result['model']} is {'now the champion' if result['promoted'] else 'not made the champion'}."
-        if result["challenger"]
-        else f"{result['model']} stays the champion.",
-        result["reason"],
-    ]
-    return "\n".join(lines)
 
 
 @click.command()
@@ -240,7 +205,7 @@ def evaluate(*, data: Path, model: str | None, tta: bool, report: Path | None, a
         f" log loss {result['log_loss']:.3f}, calibration error {result['ece']:.3f},"
         f" {result['unknown_rate']:.1%} refused as unknown",
         *([_foreign_line(result["foreign"])] if result["foreign"]["images"] else []),
-        *_lines(problems),
+        *problem_lines(problems),
         f"report: {result['report']}",
     ]
     answer(result, "\n".join(lines), as_json=as_json)
@@ -263,7 +228,7 @@ def demo(*, no_serve: bool, folder: Path, as_json: bool) -> None:
     from training.demo import run_demo, serve_demo
 
     result = run_demo(folder)
-    words = f"{_train_words(result, ())}\npredictions: {result['classified']['out']}"
+    words = f"{train_words(result, ())}\npredictions: {result['classified']['out']}"
     answer(result, words, as_json=as_json)
     if not no_serve:
         raise click.exceptions.Exit(serve_demo(folder))

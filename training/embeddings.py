@@ -26,6 +26,7 @@ from service.artifact.preprocessing import Preprocessing
 log = logging.getLogger(__name__)
 
 BATCH = 32  # images; always padded to it, so that an embedding does not depend on its neighbours
+CPU_BATCH = 16  # no slower there, and a retrain of a few new photos does not compute twice as many
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Embedder:
 
     def __init__(self, network: Network, preprocessing: Preprocessing, backbone_sha256: str, cache: Path) -> None:
         self.network, self.preprocessing = network, preprocessing
+        self.batch = CPU_BATCH if network.device.type == "cpu" else BATCH
         self.prefix = f"{backbone_sha256}:{preprocessing.sha256}:{network.device.type}-{network.engine.arithmetic}:"
         self.cache = Cache(cache)
 
@@ -71,7 +73,7 @@ class Embedder:
             else:
                 missing.append(path)
         progress(len(results))
-        for batch in read_batches(missing, self._decode, lambda d: d.pixels, size=BATCH):
+        for batch in read_batches(missing, self._decode, lambda d: d.pixels, size=self.batch):
             results.update(self._embed(batch))
             progress(len(batch.sources))
         return [results[path] for path in paths]
@@ -83,7 +85,7 @@ class Embedder:
         return _Decoded(hashlib.sha256(data).hexdigest(), picture, self.preprocessing(image))
 
     def _embed(self, batch: Batch[Path, _Decoded]) -> Iterator[tuple[Path, Embedded | ImageError]]:
-        rows = iter(() if batch.pixels is None else self.network.embed(batch.pixels, pad_to=BATCH).numpy())
+        rows = iter(() if batch.pixels is None else self.network.embed(batch.pixels, pad_to=self.batch).numpy())
         fresh: list[Embedded] = []
         for path, read in zip(batch.sources, batch.read, strict=True):
             if isinstance(read, ImageError):
@@ -110,8 +112,6 @@ class Cache:
             folder.mkdir(parents=True, exist_ok=True)
             self._create()
         except sqlite3.DatabaseError as e:
-            if isinstance(e, sqlite3.OperationalError):  # locked, read-only or no room: not damage
-                raise UsageError(f"{self.path} cannot be used ({e}); set HANDFUL_HOME to a folder for writing.") from e
             log.warning("%s was damaged (%s) and is begun again", self.path, e)
             for name in (self.path.name, f"{self.path.name}-wal", f"{self.path.name}-shm"):
                 (folder / name).unlink(missing_ok=True)
@@ -144,5 +144,8 @@ class Cache:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path, timeout=60)) as connection:
-            yield connection
+        try:
+            with closing(sqlite3.connect(self.path, timeout=60)) as connection:
+                yield connection
+        except sqlite3.OperationalError as e:  # locked, read-only or no room: not damage
+            raise UsageError(f"{self.path} cannot be used ({e}); set HANDFUL_HOME to a folder for writing.") from e

@@ -21,6 +21,7 @@ from service.artifact.card import (
     FineTuneCard,
     GateCard,
     HeadCard,
+    Int8Card,
     ModelCard,
     UnknownCard,
 )
@@ -45,8 +46,10 @@ class Export:
     seed: int
     parent: str | None = None
     finetune: FineTuneCard | None = None
+    int8: Int8Card | None = None
     gate: GateCard | None = None
     keep_embeddings: bool = True
+    answers: np.ndarray | None = None  # (N, L) probabilities, of networks that had not seen the photo
 
     def __call__(self, folder: Path, version: str) -> None:
         kind = self.fitted.head.kind
@@ -78,6 +81,7 @@ class Export:
             "hashes": _bytes([image.content_sha256 for image in self.inspected.images]),
             "pictures": _bytes([image.pixels_sha256 for image in self.inspected.images]),
             "folds": torch.from_numpy(self.fitted.fold_of_image),
+            **({} if self.answers is None else {"answers": torch.from_numpy(self.answers.astype(np.float32))}),
             **detector,
         }
 
@@ -92,6 +96,7 @@ class Export:
             backbone=BackboneCard(ref=self.backbone.ref, revision=self.backbone.revision, sha256=self.backbone.sha256),
             head=HeadCard(kind=fitted.head.kind, settings=dict(fitted.head.settings)),
             finetune=self.finetune,
+            int8=self.int8,
             temperature=fitted.temperature,
             unknown=UnknownCard.model_validate(fitted.unknown.settings),
             cross_validation=CrossValidationCard(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from service.artifact.card import ComparisonCard, GateCard
+from training.known import normalised
 
 Probabilities = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -59,8 +60,8 @@ class Answers:
         return Answers(
             position[self.labels[rows]],
             np.ones(len(columns), dtype=bool),
-            _normalised(self.champion[np.ix_(rows, columns)]),
-            _normalised(self.challenger[np.ix_(rows, columns)]),
+            normalised(self.champion[np.ix_(rows, columns)]),
+            normalised(self.challenger[np.ix_(rows, columns)]),
         )
 
     def outcomes(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -180,7 +181,3 @@ def _discordant(champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> t
 def _losses(probabilities: Probabilities, labels: Labels) -> Probabilities:
     """(N,) nats"""
     return np.asarray(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1 - CERTAIN, 1)))
-
-
-def _normalised(probabilities: Probabilities) -> Probabilities:
-    return np.asarray(probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,12 +23,13 @@ class Known:
     images: tuple[Embedded, ...]
     label_index: np.ndarray  # (N,) int64, into `labels`
     folds: np.ndarray | None  # (N, R) fold numbers; None for artifacts that do not tell
+    answers: np.ndarray | None = None  # (N, L) probabilities, of a fine-tuned network: see `Artifact.embeddings`
 
     @property
     def embeddings(self) -> np.ndarray:
         return np.stack([image.embedding for image in self.images])  # (N, D)
 
-    def edited(self, drop: Sequence[str], rename: Mapping[str, str]) -> Known:
+    def edited(self, drop: Collection[str], rename: Mapping[str, str]) -> Known:
         """Without the dropped labels, the others renamed, all at once; two labels that get one name become one.
 
         `UsageError` for a label that is not known.
@@ -39,12 +40,20 @@ class Known:
                     raise UsageError(f"{flag} names {name!r}; known labels: {', '.join(self.labels)}.")
         named = {index: rename.get(name, name) for index, name in enumerate(self.labels) if name not in drop}
         labels = tuple(dict.fromkeys(named.values()))
-        kept = np.isin(self.label_index, list(named))
+        kept = self.only(np.flatnonzero(np.isin(self.label_index, list(named))))
+        index = np.array([labels.index(named[int(index)]) for index in kept.label_index], dtype=np.int64)
+        names = [named.get(index, "") for index in range(len(self.labels))]
+        answers = None if kept.answers is None else normalised(in_order(kept.answers, names, labels))
+        return replace(kept, labels=labels, label_index=index, answers=answers)
+
+    def only(self, rows: np.ndarray) -> Known:
+        """The same labels, fewer photos."""
         return Known(
-            labels,
-            tuple(image for image, keep in zip(self.images, kept, strict=True) if keep),
-            np.array([labels.index(named[int(index)]) for index in self.label_index[kept]], dtype=np.int64),
-            None if self.folds is None else self.folds[kept],
+            self.labels,
+            tuple(self.images[row] for row in rows),
+            self.label_index[rows],
+            None if self.folds is None else self.folds[rows],
+            None if self.answers is None else self.answers[rows],
         )
 
 
@@ -63,7 +72,21 @@ def read_known(artifact: Artifact) -> Known:
         Embedded(Path(content[:DIGITS]), content, picture, embedding)
         for content, picture, embedding in zip(contents, pictures, tensors["embeddings"], strict=True)
     )
-    return Known(card.labels, images, tensors["labels"].astype(np.int64), tensors.get("folds"))
+    return Known(card.labels, images, tensors["labels"].astype(np.int64), tensors.get("folds"), tensors.get("answers"))
+
+
+def in_order(answers: np.ndarray, names: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """(N, len(names)) -> (N, len(labels)): columns of one name added, those of no label left out."""
+    ordered = np.zeros((len(answers), len(labels)))
+    for column, name in zip(answers.T, names, strict=True):
+        if name in labels:
+            ordered[:, labels.index(name)] += column
+    return ordered
+
+
+def normalised(probabilities: np.ndarray) -> np.ndarray:
+    """(N, L), each row adding up to one again."""
+    return np.asarray(probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12))
 
 
 def recognised(known: Known, content_sha256: Mapping[Path, str]) -> dict[Path, Embedded]:

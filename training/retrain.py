@@ -1,37 +1,35 @@
 """A new labelled folder on top of what the champion knows: a challenger, and whether it takes over.
 
-Only photos that are not known are read by the network, the champion's own; the old photos are not needed.
+Only photos that are not known are read by the network, the champion's own; the old photos are not needed. They are
+where the whole network is to be fine-tuned again, which always begins with the pretrained weights.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.artifact.card import ComparisonCard, GateCard, ModelCard
-from service.artifact.errors import ImageError, UsageError
+from service.artifact.card import ComparisonCard, GateCard, Int8Card, ModelCard
+from service.artifact.errors import UsageError
 from service.artifact.folder import open_artifact
-from service.artifact.images import read_bytes
-from service.artifact.pipeline import cpu_count
-from service.artifact.progress import progress_bar
 from service.artifact.store import Store, check_name, home
 from service.classifier import Classifier
 from training.champion import Champion, HeadChoice
 from training.dataset import Dataset, Problem, read_folder
-from training.embeddings import Embedded, Embedder
 from training.evaluate import evaluate_dataset
 from training.export import Export, skipped
-from training.fitting import Fitted, fit
+from training.finetune.ranks import Ranks, joined
+from training.finetune.settings import FineTuneSettings
 from training.gate import Answers, compare
-from training.inspection import Inspected, inspect, require_labels
-from training.known import recognised
-from training.train import described
+from training.gathering import Gathered, gather_again, gather_new
+from training.inspection import Inspected
+from training.known import in_order
+from training.train import Learned, described, learn
 
 
 class RetrainSettings(BaseModel):
@@ -43,6 +41,8 @@ class RetrainSettings(BaseModel):
     head: HeadChoice = "same"
     drop: tuple[str, ...] = Field((), description="labels to unlearn")
     rename: dict[str, str] = Field({}, description="known label -> its new name")
+    finetune: FineTuneSettings | None = Field(None, description="None: the backbone stays as the champion has it")
+    old: tuple[Path, ...] = Field((), description="folders with the photos learned before, to fine-tune on")
     promote: Literal["auto", "always", "never"] = Field("auto", description="auto: as the gate decides")
 
 
@@ -50,8 +50,8 @@ class RetrainSettings(BaseModel):
 class Challenger:
     """What was learned, and what comparing it with the champion showed."""
 
-    inspected: Inspected
-    fitted: Fitted
+    gathered: Gathered
+    learned: Learned
     gate: GateCard
     suspected: list[dict[str, Any]]
 
@@ -61,30 +61,33 @@ def retrain_folder(
 ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """What `handful retrain` prints, and what was wrong with the folder. `root` stands in for `HANDFUL_HOME`.
 
-    Raises `UsageError`, `DataError` or `ArtifactError`; nothing is published then.
+    Raises `UsageError`, `DataError`, `ArtifactError`, or a `BackboneError` where the pretrained network is needed and
+    gone; nothing is published then.
     """
     started = time.monotonic()
-    if folder is None and not settings.drop and not settings.rename:
-        raise UsageError("got neither a folder of new photos nor --drop or --rename; one of them is needed")
+    _raise_unless_meant(folder, settings)
     store = Store(root or home())
     champion = Champion.load(store.resolve(check_name(settings.name) if settings.name else None))
-    known = champion.known.edited(settings.drop, settings.rename)
-    dataset = Dataset(Path(), (), (), (), ()) if folder is None else read_folder(folder)
-    embedding = time.monotonic()
-    results = embed_unknown(dataset, champion, (root or home()) / "cache")
-    fitting = time.monotonic()
-    inspected = inspect(dataset, results, known=known)
-    require_labels(inspected)
-    if _nothing_new(inspected) and not settings.drop and not settings.rename:
-        return _unchanged(champion, inspected, time.monotonic() - started), inspected.problems
-    challenger = _challenger(champion, settings, inspected)
-    fitted = time.monotonic()
+    with joined() as ranks:
+        gathered, embed_seconds = _gather(folder, settings, champion, root or home(), ranks)
+        inspected = gathered.inspected
+        if _nothing_new(inspected) and not (settings.drop or settings.rename or settings.finetune):
+            return _unchanged(champion, inspected, time.monotonic() - started), inspected.problems
+        fitting = time.monotonic()
+        learned = _learn(gathered, settings, champion, root or home(), ranks)
+    challenger = _challenger(champion, settings, gathered, learned)
+    fit_seconds = time.monotonic() - fitting - learned.seconds.get("finetune", 0)
     card, path, outcome = _publish(store, champion, challenger, settings)
-    held_out = _held_out(path, dataset)
-    seconds = {"embed": fitting - embedding, "fit": fitted - fitting, "total": time.monotonic() - started}
+    if learned.tuned:
+        learned.tuned.checkpoints.remove()
+    held_out = _held_out(path, gathered.dataset)
+    total = time.monotonic() - started
+    seconds = {**learned.seconds, "embed": embed_seconds, "fit": fit_seconds, "total": total}
     result = {
         **_result(card, path, champion, inspected, seconds),
+        "missing": gathered.missing,
         "suspected": challenger.suspected,
+        **({"finetune": learned.tuned.found} if learned.tuned else {}),
         **_rivals(card, challenger.gate),
         **outcome,
         **({"held_out": held_out} if held_out else {}),
@@ -92,39 +95,62 @@ def retrain_folder(
     return result, inspected.problems
 
 
-def embed_unknown(dataset: Dataset, champion: Champion, cache: Path) -> list[Embedded | ImageError]:
-    """One result an example; a file whose bytes are known is not looked at by the network."""
-    paths = [example.path for example in dataset.examples]
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        contents = dict(zip(paths, pool.map(_content, paths), strict=True))
-    found: dict[Path, Embedded | ImageError] = dict(
-        recognised(champion.known, {path: content for path, content in contents.items() if content})
-    )
-    unknown = [path for path in paths if path not in found]
-    network, preprocessing = champion.classifier.network, champion.classifier.preprocessing
-    embedder = Embedder(network, preprocessing, champion.weights_sha256, cache)
-    with progress_bar("embed", len(unknown)) as progress:
-        found.update(zip(unknown, embedder.embed(unknown, progress), strict=True))
-    return [found[path] for path in paths]
+def follow_retrain(folder: Path | None, settings: RetrainSettings, root: Path | None = None) -> None:
+    """What every process of torchrun but the first does: its part of fine-tuning, in silence."""
+    if settings.finetune:
+        _raise_unless_meant(folder, settings)
+        champion = Champion.load(Store(root or home()).resolve(settings.name))
+        with joined() as ranks:
+            gathered, _ = _gather(folder, settings, champion, root or home(), ranks)
+            _learn(gathered, settings, champion, root or home(), ranks)
 
 
-def _content(path: Path) -> str | None:
-    try:
-        return hashlib.sha256(read_bytes(path)).hexdigest()
-    except ImageError:
-        return None  # the embedder says what is wrong with it
+def _raise_unless_meant(folder: Path | None, settings: RetrainSettings) -> None:
+    if settings.finetune and not settings.old:
+        raise UsageError(
+            "--finetune learns from the old photos again, which are not kept: --with OLD_FOLDER says where they lie,"
+            " once for each folder that was learned."
+        )
+    if settings.old and not settings.finetune:
+        raise UsageError("--with says where the old photos lie, which only --finetune needs; leave it out, or add that")
+    if folder is None and not (settings.drop or settings.rename or settings.finetune):
+        raise UsageError("got neither a folder of new photos nor --drop or --rename; one of them is needed")
+
+
+def _gather(
+    folder: Path | None, settings: RetrainSettings, champion: Champion, root: Path, ranks: Ranks
+) -> tuple[Gathered, float]:
+    """With the seconds that it took."""
+    started = time.monotonic()
+    drop, rename, cache = settings.drop, settings.rename, root / "cache"
+    if settings.finetune is None:
+        return gather_new(champion, folder, drop, rename, cache), time.monotonic() - started
+    folders = [*settings.old, *([] if folder is None else [folder])]
+    with ranks.in_turn():  # the others find all embeddings in the cache
+        return gather_again(champion, folders, drop, rename, cache), time.monotonic() - started
+
+
+def _learn(gathered: Gathered, settings: RetrainSettings, champion: Champion, root: Path, ranks: Ranks) -> Learned:
+    """From the layer upward that the champion was fine-tuned from, unless another is said."""
+    finetune, former = settings.finetune, champion.card.finetune
+    if finetune and former and finetune.layer is None:
+        finetune = finetune.model_copy(update={"layer": former.layer})
+    head = champion.head_settings(settings.head)
+    return learn(gathered.backbone, gathered.inspected, head, finetune, champion.card.seed, root, ranks)
 
 
 def _nothing_new(inspected: Inspected) -> bool:
     return len(inspected.images) == inspected.known and not inspected.relabelled
 
 
-def _challenger(champion: Champion, settings: RetrainSettings, inspected: Inspected) -> Challenger:
-    fitted = fit(inspected, champion.head_settings(settings.head), champion.card.seed)
-    known = champion.known.edited(settings.drop, settings.rename)
-    old, new, rows = champion.rivalry(known, settings.rename, inspected, fitted)
+def _challenger(champion: Champion, settings: RetrainSettings, gathered: Gathered, learned: Learned) -> Challenger:
+    """Of known photos, both answer by new heads on the same backbone, or by networks that had not seen the photo."""
+    known, inspected = gathered.known, learned.inspected
+    if settings.finetune is None:
+        known = replace(known, answers=None)
+    old, new, rows = champion.rivalry(known, settings.rename, inspected, learned.fitted, gathered.fresh)
     gate, suspected = compare(champion.card.model, old, new)
-    return Challenger(inspected, fitted, gate, [_suspect(inspected, rows[row], new, row) for row in suspected])
+    return Challenger(gathered, learned, gate, [_suspect(inspected, rows[row], new, row) for row in suspected])
 
 
 def _suspect(inspected: Inspected, row: int, new: Answers, answer: int) -> dict[str, Any]:
@@ -142,16 +168,18 @@ def _publish(
     store: Store, champion: Champion, challenger: Challenger, settings: RetrainSettings
 ) -> tuple[ModelCard, Path, dict[str, Any]]:
     """The version, and whether it became champion and why; it never takes over from one it was not compared with."""
-    former, gate = champion.card, challenger.gate
+    former, learned, gate = champion.card, challenger.learned, challenger.gate
     export = Export(
         former.name,
-        champion.backbone,
-        challenger.inspected,
-        challenger.fitted,
+        learned.backbone,
+        learned.inspected,
+        learned.fitted,
         former.seed,
         parent=former.model,
-        finetune=former.finetune,
+        finetune=learned.finetune if settings.finetune else former.finetune,
+        int8=_int8(former, learned, settings),
         gate=gate,
+        answers=learned.answers if settings.finetune else _kept_answers(challenger),
     )
     name, compared = champion.artifact.path.parent.name, champion.artifact.path.name
     path = store.publish(name, export)
@@ -168,6 +196,22 @@ def _publish(
     return open_artifact(path).card, path, {"promoted": promoted, "reason": reason}
 
 
+def _int8(former: ModelCard, learned: Learned, settings: RetrainSettings) -> Int8Card | None:
+    """As the champion has it, whose backbone it is; another one is tried anew."""
+    if former.int8 is None or settings.finetune is None:
+        return former.int8
+    return learned.try_int8(former.seed).card
+
+
+def _kept_answers(challenger: Challenger) -> np.ndarray | None:
+    """(N, L): the fine-tuned network has seen the known photos, and what was said of them before stays; not the new."""
+    known, learned = challenger.gathered.known, challenger.learned
+    if known.answers is None:
+        return None
+    before = in_order(known.answers, known.labels, learned.inspected.labels)
+    return np.concatenate([before, learned.fitted.probabilities[learned.inspected.known :]])
+
+
 def _held_out(path: Path, dataset: Dataset) -> dict[str, Any]:
     if not dataset.held_out:
         return {}
@@ -179,6 +223,7 @@ def _unchanged(champion: Champion, inspected: Inspected, seconds: float) -> dict
     times = {"embed": 0.0, "fit": 0.0, "total": seconds}
     return {
         **_result(champion.card, champion.artifact.path, champion, inspected, times),
+        "missing": 0,
         "suspected": [],
         "champion": None,
         "challenger": None,

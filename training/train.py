@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.artifact.card import ModelCard
+from service.artifact.card import FineTuneCard, ModelCard
 from service.artifact.errors import BackboneUnsupported
 from service.artifact.network import Network
 from service.artifact.preprocessing import Preprocessing
@@ -28,6 +29,7 @@ from training.finetune.tuning import FineTuned, fine_tune
 from training.fitting import Fitted, fit
 from training.head import HeadSettings
 from training.inspection import MIN_IMAGES, Inspected, inspect, require_labels
+from training.quantisation import Int8Trial, try_int8
 
 
 class TrainSettings(BaseModel):
@@ -40,6 +42,7 @@ class TrainSettings(BaseModel):
     head: Literal["auto", "linear", "hidden"] = "auto"
     finetune: FineTuneSettings | None = Field(None, description="None: the backbone stays frozen")
     seed: int = Field(0, ge=0)
+    int8: bool = Field(default=False, description="True: compute in 8-bit integers where that changes no answers")
     keep_embeddings: bool = Field(default=True, description="False: the artifact holds nothing of single photos")
 
 
@@ -57,13 +60,16 @@ def train_folder(
     with joined() as ranks:
         learned = _learn(dataset, settings, root or home(), ranks)
     inspected = learned.inspected
+    trial = learned.try_int8(settings.seed) if settings.int8 else None
     export = Export(
         name,
         learned.backbone,
         inspected,
         learned.fitted,
         settings.seed,
-        finetune=learned.tuned.card if learned.tuned else None,
+        finetune=learned.finetune,
+        int8=trial.card if trial else None,
+        answers=learned.answers,
         keep_embeddings=settings.keep_embeddings,
     )
     path = store.publish(name, export)
@@ -76,6 +82,7 @@ def train_folder(
         **described(classifier.card, path),
         "images": {"used": len(inspected.images), "skipped": skipped(inspected), "per_label": inspected.per_label},
         **({"finetune": learned.tuned.found} if learned.tuned else {}),
+        **({"int8": trial.found} if trial else {}),
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "problems": [vars(problem) for problem in inspected.problems],
         **({"held_out": held_out} if held_out else {}),
@@ -91,7 +98,7 @@ def follow_folder(folder: Path, settings: TrainSettings, root: Path | None = Non
 
 
 @dataclass(frozen=True)
-class _Learned:
+class Learned:
     """All that an artifact is made of."""
 
     backbone: Backbone
@@ -100,31 +107,54 @@ class _Learned:
     tuned: FineTuned | None
     seconds: dict[str, float]
 
+    @property
+    def finetune(self) -> FineTuneCard | None:
+        """None where the frozen backbone was kept."""
+        return self.tuned.card if self.tuned else None
 
-def _learn(dataset: Dataset, settings: TrainSettings, root: Path, ranks: Ranks) -> _Learned:
+    @property
+    def answers(self) -> np.ndarray | None:
+        """(N, L) of the networks that had not seen the photo, where the one that is exported has seen them all."""
+        return self.fitted.probabilities if self.finetune else None
+
+    def try_int8(self, seed: int) -> Int8Trial:
+        """Of the backbone that is exported."""
+        return try_int8(self.backbone, preprocessing_of(self.backbone), self.inspected, self.fitted, seed)
+
+
+def _learn(dataset: Dataset, settings: TrainSettings, root: Path, ranks: Ranks) -> Learned:
     backbone = load_backbone(settings.backbone)
     if settings.finetune:
         layers_from(backbone.network, settings.finetune.layer)  # a wrong name is said at once
     with ranks.in_turn():  # the others find all embeddings in the cache
         inspected, embed_seconds = embed_folder(dataset, backbone, root)
     require_labels(inspected)
+    head = HeadSettings(kind=settings.head)
+    learned = learn(backbone, inspected, head, settings.finetune, settings.seed, root, ranks)
+    return replace(learned, seconds={"embed": embed_seconds, **learned.seconds})
+
+
+def learn(
+    backbone: Backbone,
+    inspected: Inspected,
+    head: HeadSettings,
+    finetune: FineTuneSettings | None,
+    seed: int,
+    root: Path,
+    ranks: Ranks,
+) -> Learned:
+    """A head on what the backbone made of the photos; then the whole network, from their files, where it is wanted."""
     fitting = time.monotonic()
-    fitted = fit(inspected, HeadSettings(kind=settings.head), settings.seed)
-    seconds = {"embed": embed_seconds, "fit": time.monotonic() - fitting}
-    if settings.finetune is None:
-        return _Learned(backbone, inspected, fitted, None, seconds)
+    fitted = fit(inspected, head, seed)
+    seconds = {"fit": time.monotonic() - fitting}
+    if finetune is None:
+        return Learned(backbone, inspected, fitted, None, seconds)
+    preprocessing = preprocessing_of(backbone)
     tuned = fine_tune(
-        backbone,
-        preprocessing_of(backbone),
-        inspected,
-        fitted,
-        settings.finetune,
-        seed=settings.seed,
-        cache=root / "cache",
-        ranks=ranks,
+        backbone, preprocessing, inspected, fitted, finetune, seed=seed, cache=root / "cache", ranks=ranks
     )
     seconds["finetune"] = tuned.found["seconds"]
-    return _Learned(tuned.backbone, tuned.inspected, tuned.fitted, tuned, seconds)
+    return Learned(tuned.backbone, tuned.inspected, tuned.fitted, tuned, seconds)
 
 
 def check_folder(folder: Path, backbone_ref: str, root: Path | None = None) -> Inspected:

@@ -1,6 +1,6 @@
-"""timm as its inference.py does it: dataset, loader with workers, channels_last, autocast to bfloat16.
+"""timm as its inference.py does it: dataset, loader with workers; float32, or --channels-last with --amp to bfloat16.
 
-python timm_loader.py MODEL_FOLDER PHOTOS
+python timm_loader.py MODEL_FOLDER PRECISION PHOTOS
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from peer import BATCH, Clock, answer
 from timm.data import create_dataset, create_loader, resolve_data_config
 
 
-def main(model_folder: str, folder: str) -> None:
+def main(model_folder: str, precision: str, folder: str) -> None:
     model = timm.create_model(f"local-dir:{model_folder}", pretrained=True).eval()
-    model = model.to(memory_format=torch.channels_last)
+    low = precision == "bfloat16"
+    layout = torch.channels_last if low else torch.contiguous_format
+    model = model.to(memory_format=layout)
     config = resolve_data_config({}, model=model)
     model(torch.zeros(1, *config["input_size"]))
     clock, images, labels = Clock(), 0, []
@@ -28,9 +30,9 @@ def main(model_folder: str, folder: str) -> None:
         device=torch.device("cpu"),
         **config,
     )
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):
         for batch, _ in loader:
-            output = model(batch.contiguous(memory_format=torch.channels_last)).softmax(-1)
+            output = model(batch.contiguous(memory_format=layout)).softmax(-1)
             labels += output.topk(1).indices[:, 0].tolist()
             images += len(batch)
     answer(images=images, seconds=clock.seconds, version=timm.__version__)

@@ -1,6 +1,6 @@
-"""transformers' image-classification pipeline, batched, bfloat16, with the same weights as a timm checkpoint.
+"""transformers' image-classification pipeline, batched, with the same weights as a timm checkpoint.
 
-python transformers_pipeline.py MODEL_FOLDER PHOTOS
+python transformers_pipeline.py MODEL_FOLDER PRECISION PHOTOS
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import transformers
 from peer import BATCH, Clock, answer, photos
 
 
-def main(model_folder: str, folder: str) -> None:
-    classify = transformers.pipeline("image-classification", model=model_folder, device="cpu", dtype=torch.bfloat16)
+def main(model_folder: str, precision: str, folder: str) -> None:
+    dtype = getattr(torch, precision)
+    classify = transformers.pipeline("image-classification", model=model_folder, device="cpu", dtype=dtype)
     files = photos(folder)
     classify(files[:1])
     clock = Clock()

@@ -45,6 +45,16 @@ class FineTuneCard(_Part):
     log_loss_gain_ci95: tuple[float, float]
 
 
+class Int8Card(_Part):
+    """That the backbone may be computed in 8-bit integers: what its tensors held, and what that changed."""
+
+    ranges: dict[str, tuple[float, float]] = Field(description="least and greatest value, by the tensor's name")
+    images: int = Field(description="training photos that were answered both ways, by heads that had not seen them")
+    answers_changed: Share
+    log_loss_change: float = Field(description="nats; above nought is worse")
+    ece_change: float
+
+
 class UnknownCard(_Part):
     """When an image is said to resemble no label; the arrays lie in `embeddings.safetensors`."""
 
@@ -122,6 +132,7 @@ class ModelCard(_Part):
     backbone: BackboneCard
     head: HeadCard
     finetune: FineTuneCard | None = Field(None, description="None: the backbone was frozen")
+    int8: Int8Card | None = Field(None, description="None: not tried, or it changed too much")
     temperature: float = Field(gt=0, description="logits are divided by it before the softmax")
     unknown: UnknownCard
     cross_validation: CrossValidationCard

@@ -16,3 +16,10 @@ def has_native_bfloat16(device: torch.device) -> bool:
     return any(
         bool(getattr(torch.cpu, name, bool)()) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
+
+
+def has_native_int8(device: torch.device) -> bool:
+    """Whether products of 8-bit integers have instructions of their own: twice as fast as bfloat16's at best."""
+    return device.type == "cpu" and any(
+        bool(getattr(torch.cpu, name, bool)()) for name in ("_is_vnni_supported", "_is_amx_tile_supported")
+    )

@@ -50,7 +50,8 @@ class Artifact:
     def embeddings(self) -> dict[str, Tensor]:
         """`unknown.*`, and where the card says that embeddings are kept, what a retrain needs, row by row:
 
-        `embeddings` (N, D), `labels` (N,), `hashes` and `pictures` (N, 32) uint8, `folds` (N, R) uint8.
+        `embeddings` (N, D), `labels` (N,), `hashes` and `pictures` (N, 32) uint8, `folds` (N, R) uint8; of a fine-tuned
+        network also `answers` (N, L), the probabilities that networks gave which had not seen the photo.
         """
         return _tensors(self.path / EMBEDDINGS)
 

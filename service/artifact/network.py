@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from service.artifact.device import best_device
 from service.artifact.engine import COMPILE_FROM, Engine, choose, compiled
 from service.artifact.errors import ArtifactInconsistent
+from service.artifact.int8 import Ranges
 
 CLASSIFIER = "classifier"  # the key of pretrained_cfg that names timm's last layer
 # arguments of timm.create_model that are not the network's own: some would fetch or unpickle what they name
@@ -22,22 +23,27 @@ RESERVED = {"num_classes", "pretrained", "pretrained_cfg", "pretrained_cfg_overl
 class Network(nn.Module):
     """A frozen backbone and the head on top of it, on one device, at that device's best precision."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module | None = None) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module | None = None, ranges: Ranges | None = None) -> None:
+        """`ranges` are those that 8-bit integers need; None: the backbone's own precision."""
         super().__init__()
         self.device = best_device()
         backbone = backbone.eval().requires_grad_(requires_grad=False)
         self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last)
         self.head = None if head is None else head.eval().requires_grad_(requires_grad=False).to(self.device)
+        self.ranges = ranges
         self.least_batch = 1
 
     @cached_property
     def engine(self) -> Engine:
         """How the backbone is computed; made when it is first needed."""
-        return choose(self.backbone, self.device)
+        try:
+            return choose(self.backbone, self.device, self.ranges)
+        except KeyError as e:
+            raise ArtifactInconsistent(f"The card's int8 ranges do not fit the network: {e} is missing.") from e
 
     def expect(self, images: int, batch: int, side_pixels: int) -> None:
         """So many images will come, in batches of this size: a slow start may pay. Embeddings move within rounding."""
-        if images < COMPILE_FROM.get(self.device.type, images + 1):
+        if self.ranges or images < COMPILE_FROM.get(self.device.type, images + 1):
             return
         shape = torch.zeros(batch, 3, side_pixels, side_pixels, device=self.device)
         engine = compiled(self.backbone, shape.to(memory_format=torch.channels_last))
@@ -121,7 +127,13 @@ def classifier_name(config: Mapping[str, Any]) -> str:
     return name
 
 
-def build_network(config: Mapping[str, Any], kind: str, weights: Mapping[str, Tensor], label_count: int) -> Network:
+def build_network(
+    config: Mapping[str, Any],
+    kind: str,
+    weights: Mapping[str, Tensor],
+    label_count: int,
+    ranges: Ranges | None = None,
+) -> Network:
     """The artifact's network; parts that do not fit each other are `ArtifactInconsistent`."""
     backbone_weights, head_weights = split_weights(config, kind, weights)
     try:
@@ -135,7 +147,7 @@ def build_network(config: Mapping[str, Any], kind: str, weights: Mapping[str, Te
     outputs = len(head_weights["bias"])
     if outputs != label_count:
         raise ArtifactInconsistent(f"The head has {outputs} outputs, the card {label_count} labels.")
-    return Network(backbone, head)
+    return Network(backbone, head, ranges)
 
 
 def _first_line(error: Exception) -> str:

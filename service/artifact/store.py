@@ -130,13 +130,18 @@ class Store:
 
     def _point(self, name: str, version: str, *, rollback: bool = False, over: str | None = None) -> bool:
         with locked(self.models / name):
+            self.path(name, version)  # it may have been deleted while it was read
             former = self.champion(name)
             if over is not None and former != over:
                 return False
             if version != former:
-                history.record(self.models / name / CHAMPIONS, former, version, rollback=rollback)
-                replace_text(self.models / name / CHAMPION, version + "\n")
+                self._move_pointer(name, former, version, rollback=rollback)
         return True
+
+    def _move_pointer(self, name: str, former: str | None, version: str, *, rollback: bool = False) -> None:
+        """For the holder of the lock."""
+        history.record(self.models / name / CHAMPIONS, former, version, rollback=rollback)
+        replace_text(self.models / name / CHAMPION, version + "\n")
 
     def delete(self, name: str, version: str | None = None) -> list[str]:
         """One version, or all of a name; what was removed, oldest first.
@@ -144,6 +149,13 @@ class Store:
         Each goes by one rename, then file by file; a running service has what it serves in memory. The version
         that is served is `UsageError` while others stand beside it.
         """
+        if not self.versions(name):
+            raise self._no_model(name)
+        with locked(self.models / name):
+            return self._delete(name, version)
+
+    def _delete(self, name: str, version: str | None) -> list[str]:
+        """For the holder of the lock."""
         versions = self.versions(name)
         if not versions:
             raise self._no_model(name)
@@ -213,9 +225,15 @@ class Store:
                 version = str(self._highest(name) + 1)
                 write(partial, version)
                 sync(partial)
-                taken = self._highest(name) >= int(version)  # published, or published and deleted, meanwhile
-                if not taken and renamed(partial, folder / version):
-                    break
-        if self.champion(name) is None or self.versions(name) == [version]:
-            self._point(name, version)
-        return folder / version
+                with locked(folder):
+                    if self._appeared(partial, name, version):
+                        return folder / version
+
+    def _appeared(self, partial: Path, name: str, version: str) -> bool:
+        """False where the number was taken meanwhile, and perhaps deleted again."""
+        if self._highest(name) >= int(version) or not renamed(partial, self.models / name / version):
+            return False
+        former = self.champion(name)
+        if former != version and (former is None or self.versions(name) == [version]):
+            self._move_pointer(name, former, version)
+        return True

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from service.artifact import engine
 from service.artifact.device import best_device, has_native_bfloat16
 from service.artifact.folder import open_artifact
+from service.artifact.folding import fold, fuse
 from service.artifact.network import Network, build_backbone, build_head, split_weights
 from service.classifier import Classifier
 
@@ -65,13 +66,13 @@ def test_the_chosen_engine_gives_the_eager_networks_embeddings(kind: str) -> Non
 def test_in_float32_folding_and_fusing_are_exact(kind: str) -> None:
     architecture, arguments, _ = NETWORKS[kind]
     backbone = network_of(architecture, arguments).cpu()
-    folded = engine._fold(backbone, low_precision=False)
+    folded = fold(backbone, low_precision=False)
     assert folded is not None
     batch = torch.randn(3, 3, 64, 64).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         expected = backbone(batch)
         assert difference(folded(batch), expected) < 1e-5
-        assert difference(engine._fuse(folded)(batch), expected) < 1e-5
+        assert difference(fuse(folded)(batch), expected) < 1e-5
 
 
 def test_a_convolution_that_is_called_twice_is_not_folded() -> None:

@@ -7,7 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -179,6 +182,28 @@ def test_a_killed_delete_leaves_the_whole_version_or_none(three: Store) -> None:
     assert list((three.models / "colours").glob(f"{PARTIAL}*"))
     three.delete("colours", "3")
     assert not list((three.models / "colours").glob(f"{PARTIAL}*"))
+
+
+def test_deleting_what_another_promotes_never_leaves_a_champion_that_is_not_there(three: Store, artifact: Path) -> None:
+    """Nor does publishing while everything is deleted; who comes too late is told so."""
+
+    def write(folder: Path, _: str) -> None:
+        shutil.copytree(artifact, folder, dirs_exist_ok=True)
+
+    def publish() -> None:
+        three.publish("colours", write)
+
+    def attempt(change: Callable[[], object]) -> None:
+        with suppress(ModelNotFound, UsageError):
+            change()
+
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(2, 12):
+            newest = three.versions("colours")[-1]
+            doomed = newest if number % 2 else None
+            changes = [partial(three.promote, "colours", newest), partial(three.delete, "colours", doomed), publish]
+            list(pool.map(attempt, changes))
+            assert three.champion("colours") in three.versions("colours")
 
 
 def test_a_champion_that_somebody_removed_is_one_sentence(three: Store) -> None:

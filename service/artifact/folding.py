@@ -1,0 +1,175 @@
+"""A network of convolutions as a graph, with what follows each convolution made part of it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import operator
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from timm.layers.norm_act import BatchNormAct2d
+from torch import Tensor, fx, nn
+
+logger = logging.getLogger(__name__)
+
+_LAYERS: set[type[nn.Module]] = {nn.Conv2d, nn.BatchNorm2d, BatchNormAct2d, nn.Linear}
+_ADDITIONS = {operator.add, operator.iadd, torch.add}
+_TRACING = threading.Lock()  # torch.fx exchanges methods of nn.Module while it traces: two at once would mix them up
+
+
+class _Tracer(fx.Tracer):
+    """timm's BatchNorm with its activation stays one module, so that it can be folded.
+
+    While torch traces, the calls of every thread come through here: another's, where the champion answers, go on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, BatchNormAct2d) or super().is_leaf_module(m, module_qualified_name)
+
+
+def fold(backbone: nn.Module, *, low_precision: bool) -> fx.GraphModule | None:
+    """A copy without identities and with BatchNorm inside the convolution before it; None: not a network of those.
+
+    BatchNorm that follows no convolution keeps its float32 weights.
+    """
+    layers = {type(m) for m in backbone.modules() if next(m.parameters(recurse=False), None) is not None}
+    if nn.Conv2d not in layers or not layers <= _LAYERS:
+        return None
+    network = copy.deepcopy(backbone)
+    try:
+        with _TRACING:
+            graph = _Tracer().trace(network)
+    except Exception as e:  # noqa: BLE001 - whatever a forward does that cannot be traced
+        logger.info("%s cannot be folded: %s", type(backbone).__name__, e)
+        return None
+    folded = fx.GraphModule(network, graph)
+    if _shares_weights(folded):
+        return None
+    _fold_all(folded)
+    for layer in folded.modules():
+        if low_precision and isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.to(torch.bfloat16)
+    return folded.to(memory_format=torch.channels_last)
+
+
+def _fold_all(network: fx.GraphModule) -> None:
+    for node in list(network.graph.nodes):
+        module = module_of(network, node)
+        if isinstance(module, nn.Identity | nn.Dropout):
+            _replace(node, node.args[0])
+        elif isinstance(module, nn.BatchNorm2d) and _foldable(module):
+            _fold_one(network, node, module)
+    network.graph.lint()
+    network.delete_all_unused_submodules()
+    network.recompile()
+
+
+def _shares_weights(network: fx.GraphModule) -> bool:
+    """Whether a layer with weights is called twice: what follows one call must not be folded into the other."""
+    called = [node.target for node in network.graph.nodes if type(module_of(network, node)) in _LAYERS]
+    return len(called) != len(set(called))
+
+
+def _foldable(norm: nn.BatchNorm2d) -> bool:
+    statistics = norm.running_mean is not None and norm.running_var is not None
+    return statistics and isinstance(getattr(norm, "drop", nn.Identity()), nn.Identity)
+
+
+def _fold_one(network: fx.GraphModule, node: fx.Node, norm: nn.BatchNorm2d) -> None:
+    """With s = g / sqrt(v + e): w' = w s, b' = (b - m) s + bias, if only this BatchNorm reads the convolution."""
+    source = cast("fx.Node", node.args[0])
+    convolution = module_of(network, source)
+    if type(convolution) is not nn.Conv2d or len(source.users) != 1:
+        return
+    scale = torch.rsqrt(cast("Tensor", norm.running_var).double() + norm.eps)
+    scale = scale * norm.weight.double() if norm.affine else scale
+    bias = -cast("Tensor", norm.running_mean).double()
+    bias = bias + convolution.bias.double() if convolution.bias is not None else bias
+    bias = bias * scale + (norm.bias.double() if norm.affine else 0)
+    weight = convolution.weight.double() * scale[:, None, None, None]
+    convolution.weight = nn.Parameter(weight.float(), requires_grad=False)
+    convolution.bias = nn.Parameter(bias.float(), requires_grad=False)
+    activation = getattr(norm, "act", nn.Identity())
+    if isinstance(activation, nn.Identity):
+        _replace(node, source)
+    else:
+        network.set_submodule(cast("str", node.target), activation)
+
+
+class FusedConvolution(nn.Module):
+    """oneDNN's convolution with what comes behind it: an addition of the same shape, a ReLU, both or nothing."""
+
+    def __init__(self, convolution: nn.Conv2d, *, relu: bool) -> None:
+        super().__init__()
+        where = (convolution.padding, convolution.stride, convolution.dilation)
+        self.where: tuple[Any, ...] = (*(list(cast("tuple[int, int]", each)) for each in where), convolution.groups)
+        self.weight_as_onednn = torch.ops.mkldnn._reorder_convolution_weight(convolution.weight.detach(), *self.where)
+        self.bias = convolution.bias
+        self.relu = relu
+
+    def forward(self, batch: Tensor, added: Tensor | None = None) -> Tensor:
+        run = torch.ops.mkldnn._convolution_pointwise
+        layer = (self.weight_as_onednn, self.bias, *self.where)
+        if added is None:
+            return cast("Tensor", run(batch, *layer, "relu" if self.relu else "none", [], ""))
+        return cast("Tensor", run(batch, added, *layer, "add", 1.0, "relu" if self.relu else None, [], ""))
+
+
+def fuse(folded: fx.GraphModule) -> fx.GraphModule:
+    """A copy whose convolutions are oneDNN's, each with the addition and the ReLU behind it."""
+    fused = fx.GraphModule(folded, copy.deepcopy(folded.graph))  # the layers that stay are shared
+    order = {node: number for number, node in enumerate(fused.graph.nodes)}
+    for node in reversed(list(fused.graph.nodes)):  # from the end: what comes behind a convolution is still there
+        if type(module_of(fused, node)) is nn.Conv2d:
+            _fuse_one(fused, node, order)
+    fused.graph.lint()
+    fused.recompile()
+    return fused
+
+
+def _fuse_one(network: fx.GraphModule, node: fx.Node, order: dict[fx.Node, int]) -> None:
+    convolution = cast("nn.Conv2d", module_of(network, node))
+    if convolution.padding_mode != "zeros" or isinstance(convolution.padding, str):
+        return
+    inputs, last = [node.args[0]], node
+    addition = _only_user(last)
+    if addition is not None and addition.op == "call_function" and addition.target in _ADDITIONS:
+        other = next((a for a in addition.args if a is not node), None)
+        if isinstance(other, fx.Node) and not addition.kwargs and order[other] < order[node]:
+            inputs, last = [node.args[0], other], addition
+    behind = _only_user(last)
+    relu = behind is not None and isinstance(module_of(network, behind), nn.ReLU)
+    last = behind if relu and behind is not None else last
+    network.set_submodule(cast("str", node.target), FusedConvolution(convolution, relu=relu))
+    node.args = tuple(inputs)
+    while last is not node:  # the addition and the ReLU are now in the convolution
+        before = node if _only_user(node) is last else cast("fx.Node", _only_user(node))
+        _replace(last, before)
+        last = before
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def module_of(network: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    return network.get_submodule(cast("str", node.target)) if node.op == "call_module" else None
+
+
+def _replace(node: fx.Node, by: Any) -> None:
+    node.replace_all_uses_with(by)
+    node.graph.erase_node(node)

@@ -1,0 +1,129 @@
+"""Whether 8-bit integers change what a version answers: tried on the photos it learned from, kept only if they do not.
+
+Both networks, the one in its own precision and the one in integers, are asked about each photo with a head that had not
+seen it, and with the same line for *unknown*. Speed is not asked for: that is a matter of the machine that serves.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from service.artifact.card import Int8Card
+from service.artifact.engine import integers
+from service.artifact.errors import ImageError
+from service.artifact.int8 import calibrate
+from service.artifact.pipeline import read_batches
+from service.artifact.preprocessing import Preprocessing
+from training.backbone import Backbone
+from training.calibration import calibrated
+from training.evaluation import Probabilities, expected_calibration_error, log_loss
+from training.fitting import Fitted
+from training.head import refit
+from training.inspection import Inspected
+
+BATCH = 32
+CALIBRATED_ON = 256  # photos; the ranges of more hardly grow
+COMPARED_ON = 1024  # photos
+MOST_CHANGED = 0.01  # of the answers, or one of them
+MOST_LOSS = 0.01  # nats of log loss, and of calibration error
+
+
+@dataclass(frozen=True)
+class Int8Trial:
+    """`card` is None where integers are not kept."""
+
+    card: Int8Card | None
+    reason: str
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """For the command's result."""
+        numbers = self.card.model_dump(mode="json", exclude={"ranges"}) if self.card else {}
+        return {"kept": self.card is not None, "reason": self.reason, **numbers}
+
+
+def try_int8(
+    backbone: Backbone, preprocessing: Preprocessing, inspected: Inspected, fitted: Fitted, seed: int
+) -> Int8Trial:
+    """Calibrates on the photos and compares on them; their files must still be there."""
+    network = copy.deepcopy(backbone.network).cpu()
+    rows = _spread(len(inspected.images), COMPARED_ON)
+    ranges = calibrate(network, _pixels(preprocessing, inspected, rows[_spread(len(rows), CALIBRATED_ON)]))
+    if ranges is None:
+        return Int8Trial(None, "the network is not a chain of convolutions that hand integers to one another")
+    engine = integers(network, ranges)
+    with torch.inference_mode():
+        changed = torch.cat([engine.run(batch) for batch in _pixels(preprocessing, inspected, rows)]).numpy()
+    plain, small = _answers(changed, rows, inspected, fitted, seed)
+    known = inspected.label_index[rows]
+    card = Int8Card(
+        ranges=ranges,
+        images=len(rows),
+        answers_changed=float((plain.said != small.said).mean()),
+        log_loss_change=log_loss(small.probabilities, known) - log_loss(plain.probabilities, known),
+        ece_change=expected_calibration_error(small.probabilities, known)
+        - expected_calibration_error(plain.probabilities, known),
+    )
+    return Int8Trial(card if _harmless(card) else None, _reason(card))
+
+
+@dataclass(frozen=True)
+class _Answers:
+    probabilities: Probabilities  # (M, L)
+    refused: np.ndarray  # (M,) bool
+
+    @property
+    def said(self) -> np.ndarray:
+        """(M,) the label's number, or -1 for *unknown*."""
+        return np.where(self.refused, -1, self.probabilities.argmax(axis=1))
+
+
+def _answers(changed: np.ndarray, rows: np.ndarray, inspected: Inspected, fitted: Fitted, seed: int) -> list[_Answers]:
+    """Of the photos in `rows`, as their kept embeddings and as the changed ones (M, D) have it."""
+    embeddings, labels, count = inspected.embeddings, inspected.label_index, len(inspected.labels)
+    fold = fitted.fold_of_image[:, 0]
+    both = (embeddings[rows], changed)
+    logits = np.empty((2, len(rows), count))
+    for number in np.unique(fold[rows]):
+        seen, asked = fold != number, fold[rows] == number
+        head = replace(fitted.head, weights=refit(fitted.head, embeddings[seen], labels[seen], count, seed))
+        for side, of in zip(logits, both, strict=True):
+            side[asked] = head.logits(of[asked])
+    return [
+        _Answers(calibrated(side, fitted.temperature), fitted.unknown.is_unknown(of))
+        for side, of in zip(logits, both, strict=True)
+    ]
+
+
+def _pixels(preprocessing: Preprocessing, inspected: Inspected, rows: np.ndarray) -> Iterator[Tensor]:
+    paths = [inspected.images[row].path for row in rows]
+    for batch in read_batches(paths, lambda path: preprocessing(preprocessing.read(path)), lambda p: p, size=BATCH):
+        for failed in (read for read in batch.read if isinstance(read, ImageError)):
+            raise failed  # it was readable a moment ago
+        if batch.pixels is not None:
+            yield batch.pixels.contiguous(memory_format=torch.channels_last)
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """At most so many of the rows, evenly."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp))
+
+
+def _harmless(card: Int8Card) -> bool:
+    changed = round(card.answers_changed * card.images)
+    return changed <= max(1, MOST_CHANGED * card.images) and max(card.log_loss_change, card.ece_change) <= MOST_LOSS
+
+
+def _reason(card: Int8Card) -> str:
+    return (
+        f"of {card.images} photos {round(card.answers_changed * card.images)} got another answer, the log loss changed"
+        f" by {card.log_loss_change:+.4f} and the calibration error by {card.ece_change:+.4f}"
+        f" (allowed: {MOST_CHANGED:.0%} of the answers or one, {MOST_LOSS:+.2f} and {MOST_LOSS:+.2f})"
+    )
