@@ -18,7 +18,7 @@ from training.pretrain.loop import top1, train
 from training.pretrain.pictures import VALIDATION, Pictures, read_pictures
 from training.pretrain.recipe import Recipe
 from training.pretrain.student import Student, export
-from training.pretrain.teacher import Teacher
+from training.pretrain.teacher import principal, write_targets
 from training.pretrain.views import Batches, Views, write_views
 
 log = logging.getLogger(__name__)
@@ -65,30 +65,23 @@ def pretrain(work: Path, paths: list[Path], teacher: Path | None, recipe: Recipe
         )
     _claim(work, recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    files = [_views(*given, work, recipe) for given in zip(paths, recipe.views, recipe.min_scale, strict=True)]
-    if teacher:
-        files = _with_targets(files, Teacher(teacher, device), work, recipe)
+    files = []
+    for path, count, scale in zip(paths, recipe.views, recipe.min_scale, strict=True):
+        pictures, name = _pictures(path), f"{path.stem}.{count}x{scale}"
+        views = write_views(pictures, count, scale, recipe, work / f"{name}.views.npy")
+        targets = write_targets(views, teacher, work / f"{name}.targets.npy", device) if teacher else None
+        files.append(Views(views, targets, np.repeat(pictures.labels, count)))
+    basis = principal([f.targets for f in files if f.targets is not None], recipe.target_dims) if teacher else None
     torch.manual_seed(recipe.seed)
     student = Student(recipe, max(int(f.labels.max()) for f in files) + 1, recipe.target_dims if teacher else 1)
     if start:
         student.backbone.load_state_dict(load_backbone(str(start)).network.state_dict())
-    averaged = train(student, Batches(files, recipe), recipe, work, device)
+    averaged = train(student, Batches(files, recipe, basis), recipe, work, device)
     export(averaged, recipe, work / "backbone")
     for path in dict.fromkeys(paths):
         if validation := read_pictures(path, VALIDATION):
             right = top1(averaged, validation, recipe, device)
             log.info("%s: top-1 %.4f of %d validation pictures", path.stem, right, len(validation))
-
-
-def _views(path: Path, count: int, scale: float, work: Path, recipe: Recipe) -> Views:
-    pictures, name = _pictures(path), f"{path.stem}.{count}x{scale}"
-    pixels = write_views(pictures, count, scale, recipe, work / f"{name}.views.npy")
-    return Views(name, pixels, None, np.repeat(pictures.labels, count))
-
-
-def _with_targets(files: list[Views], teacher: Teacher, work: Path, recipe: Recipe) -> list[Views]:
-    basis = teacher.basis([f.pixels for f in files], recipe.target_dims, work / "basis.npz")
-    return [f._replace(targets=teacher.write_targets(f.pixels, basis, work / f"{f.name}.targets.npy")) for f in files]
 
 
 def _pictures(path: Path) -> Pictures:

@@ -10,32 +10,27 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.pretrain.augmentation import coloured, mixed, moved
 from training.pretrain.pictures import Pictures
 from training.pretrain.recipe import Recipe
 from training.pretrain.student import Student
-from training.pretrain.views import Batches, as_batch, normalised
+from training.pretrain.views import Batches, augmented, normalised
 
 log = logging.getLogger(__name__)
 
 
-def loss_of(outputs: tuple[Tensor, Tensor], targets: Tensor, recipe: Recipe) -> Tensor:
-    """One minus the cosine to the teacher, of the embedding and of the map as one vector."""
-    maps = outputs[0].float()
-    whole = 1 - F.cosine_similarity(maps.mean((2, 3)), targets.mean((2, 3)))
-    parts = 1 - F.cosine_similarity(maps.flatten(1), targets.flatten(1))
-    return torch.lerp(whole, parts, recipe.map_weight).mean()
-
-
-def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy over the pictures that carry a label; nought where none does."""
+def loss_of(outputs: tuple[Tensor, Tensor], targets: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
+    projected, logits = outputs
+    weight = recipe.label_weight
+    imitation = (1 - F.cosine_similarity(projected.float(), targets)).mean()
     if not (labels >= 0).any():
-        return logits.new_zeros(())
-    return F.cross_entropy(logits.float(), labels, ignore_index=-1)
+        return imitation
+    supervised = F.cross_entropy(logits.float(), labels, ignore_index=-1)
+    return (1 - weight) * imitation + weight * supervised
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
@@ -53,6 +48,7 @@ def train(student: Student, data: Batches, recipe: Recipe, work: Path, device: t
     optimizer = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     first = resume(work / "checkpoint.pt", student, averaged, optimizer)
     per_epoch = len(data.train) // recipe.batch
+    mean, std = (torch.tensor(v, device=device) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     for epoch in range(first, recipe.epochs):
         size = recipe.sizes[epoch * len(recipe.sizes) // recipe.epochs]
         generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
@@ -62,7 +58,12 @@ def train(student: Student, data: Batches, recipe: Recipe, work: Path, device: t
             step = epoch * per_epoch + number
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, per_epoch * recipe.epochs, recipe)
-            loss = _loss(student, data.read(index), size, recipe, generator, device)
+            pixels, targets, labels = data.read(index)
+            batch = augmented(pixels, size, recipe, generator).to(device)
+            batch = batch.sub_(mean[:, None, None]).div_(std[:, None, None])
+            with torch.autocast(device.type, torch.bfloat16):
+                outputs = student(batch.contiguous(memory_format=torch.channels_last))
+            loss = loss_of(outputs, targets.to(device), labels.to(device), recipe)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
@@ -85,28 +86,6 @@ def train(student: Student, data: Batches, recipe: Recipe, work: Path, device: t
         save(work / "checkpoint.pt", epoch + 1, student, averaged, optimizer)
     module: nn.Module = averaged.module
     return module
-
-
-def _loss(
-    student: Student,
-    views: tuple[Tensor, Tensor, Tensor],
-    size: int,
-    recipe: Recipe,
-    generator: torch.Generator,
-    device: torch.device,
-) -> Tensor:
-    pixels, targets, labels = views
-    batch, targets = moved(pixels, targets, size, student.cells(size), generator)
-    other, share = torch.arange(len(labels)), 1.0
-    if float(torch.rand((), generator=generator)) < recipe.mix:
-        batch, targets, other, share = mixed(batch, targets, generator)
-    batch = normalised(coloured(batch, recipe, generator).to(device))
-    with torch.autocast(device.type, torch.bfloat16):
-        outputs = student(batch.contiguous(memory_format=torch.channels_last))
-    imitation = loss_of(outputs, targets.to(device), recipe)
-    first, second = (label_loss(outputs[1], which.to(device)) for which in (labels, labels[other]))
-    weight = recipe.label_weight if (labels >= 0).any() else 0.0
-    return (1 - weight) * imitation + weight * (share * first + (1 - share) * second)
 
 
 def resume(path: Path, student: nn.Module, averaged: ModelEmaV3, optimizer: torch.optim.Optimizer) -> int:
@@ -141,10 +120,11 @@ def measure(student: nn.Module, data: Batches, recipe: Recipe, device: torch.dev
     student.eval()
     cosine, right, labelled = 0.0, 0, 0
     index = data.held_out[:: max(1, len(data.held_out) // 2000)]
+    mean, std = (torch.tensor(v, device=device) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     for start in range(0, len(index), recipe.batch):
         pixels, targets, labels = data.read(index[start : start + recipe.batch])
-        maps, logits = student(normalised(as_batch(pixels.to(device))))
-        cosine += F.cosine_similarity(maps.mean((2, 3)).cpu(), targets.mean((2, 3))).sum().item()
+        projected, logits = student(normalised(pixels.to(device), mean, std))
+        cosine += F.cosine_similarity(projected.cpu(), targets).sum().item()
         known = labels >= 0
         right += int((logits.cpu().argmax(1) == labels)[known].sum())
         labelled += int(known.sum())
@@ -156,9 +136,10 @@ def top1(student: nn.Module, pictures: Pictures, recipe: Recipe, device: torch.d
     """Share of whole pictures whose label the dropped classifier would have given, at the size of use."""
     student.eval()
     side, right = recipe.use_pixels, 0
+    mean, std = (torch.tensor(v, device=device) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     for start in range(0, len(pictures), recipe.batch):
         numbers = range(start, min(start + recipe.batch, len(pictures)))
         pixels = np.stack([np.asarray(pictures[i].resize((side, side), Image.Resampling.BICUBIC)) for i in numbers])
-        _, logits = student(normalised(as_batch(torch.from_numpy(pixels).to(device))))
+        _, logits = student(normalised(torch.from_numpy(pixels).to(device), mean, std))
         right += int((logits.argmax(1).cpu().numpy() == pictures.labels[numbers.start : numbers.stop]).sum())
     return right / len(pictures)

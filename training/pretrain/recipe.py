@@ -14,23 +14,21 @@ class Recipe(BaseModel):
     channels: tuple[int, ...] = (32, 64, 128, 256)
     layers: tuple[int, ...] = (2, 2, 2, 2)
     stem_width: int = 16
-    view_pixels: int = Field(160, description="side of a stored view, and the teacher's input")
+    view_pixels: int = Field(144, description="side of a stored view, and the teacher's input")
     views: tuple[int, ...] = Field((1,), description="crops per picture, one number per file")
     min_scale: tuple[float, ...] = Field(
         (0.3,), description="smallest crop, as a share of the picture's area, per file"
     )
     target_dims: int = Field(256, description="principal components of the teacher kept")
-    sizes: tuple[int, ...] = Field((128,), description="student input, in equal parts")
+    sizes: tuple[int, ...] = Field((96, 112, 128), description="student input, in equal parts")
     epochs: int = 10
     batch: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup_steps: int = 500
     label_weight: float = Field(0.1, description="share of the label loss beside the teacher's")
-    map_weight: float = Field(0.5, description="share of the parts' imitation beside that of the whole embedding")
-    mix: float = Field(0.5, description="share of batches in which a part of another picture is pasted into each")
     ema_decay: float = 0.998
-    colour: float = Field(0.25, description="half width of brightness, contrast and saturation")
+    colour: float = Field(0.25, description="half width of brightness, contrast and hue gains")
     erase: float = Field(0.2, description="share of student views with one rectangle erased")
     use_pixels: int = Field(128, description="input side written into config.json")
     seed: int = 0

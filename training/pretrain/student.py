@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,12 @@ class Student(nn.Module):
             recipe.architecture, pretrained=False, num_classes=0, **architecture_arguments(recipe)
         )
         features = int(self.backbone.num_features)  # type: ignore[arg-type]  # timm's own attribute
-        self.projection = nn.Conv2d(features, dims, 1)
+        self.projection = nn.Linear(features, dims)
         self.classifier = nn.Linear(features, max(labels, 1))
 
     def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """`(N, dims, h, w)` what it says of every part, to be held against the teacher's, and `(N, labels)` logits."""
-        features: Tensor = self.backbone.forward_features(batch)  # type: ignore[operator]
-        return self.projection(features), self.classifier(features.mean((2, 3)))
-
-    def cells(self, size: int) -> int:
-        """Parts along one side of a map for an input of `size` pixels."""
-        stages: Any = self.backbone.feature_info
-        return math.ceil(size / int(stages[-1]["reduction"]))
+        embedding = self.backbone(batch)  # (N, D)
+        return self.projection(embedding), self.classifier(embedding)
 
 
 def architecture_arguments(recipe: Recipe) -> dict[str, Any]:

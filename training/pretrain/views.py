@@ -1,18 +1,18 @@
-"""Random crops of every picture, drawn once and kept, and batches of them."""
+"""Random crops of every picture, drawn once and kept; what a batch of them looks like to the student."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
+from torch.nn import functional as F
 
 from training.pretrain.pictures import Pictures
 from training.pretrain.recipe import Recipe
@@ -60,33 +60,25 @@ def write_views(pictures: Pictures, views: int, min_scale: float, recipe: Recipe
     return np.asarray(np.lib.format.open_memmap(path, "r"))
 
 
-def as_batch(pixels: Tensor) -> Tensor:
-    """`(N, S, S, 3)` uint8 -> `(N, 3, S, S)` float32 in [0, 1], channels last."""
-    return pixels.permute(0, 3, 1, 2).float().div_(255)
-
-
-def normalised(
-    batch: Tensor, mean: Sequence[float] = IMAGENET_DEFAULT_MEAN, std: Sequence[float] = IMAGENET_DEFAULT_STD
-) -> Tensor:
-    """`(N, 3, S, S)` in [0, 1], changed in place."""
-    middle, spread = (batch.new_tensor(v)[:, None, None] for v in (mean, std))
-    return batch.sub_(middle).div_(spread)
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """`(N, S, S, 3)` uint8 -> `(N, 3, S, S)` float32, channels last."""
+    batch = pixels.permute(0, 3, 1, 2).float().div_(255)
+    return batch.sub_(mean[:, None, None]).div_(std[:, None, None])
 
 
 class Views(NamedTuple):
-    """One file's stored views, what the teacher sees in each, and the label of each picture."""
+    """One file's stored views, what the teacher says of them, and the label of each picture."""
 
-    name: str
     pixels: np.ndarray  # (M, V, V, 3) uint8
-    targets: np.ndarray | None  # (M, h, w, dims) float16
+    targets: np.ndarray | None  # (M, D) float16
     labels: np.ndarray  # (M,) int64, -1 where unknown
 
 
 class Batches:
     """Draws batches over several files; one picture in fifty is never drawn, only measured on."""
 
-    def __init__(self, files: list[Views], recipe: Recipe) -> None:
-        self.files, self.recipe = files, recipe
+    def __init__(self, files: list[Views], recipe: Recipe, basis: tuple[np.ndarray, np.ndarray] | None) -> None:
+        self.files, self.recipe, self.basis = files, recipe, basis
         rows = [
             np.stack([np.full(len(f.labels), n), np.arange(len(f.labels)), np.arange(len(f.labels)) // views], 1)
             for n, (f, views) in enumerate(zip(files, recipe.views, strict=True))
@@ -102,9 +94,37 @@ class Batches:
             yield self.train[order[start : start + size]]
 
     def read(self, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """`(B, V, V, 3)` uint8 pixels, `(B, dims, h, w)` float32 targets (zeros without a teacher), labels."""
+        """`(B, V, V, 3)` uint8 pixels, `(B, dims)` unit targets, `(B,)` labels."""
         pixels = torch.from_numpy(np.stack([self.files[f].pixels[i] for f, i in index]))
         labels = torch.from_numpy(np.array([self.files[f].labels[i] for f, i in index]))
-        raw = [targets[i] for f, i in index if (targets := self.files[f].targets) is not None]
-        targets = torch.from_numpy(np.stack(raw).astype(np.float32)) if raw else torch.zeros(len(index), 1, 1, 1)
-        return pixels, targets.permute(0, 3, 1, 2), labels
+        if self.basis is None:
+            return pixels, torch.zeros(len(index), 1), labels
+        raw = np.stack([self.files[f].targets[i] for f, i in index]).astype(np.float32)
+        mean, directions = self.basis
+        return pixels, F.normalize(torch.from_numpy((raw - mean) @ directions)), labels
+
+
+def augmented(pixels: Tensor, size: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """`(N, V, V, 3)` uint8 views -> `(N, 3, size, size)` in [0, 1], for the student alone."""
+    batch = pixels.permute(0, 3, 1, 2).float().div_(255)
+    side = batch.shape[-1]
+    window = round(side * float(torch.empty(()).uniform_(0.86, 1.0, generator=generator)))
+    top, left = (int(torch.randint(side - window + 1, (), generator=generator)) for _ in range(2))
+    batch = batch[:, :, top : top + window, left : left + window]
+    batch = F.interpolate(batch, size=(size, size), mode="bilinear", antialias=True)
+    flip = torch.rand(len(batch), generator=generator) < 0.5
+    batch[flip] = batch[flip].flip(-1)
+    gain = torch.empty(len(batch), 3, 1, 1).uniform_(1 - recipe.colour / 2, 1 + recipe.colour / 2, generator=generator)
+    contrast, saturation, brightness = (
+        torch.empty(len(batch), 1, 1, 1).uniform_(1 - recipe.colour, 1 + recipe.colour, generator=generator)
+        for _ in range(3)
+    )
+    grey = batch.mean(1, keepdim=True)
+    batch = grey + (batch - grey) * saturation
+    middle = batch.mean((1, 2, 3), keepdim=True)
+    batch = ((batch - middle) * contrast + middle * brightness) * gain
+    for i in torch.nonzero(torch.rand(len(batch), generator=generator) < recipe.erase).flatten().tolist():
+        h, w = (int(torch.randint(size // 8, size // 3, (), generator=generator)) for _ in range(2))
+        y, x = (int(torch.randint(size - n, (), generator=generator)) for n in (h, w))
+        batch[i, :, y : y + h, x : x + w] = torch.rand(3, 1, 1, generator=generator)
+    return batch.clamp_(0, 1)
