@@ -18,7 +18,7 @@ from training.finetune.layers import layers, layers_from, parameter_groups
 from training.finetune.photos import Photos
 from training.finetune.ranks import Ranks
 from training.finetune.run import Run, Start
-from training.finetune.schedule import best_epoch, has_ended, rate_share
+from training.finetune.schedule import best, has_ended, pooled, rate_share
 from training.finetune.settings import FineTuneSettings
 from training.finetune.tuning import head_weights
 from training.finetune.verdict import compare
@@ -82,12 +82,36 @@ def test_the_rate_rises_then_falls_to_nought() -> None:
 
 
 @pytest.mark.parametrize(
-    ("losses", "ended", "best"),
+    ("losses", "ended", "epochs"),
     [([0.5], False, 0), ([0.5, 0.6, 0.7], True, 0), ([0.5, 0.4, 0.6], False, 1), ([0.5, 0.4, 0.3, 0.2, 0.1], True, 4)],
 )
-def test_it_ends_when_patience_does(losses: list[float], ended: bool, best: int) -> None:
-    assert has_ended(losses, SETTINGS.model_copy(update={"patience": 2})) == ended
-    assert best_epoch(losses) == best
+def test_it_ends_when_patience_does(losses: list[float], ended: bool, epochs: int) -> None:
+    of_photos = [np.full((1, 5), loss) for loss in losses]
+    assert has_ended(of_photos, SETTINGS.model_copy(update={"patience": 2})) == ended
+    assert best(of_photos) == (epochs, 0)
+
+
+def test_a_larger_blend_or_an_earlier_epoch_is_taken_only_beyond_a_standard_error() -> None:
+    before, half, noise = np.full((2, 20), 0.5), np.full(20, 0.4), np.tile([-0.1, 0.1], 10)
+    assert best([before, np.stack([half, half - 0.02 + noise])]) == (1, 0)
+    assert best([before, np.stack([half, half - 0.03 + noise])]) == (1, 1)
+    assert best([before, np.stack([half, half + 0.2]), np.stack([half + 0.1, half - 0.1])]) == (2, 1)
+    assert best([before, np.stack([half, half]), np.stack([half + 0.02 + noise, half])]) == (2, 0)
+    assert best([before, before, before + 0.01]) == (0, 0)
+
+
+def test_what_all_folds_measured_is_one_mean_a_photo() -> None:
+    """The second fold ended an epoch earlier; photo 1 is in both, photo 3 in none."""
+    first = (np.array([0, 1]), [np.array([[1.0, 2.0]]), np.array([[0.5, 1.0]]), np.array([[0.2, 0.4]])])
+    second = (np.array([1, 2]), [np.array([[4.0, 3.0]]), np.array([[3.0, 2.0]])])
+    found = pooled([first, second], 4)
+    assert [loss.tolist() for loss in found] == [[[1.0, 3.0, 3.0]], [[0.5, 2.0, 2.0]], [[0.2, 1.7, 2.0]]]
+
+
+def test_few_photos_are_seen_often_and_many_rarely() -> None:
+    settings = FineTuneSettings(steps=300, batch=16)
+    assert [settings.for_photos(count).epochs for count in (10, 240, 1200, 100_000)] == [30, 20, 5, 5]
+    assert SETTINGS.for_photos(240).epochs == SETTINGS.epochs
 
 
 def test_all_layers_learn_but_not_the_statistics_of_normalisation(pretrained: Backbone, photos: Photos) -> None:
@@ -155,7 +179,7 @@ def test_what_was_computed_is_remembered_until_it_is_removed(tmp_path: Path) -> 
         return {"epochs": 3}
 
     for _ in range(2):
-        assert Checkpoints(tmp_path, "key", Ranks()).remember("epochs-0", compute) == {"epochs": 3}
+        assert Checkpoints(tmp_path, "key", Ranks()).remember("losses-0", compute) == {"epochs": 3}
     assert len(counted) == 1
     Checkpoints(tmp_path, "key", Ranks()).remove()
     assert not (tmp_path / "finetune/key").exists()

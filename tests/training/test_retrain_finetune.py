@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from conftest import COLOURS, write_photo
 from safetensors.torch import load_file
 from stripes import LABELS, write_stripes
-from tune_stripes import QUICK, quick_settings
+from tune_stripes import quick_settings
 
 from service.artifact.errors import BackboneUnsupported, DataError, UsageError
 from service.artifact.folder import Artifact, open_artifact
@@ -35,11 +35,11 @@ IDLE = FineTuneSettings(epochs=1, learning_rate=1e-7)  # learns nothing
 def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`old`, and `new` with other photos, one of them an old one."""
     folder = tmp_path_factory.mktemp("stripes")
-    write_stripes(folder / "old", 8)
-    write_stripes(folder / "all", 11)
+    write_stripes(folder / "old", 44)
+    write_stripes(folder / "all", 52)
     for label in LABELS:
         (folder / "new" / label).mkdir(parents=True)
-        for number in range(7, 11):
+        for number in range(43, 52):
             shutil.copy(folder / f"all/{label}/{number:02}.png", folder / f"new/{label}/{number:02}.png")
     return folder
 
@@ -49,7 +49,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, stripes: Path, backbone: Pat
     """`stripes:2`, fine-tuned on top of a frozen `stripes:1`."""
     home = tmp_path_factory.mktemp("home")
     train_folder(stripes / "old", quick_settings(backbone).model_copy(update={"finetune": None}), home)
-    return run(stripes / "new", home, finetune=QUICK, old=(stripes / "old",))
+    return run(stripes / "new", home, finetune=quick_settings(backbone).finetune, old=(stripes / "old",))
 
 
 def run(folder: Path | None, home: Path, **settings: Any) -> dict[str, Any]:
@@ -61,15 +61,15 @@ def opened(result: dict[str, Any]) -> Artifact:
 
 
 def test_both_folders_are_learned_each_picture_once(tuned: dict[str, Any]) -> None:
-    assert tuned["images"]["per_label"] == {"lying": 11, "standing": 11}
-    assert (tuned["known"], tuned["new"], tuned["missing"], tuned["relabelled"]) == (16, 6, 0, [])
+    assert tuned["images"]["per_label"] == {"lying": 52, "standing": 52}
+    assert (tuned["known"], tuned["new"], tuned["missing"], tuned["relabelled"]) == (88, 16, 0, [])
     assert tuned["images"]["skipped"] == 0
 
 
 def test_champion_and_challenger_answer_the_same_photos_and_the_better_one_takes_over(tuned: dict[str, Any]) -> None:
     assert tuned["finetune"]["kept"], tuned["finetune"]["reason"]
     assert tuned["promoted"], tuned["reason"]
-    for photos, images in (("known", 16), ("new", 6)):
+    for photos, images in (("known", 88), ("new", 16)):
         assert tuned["champion"][photos]["images"] == tuned["challenger"][photos]["images"] == images
     assert tuned["challenger"]["known"]["accuracy"] > tuned["champion"]["known"]["accuracy"]
     card = opened(tuned).card
@@ -81,21 +81,21 @@ def test_champion_and_challenger_answer_the_same_photos_and_the_better_one_takes
 def test_known_photos_keep_their_folds(tuned: dict[str, Any]) -> None:
     after = opened(tuned).embeddings()
     before = open_artifact(Path(tuned["path"]).with_name("1")).embeddings()
-    assert torch.equal(before["hashes"], after["hashes"][:16])
-    assert torch.equal(before["folds"], after["folds"][:16])
+    assert torch.equal(before["hashes"], after["hashes"][:88])
+    assert torch.equal(before["folds"][:, :1], after["folds"][:88])  # more than a hundred are judged once
 
 
 def test_what_was_said_out_of_fold_is_kept_and_carried_along(tuned: dict[str, Any], tmp_path: Path) -> None:
     answers = opened(tuned).embeddings()["answers"]
-    assert answers.shape == (22, 2)
+    assert answers.shape == (104, 2)
     found = answers.argmax(1) == opened(tuned).embeddings()["labels"]
     assert float(found.float().mean()) == pytest.approx(tuned["cv"]["accuracy"])
     home = copied(tuned, tmp_path)
     green = [write_photo(tmp_path / "green/green" / f"{n}.png", (30, 200, 40), n) for n in range(6)]
     later = opened(run(green[0].parents[1], home, promote="always"))
     assert later.card.finetune == opened(tuned).card.finetune
-    assert torch.equal(later.embeddings()["answers"][:22, :2], answers)
-    assert later.embeddings()["answers"].shape == (28, 3)
+    assert torch.equal(later.embeddings()["answers"][:104, :2], answers)
+    assert later.embeddings()["answers"].shape == (110, 3)
     renamed = opened(run(None, home, drop=("green",), rename={"lying": "flat"})).embeddings()["answers"]
     assert float((renamed - answers).abs().max()) < 1e-5
 
@@ -111,7 +111,7 @@ def test_a_tuned_champion_is_compared_by_what_it_said_out_of_fold(
     old = (stripes / "old", stripes / "new")
     result = run(None, copied(tuned, tmp_path), finetune=IDLE, old=old)
     assert not result["finetune"]["kept"]
-    assert result["champion"]["known"]["images"] == 22
+    assert result["champion"]["known"]["images"] == 104
     assert result["champion"]["known"]["accuracy"] == pytest.approx(tuned["cv"]["accuracy"])
     assert result["challenger"]["known"]["accuracy"] < result["champion"]["known"]["accuracy"]
     assert opened(result).card.finetune is None

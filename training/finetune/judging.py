@@ -1,8 +1,9 @@
 """Fine-tuning judged as the frozen head was: on the same folds, each photo by a network that has not seen it.
 
-How long is learned inside each fold: a first run leaves out a fifth of the training part, groups together, and finds
-the epoch and the blend with the lowest log loss on it; a second one trains on the whole training part for so long. No
-epoch at all is among the choices, so a fold in which nothing is to be gained answers as the frozen head does.
+How long is learned: inside each fold a first run leaves out a fifth of the training part, groups together, and measures
+the log loss on it after each epoch, at each blend. From the losses of all folds one epoch and one blend are chosen
+(`schedule.best`), as one head is chosen for all; then a second run trains on each whole training part for so long. No
+epoch at all is among the choices.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 
 from service.artifact.network import Network
 from service.artifact.progress import Advance
-from training.evaluation import log_loss
+from training.calibration import calibrated, fit_temperature
 from training.finetune.checkpoints import Checkpoints
 from training.finetune.photos import Photos
 from training.finetune.ranks import Ranks
 from training.finetune.run import Numbers, Progress, Run, Start, embeddings_of
-from training.finetune.schedule import best_epoch, has_ended
+from training.finetune.schedule import Losses, best, has_ended, pooled
 from training.finetune.settings import FineTuneSettings
 from training.folds import Fold, Labels, make_folds
 from training.linear import Floats
 from training.unknown import fold_scores
 
 INNER, OUTER, FINAL = range(3)  # which kind of run; each has random numbers of its own
+LEAST = 1e-15  # probability, so that no photo's loss is infinite
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class OutOfFold:
     logits: Floats  # (N, L)
     known: Floats  # (N,) distances to the nearest label, NaN where the label itself was held out
     strangers: Floats  # (N,) distances to the nearest other label
-    epochs: tuple[int, ...]  # a fold
-    blends: tuple[float, ...]  # a fold
+    epochs: int
+    blend: float
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,16 @@ class Judge:
         count = len(self.labels)
         repeats = max(1, sum(len(test) for _, test in folds) // count)  # one fold alone leaves the others at nought
         found = np.zeros((repeats, count, self.label_count + 2), dtype=np.float32)
-        epochs, blends = [], []
+        measured = [self._measured(number, train, len(folds)) for number, (train, _) in enumerate(folds)]
+        epochs, chosen = best(pooled(measured, count))
+        blend = self.settings.blends[chosen]
         for number, (train, test) in enumerate(folds):
-            answer = self._fold(number, train, test, len(folds))
-            found[number * repeats // len(folds), test] = answer["found"].numpy()
-            epochs.append(int(answer["epochs"]))
-            blends.append(float(answer["blend"]))
+            answers = self._fold(number, train, test, epochs, blend, len(folds))
+            found[number * repeats // len(folds), test] = answers.numpy()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a photo whose label was held out with it each time: NaN is the answer
             means = np.nanmean(found, axis=0)
-        return OutOfFold(means[:, :-2], means[:, -2], means[:, -1], tuple(epochs), tuple(blends))
+        return OutOfFold(means[:, :-2], means[:, -2], means[:, -1], epochs, blend)
 
     def final(self, epochs: int, blend: float) -> Network:
         """What every photo together has taught."""
@@ -85,45 +86,56 @@ class Judge:
         """How many times a photo is learned from if nothing stops early."""
         return self.settings.epochs * (sum(2 * len(train) for train, _ in folds) + len(self.labels))
 
-    def _fold(self, number: int, train: Numbers, test: Numbers, count: int) -> dict[str, Any]:
-        with self._piece(2 * len(train), f"fold {number + 1} of {count}") as progress:
-
-            def choose() -> dict[str, Any]:
-                epochs, blend = self._choose(number, train, progress)
-                return {"epochs": epochs, "blend": blend}
-
-            def answer() -> dict[str, Any]:
-                chosen = self.checkpoints.remember(f"epochs-{number}", choose)
-                run = self._run(train, [OUTER, number])
-                self._train(run, f"fold-{number}", chosen["epochs"], progress)
-                return {"found": self._answers(run.answers(chosen["blend"]), train, test), **chosen}
-
-            return self.checkpoints.remember(f"answers-{number}", answer)
-
-    def _choose(self, number: int, train: Numbers, progress: Progress) -> tuple[int, float]:
-        """How many epochs, and which blend."""
+    def _measured(self, number: int, train: Numbers, count: int) -> tuple[Numbers, list[Losses]]:
+        """Which photos a part of the training part was measured on, and what was found before and after each epoch."""
         inner, held_out = (train[part] for part in make_folds(self.labels[train], self.groups[train], self.seed)[0])
+        with self._piece(len(train), f"how far, {number + 1} of {count}") as progress:
+
+            def measure() -> dict[str, Any]:
+                return {"losses": [torch.from_numpy(each) for each in self._inner(number, inner, held_out, progress)]}
+
+            remembered = self.checkpoints.remember(f"losses-{number}", measure)["losses"]
+        return held_out, [each.numpy() for each in remembered]
+
+    def _inner(self, number: int, inner: Numbers, held_out: Numbers, progress: Progress) -> list[Losses]:
         run = self._run(inner, [INNER, number])
         saved = self.checkpoints.running(f"stopping-{number}")
-        losses: list[float] = saved["losses"] if saved else [self._loss(run, held_out, 0.0)]
-        blends: list[float] = saved["blends"] if saved else [0.0]
+        losses: list[Losses] = [loss.numpy() for loss in saved["losses"]] if saved else [self._losses(run, held_out)]
         if saved:
             run.load(saved["run"])
         while not has_ended(losses, self.settings):
             run.train_epoch(progress)
-            loss, blend = min((self._loss(run, held_out, blend), blend) for blend in self.settings.blends)
-            losses.append(loss)
-            blends.append(blend)
-            found = {"losses": losses, "blends": blends}
-            self.checkpoints.save_running(f"stopping-{number}", lambda: {"run": run.state(), **found})  # noqa: B023
-        return best_epoch(losses), blends[best_epoch(losses)]
+            losses.append(self._losses(run, held_out))
+            so_far = [torch.from_numpy(loss) for loss in losses]
+            self.checkpoints.save_running(f"stopping-{number}", lambda: {"run": run.state(), "losses": so_far})  # noqa: B023
+        return losses
 
-    def _loss(self, run: Run, held_out: Numbers, blend: float) -> float:
-        """Log loss on photos that the run does not learn from; one number for all processes."""
-        logits = run.logits(held_out, blend).double().numpy()
-        loss = torch.tensor(log_loss(softmax(logits, axis=1), self.labels[held_out]), device=run.device)
-        self.ranks.copy_from_first([loss])
-        return float(loss)
+    def _fold(
+        self, number: int, train: Numbers, test: Numbers, epochs: int, blend: float, count: int
+    ) -> torch.Tensor:  # fmt: skip
+        with self._piece(len(train), f"fold {number + 1} of {count}") as progress:
+
+            def answer() -> dict[str, Any]:
+                run = self._run(train, [OUTER, number])
+                self._train(run, f"fold-{number}", epochs, progress)
+                return {"found": self._answers(run.answers(blend), train, test)}
+
+            found: torch.Tensor = self.checkpoints.remember(f"answers-{number}", answer)["found"]
+        return found
+
+    def _losses(self, run: Run, held_out: Numbers) -> Losses:
+        """Of calibrated answers, or the surest would seem the best, on photos that the run does not learn from.
+
+        The same numbers in all processes.
+        """
+        labels = self.labels[held_out]
+        found = []
+        for logits in run.logits(held_out, self.settings.blends).double().numpy():  # (H, L)
+            probabilities = calibrated(logits, fit_temperature(logits, labels))
+            found.append(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], LEAST)))
+        losses = torch.from_numpy(np.stack(found)).to(run.device)  # (B, H)
+        self.ranks.copy_from_first([losses])
+        return losses.cpu().numpy()
 
     def _train(self, run: Run, name: str, epochs: int, progress: Progress) -> None:
         if saved := self.checkpoints.running(name):

@@ -63,7 +63,7 @@ class Run:
         self.first = [parameter.detach().clone() for parameter in self.trained]
         self.averaged = [parameter.detach().clone() for parameter in self.trained]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
-        self.precision = _precision(self.device)
+        self.precision = _precision(self.device) if settings.low_precision else torch.float32
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         self.image_weights = torch.from_numpy(_image_weights(labels, part)).to(self.device)
         self.steps = -(-len(part) // settings.batch)  # an epoch
@@ -77,9 +77,11 @@ class Run:
         mine = [self.ranks.share(batch) for batch in batches]
         pixels = self.photos.batches(mine, lambda number: self.photos.augmented(number, seed))
         seen, loss, right = 0, 0.0, 0
-        for step, (batch, own, images) in enumerate(zip(batches, mine, pixels, strict=True)):
-            share = rate_share(self.epoch * self.steps + step, self.settings.epochs * self.steps, self.settings)
+        for number, (batch, own, images) in enumerate(zip(batches, mine, pixels, strict=True)):
+            step = self.epoch * self.steps + number
+            share = rate_share(step, self.settings.epochs * self.steps, self.settings)
             batch_loss, batch_right = self._step(images, own, len(batch), share)
+            self._average(step)
             seen, loss, right = seen + len(own), loss + batch_loss * len(batch), right + batch_right
             words = f"loss {loss / max(1, seen):.3f}, accuracy {right / max(1, seen):.0%}"
             progress(len(batch), f"epoch {self.epoch + 1}: {words}")
@@ -116,18 +118,28 @@ class Run:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
-        kept = 1 - 1 / max(1.0, self.settings.averaging_epochs * self.steps)
-        for mean, parameter in zip(self.averaged, self.trained, strict=True):
-            mean.lerp_(parameter.detach(), 1 - kept)
 
-    def logits(self, numbers: Numbers, blend: float = 1.0) -> Tensor:
-        """(N, L) of photos as the service sees them, by the averaged weights; see `answers`."""
+    def _average(self, step: int) -> None:
+        """Exponentially; soon after the start over fewer steps, or the first weights would stay in it for long."""
+        reach = min(self.settings.averaged_share * self.settings.epochs * self.steps, 1 + step / 9)
+        for mean, parameter in zip(self.averaged, self.trained, strict=True):
+            mean.lerp_(parameter.detach(), 1 / max(1.0, reach))
+
+    def logits(self, numbers: Numbers, blends: Sequence[float] = (1.0,)) -> Tensor:
+        """(B, N, L) of photos as the service sees them, by the averaged weights at each blend; see `answers`."""
 
         def answer(images: Tensor) -> Tensor:
-            return self._logits(images.to(self.device, memory_format=torch.channels_last))
+            on_device = images.to(self.device, memory_format=torch.channels_last)
+            found = []
+            for blend in blends:
+                with self._blended_in_place(blend):
+                    found.append(self._logits(on_device))
+            return torch.cat(found, 1)
 
-        with torch.no_grad(), self._blended_in_place(blend):
-            return _gathered(answer, self.label_count, self.photos, numbers, self.ranks, self.device)
+        with torch.no_grad():
+            width = len(blends) * self.label_count
+            rows = _gathered(answer, width, self.photos, numbers, self.ranks, self.device)
+        return rows.view(len(numbers), len(blends), self.label_count).transpose(0, 1)
 
     def answers(self, blend: float = 1.0) -> Network:
         """A copy with the averaged weights, as the service would run it.
@@ -197,10 +209,10 @@ def _inputs(head: nn.Module) -> int:
 
 
 def _precision(device: torch.device) -> torch.dtype:
-    """On a CPU bfloat16 is no gain here: each step would convert all weights for a few photos (training/LOG.md)."""
-    if device.type == "cpu":
-        return torch.float32
-    return torch.bfloat16 if has_native_bfloat16(device) else torch.float16
+    """What the convolutions are computed in; the weights stay in float32."""
+    if has_native_bfloat16(device):
+        return torch.bfloat16
+    return torch.float16 if device.type == "cuda" else torch.float32
 
 
 def _image_weights(labels: Labels, part: Numbers) -> Floats:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -41,7 +40,7 @@ from training.unknown import detector_of
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of checkpoints; another number where the arithmetic changes
+FORMAT = 6  # of checkpoints; another number where the arithmetic changes
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,7 @@ def fine_tune(
     layers_from(backbone.network, settings.layer)
     started = time.monotonic()
     key = _key(backbone, inspected, frozen, settings, seed)
+    settings = settings.for_photos(len(inspected.images))
     tuning = _Tuning(backbone, inspected, frozen, settings, seed, ranks, Checkpoints(cache, key, ranks))
     photos = Photos([image.path for image in inspected.images], preprocessing)
     try:
@@ -137,12 +137,8 @@ class _Tuning:
         temperature = fit_temperature(out_of_fold.logits, labels)
         probabilities = calibrated(out_of_fold.logits, temperature)
         verdict = compare(self.frozen.probabilities, probabilities, labels, groups, self.seed)
-        epochs = int(statistics.median_low(out_of_fold.epochs))
-        reason = verdict.reason
-        if verdict.kept and epochs == 0:
-            reason = f"in most folds no epoch brought anything, although {reason}"
-        blend = statistics.median_low(out_of_fold.blends)
-        found = _found(verdict, epochs, reason) | {"blend": blend, "layer": self.settings.layer}
+        epochs, blend = out_of_fold.epochs, out_of_fold.blend
+        found = _found(verdict, epochs) | {"blend": blend, "layer": self.settings.layer}
         if not found["kept"]:
             return FineTuned(self.backbone, self.inspected, self.frozen, None, found, self.checkpoints)
         network = judge.final(epochs, blend)
@@ -200,10 +196,10 @@ class _Tuning:
         )
 
 
-def _found(verdict: Verdict, epochs: int, reason: str) -> dict[str, Any]:
+def _found(verdict: Verdict, epochs: int) -> dict[str, Any]:
     return {
         "kept": verdict.kept and epochs > 0,
-        "reason": reason,
+        "reason": verdict.reason if epochs else "of no use: no epoch lowered the log loss of photos left out",
         "epochs": epochs,
         "gain": round(verdict.gain, 5),
         "gain_ci95": [round(end, 5) for end in verdict.gain_ci95],

@@ -38,11 +38,15 @@ class Verdict:
         low, high = self.log_loss_gain_ci95
         found = (
             f"out of fold the log loss fell by {self.log_loss_gain:.3f} (95 % interval {low:.3f} to {high:.3f})"
-            f" and the accuracy changed by {100 * self.gain:+.1f} points"
+            f" and the accuracy changed by {_points(self.gain)} points ({' to '.join(map(_points, self.gain_ci95))})"
         )
         if self.kept:
             return f"better than the frozen backbone: {found}"
         return f"not better than the frozen backbone beyond noise: {found}"
+
+
+def _points(gain: float) -> str:
+    return f"{100 * gain:+.1f}"
 
 
 def compare(frozen: Probabilities, tuned: Probabilities, labels: Labels, groups: Labels, seed: int) -> Verdict:

@@ -18,7 +18,7 @@ WIDTH = 100  # characters, so that the table is the same in a terminal and in a 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path), required=False)
-@click.option("--rungs", metavar="A,B,C", default="", help="Only these; default: all but finetuned.")
+@click.option("--rungs", metavar="A,B,C", default="", help="Only these; default: all.")
 @backbone_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the plot; default: compare-NAME, here.")
 @click.option("--mnist1d", is_flag=True, help="Instead of DATA: dense against convolutional on MNIST-1D.")

@@ -133,8 +133,9 @@ def _climb(rung: Rung, words: str, photos: Photos, folds: list[Fold]) -> Row:
             learned = rung.learn(photos, train, progress)
             correct = int((learned.answer(test).argmax(axis=1) == photos.labels[test]).sum())
             outcomes.append((correct, learned.parameters, learned.trained))
-    correct, (_, parameters, trained) = sum(right for right, _, _ in outcomes), outcomes[-1]
-    judged = sum(len(test) for _, test in folds)
+        correct, (_, parameters, trained) = sum(right for right, _, _ in outcomes), outcomes[-1]
+        judged = sum(len(test) for _, test in folds)
+        progress(0, f"{words}: {correct / judged:.1%}")  # stays on the terminal while the next rung takes its minutes
     return Row(
         name=rung.name,
         title=rung.title,

@@ -79,7 +79,6 @@ class Rung:
     learn: Callable[[Photos, Indices, Advance], Learned]
     prepare: Callable[[Photos], object] = lambda _: None  # once, before the clock runs: reads the pictures
     work: Callable[[int], int] = lambda _: 1  # what learning from so many photos tells `progress` in all
-    only_asked: bool = False  # too slow to be climbed without being named
 
 
 def _majority(photos: Photos, train: Indices, progress: Advance) -> Learned:
@@ -158,15 +157,15 @@ RUNGS: tuple[Rung, ...] = (
     _network("cnn", "small CNN from scratch", SMALL_CNN),
     Rung("linear", "frozen backbone, linear", partial(_head, _embeddings, "linear", on_backbone=True)),
     Rung("hidden", "frozen backbone, hidden layer", partial(_head, _embeddings, "hidden", on_backbone=True)),
-    Rung("finetuned", "fine-tuned end to end", _finetuned, work=photos_seen, only_asked=True),
+    Rung("finetuned", "fine-tuned end to end", _finetuned, work=photos_seen),
 )
 
 
 def chosen_rungs(names: Sequence[str]) -> tuple[Rung, ...]:
-    """Those named, in the ladder's order; all that take minutes where none is. Another name is a `UsageError`."""
+    """Those named, in the ladder's order; all where none is. Another name is a `UsageError`."""
     known = {rung.name for rung in RUNGS}
     unknown = [name for name in names if name not in known]
     if unknown:
         allowed = ", ".join(rung.name for rung in RUNGS)
         raise UsageError(f"There is no rung {', '.join(map(repr, unknown))}; allowed are {allowed}.")
-    return tuple(rung for rung in RUNGS if rung.name in names or not (names or rung.only_asked))
+    return tuple(rung for rung in RUNGS if rung.name in names or not names)

@@ -31,7 +31,7 @@ SETTINGS = FineTuneSettings()
 
 def photos_seen(images: int) -> int:
     """How often a photo is learned from at most, choosing the epochs included."""
-    return 2 * images * SETTINGS.epochs
+    return 2 * images * SETTINGS.for_photos(images).epochs
 
 
 def tuned_answer(
@@ -56,7 +56,7 @@ def tuned_answer(
                 labels=labels,
                 groups=groups,
                 label_count=int(labels.max()) + 1,
-                settings=SETTINGS,
+                settings=SETTINGS.for_photos(len(train)),
                 seed=seed,
                 ranks=Ranks(),
                 checkpoints=Checkpoints(Path(folder), "compare", Ranks()),
