@@ -110,7 +110,7 @@ def test_what_all_folds_measured_is_one_mean_a_photo() -> None:
 
 def test_few_photos_are_seen_often_and_many_rarely() -> None:
     settings = FineTuneSettings(steps=300, batch=16)
-    assert [settings.for_photos(count).epochs for count in (10, 240, 1200, 100_000)] == [30, 20, 5, 5]
+    assert [settings.for_photos(count).epochs for count in (10, 240, 1200, 100_000)] == [30, 20, 10, 10]
     assert SETTINGS.for_photos(240).epochs == SETTINGS.epochs
 
 

@@ -12,7 +12,7 @@ class FineTuneSettings(BaseModel):
 
     layer: str | None = Field(None, description="the first layer that is trained, those above it too; None: all")
     epochs: int = Field(0, ge=0, description="at most, early stopping inside each fold chooses; 0: what `steps` makes")
-    steps: int = Field(300, ge=1, description="with all photos; decides the epochs, 5 at least and 30 at most")
+    steps: int = Field(300, ge=1, description="with all photos; decides the epochs, 10 at least and 30 at most")
     patience: int = Field(10, ge=1, description="epochs without a lower log loss before an inner run ends")
     batch: int = Field(16, ge=1, description="photos a step, over all processes together")
     learning_rate: float = Field(1e-3, gt=0, description="AdamW's, of the head and the topmost layer")
@@ -33,4 +33,4 @@ class FineTuneSettings(BaseModel):
     def for_photos(self, count: int) -> FineTuneSettings:
         """The same with `epochs` decided; few photos need many, many need few."""
         epochs = round(self.steps * self.batch / count)
-        return self if self.epochs else self.model_copy(update={"epochs": min(max(epochs, 5), 30)})
+        return self if self.epochs else self.model_copy(update={"epochs": min(max(epochs, 10), 30)})
