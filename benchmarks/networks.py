@@ -30,7 +30,7 @@ def backbone_folder(architecture: str = "resnet18", side_pixels: int = 224) -> P
             "std": (0.229, 0.224, 0.225),
             "license": "apache-2.0",
         }
-        network = timm.create_model(architecture, num_classes=2, pretrained_cfg=described)
+        network = timm.create_model(architecture, num_classes=2, pretrained_cfg=described, zero_init_last=False)
         save_for_hf(network, str(folder), safe_serialization=True)
     return folder
 

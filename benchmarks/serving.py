@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks import photos
 from benchmarks.bench import CACHE, Bench, PeerFailed
-from benchmarks.classify import trained
+from benchmarks.classify import trained, trained_in_integers
 from benchmarks.sections import Section, Target, judged
 from benchmarks.timing import Measured, per_second, short, table
 from service.classifier import Classifier
@@ -145,7 +145,7 @@ def measure(bench: Bench, artifact: Path, folder: Path) -> tuple[Found, list[str
 def run(bench: Bench) -> Section:
     """Targets: twice the peers at 32 clients; p99 alone under 1.5 times the bare network and decoding."""
     artifact, folder = trained(bench), jpegs(bench)
-    trained(bench, "integers", "--int8")
+    integers = trained_in_integers(bench)
     alone = bare(artifact, folder)
     found, missing, ready = measure(bench, artifact, folder)
     rows = []
@@ -162,7 +162,9 @@ def run(bench: Bench) -> Section:
         "resnet18 at 224 pixels, multipart JPEG over loopback, client on the same cores, servers in turn. One image"
         f" without HTTP (decoding and network): {short(alone)} ms."
     )
-    return Section(title="Serving", text="\n\n".join([intro, text, ready, *missing]), targets=_targets(found, alone))
+    return Section(
+        title="Serving", text="\n\n".join([intro, text, integers, ready, *missing]), targets=_targets(found, alone)
+    )
 
 
 def _rate(by_clients: dict[int, list[dict[str, Any]]], clients: int) -> float:
