@@ -71,7 +71,7 @@ def check(*, data: Path, backbone: str, as_json: bool) -> None:
 @click.option("--finetune-from", metavar="LAYER", help="The same, from this layer upward, such as layer4.")
 @click.option("--finetune-epochs", type=click.IntRange(min=1), metavar="N", help="At most so many epochs.")
 @click.option(
-    "--int8", is_flag=True, help="Compute in 8-bit integers on a CPU; kept where it leaves the answers as they are."
+    "--int8", is_flag=True, help="Compute in 8-bit integers on a CPU; kept where 1 % of the answers change at most."
 )
 @seed_option
 @click.option(

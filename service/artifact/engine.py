@@ -5,7 +5,7 @@
     folded     the same network on a GPU, or where oneDNN does not take it: BatchNorm folded, weights in bfloat16
     eager      any other network (attention, layer norms): as it is, autocast where bfloat16 is native
     int8       a network of convolutions on a CPU that has instructions for it, where the artifact says that this was
-               tried and changed nothing (`train --int8`): see int8.py
+               tried and changed next to nothing (`train --int8`): see int8.py
     compiled   the folded network through torch.compile: only when very many images are ahead, as compiling takes
                from ten seconds to two minutes
 
@@ -35,7 +35,7 @@ Run = Callable[[Tensor], Tensor]  # (N, 3, S, S) float32 on the device -> (N, D)
 # Images ahead from which compiling pays: on two cores it took 40 s and made a ResNet-18 8 to 12 % faster (LOG.md).
 COMPILE_FROM = {"cpu": 100_000, "cuda": 20_000}
 _CONVOLUTIONS = "it is made of convolutions"
-_TRIED = "it was trained with --int8, and that did not change the answers"
+_TRIED = "it was trained with --int8, and that changed 1 % of the answers, or one, at most"
 _TOLERANCE = 0.02  # of the largest embedding value: bfloat16 keeps eight bits
 
 
