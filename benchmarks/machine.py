@@ -10,8 +10,7 @@ import psutil  # type: ignore[import-untyped]  # no types of its own
 import torch
 
 from benchmarks.bench import PEERS
-from service.artifact.device import has_native_bfloat16
-from service.artifact.pipeline import cpu_count
+from service.artifact.device import cpu_count, has_native_bfloat16
 
 OWN = ("torch", "timm", "pillow", "numpy", "bentoml")
 THEIRS = ("fastai", "ultralytics", "transformers", "timm", "torch", "scikit-learn", "fastapi", "litserve")

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.bench import CACHE, Bench
-from service.artifact.pipeline import cpu_count
+from service.artifact.device import cpu_count
 
 TRAIN, TEST = 80, 40  # photos a label
 

@@ -60,7 +60,7 @@ def _set_threads() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or idle threads of the network take the decoders' cores
     import torch
 
-    from service.artifact.pipeline import cpu_count
+    from service.artifact.device import cpu_count
 
     torch.set_num_threads(max(1, cpu_count() // settings.workers))
 

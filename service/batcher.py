@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from service.artifact.preprocessing import stacked
 from service.champion import Served
 from service.classifier import Prediction
 from service.metrics import Metrics
@@ -27,13 +28,14 @@ class _Waiting(NamedTuple):
 
 
 class Batcher:
-    """One thread runs the network; everything else happens in the event loop."""
+    """Threads run the network, as many as it has lanes; everything else happens in the event loop."""
 
     def __init__(self, most_images: int, metrics: Metrics) -> None:
         self.most_images, self.metrics = most_images, metrics
+        self.cores = torch.get_num_threads()
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._threads = ThreadPoolExecutor(self.cores, thread_name_prefix="network")
 
     async def predict(self, served: Served, pixels: Tensor) -> Prediction:
         answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
@@ -47,7 +49,8 @@ class Batcher:
             await self._arrived.wait()
             self._arrived.clear()
             while batch := self._next():
-                await self._answer(batch)
+                parts = self._parts(batch)
+                await asyncio.gather(*(self._answer(part, self.cores // len(parts)) for part in parts))
 
     def _next(self) -> list[_Waiting]:
         """Those that came first and have the same version; who gave up waiting is left out."""
@@ -59,20 +62,25 @@ class Batcher:
                 break
             else:
                 batch.append(waiting.popleft())
-        return self._unpadded(batch)
+        return batch
 
-    def _unpadded(self, batch: list[_Waiting]) -> list[_Waiting]:
-        """On a CPU a padded row costs as much as a real one, so a batch has a power of two; the rest is next."""
-        if not batch or batch[0].served.classifier.network.device.type != "cpu":
-            return batch
-        count = 1 << (len(batch).bit_length() - 1)
-        self._waiting.extendleft(reversed(batch[count:]))
-        return batch[:count]
+    def _parts(self, batch: list[_Waiting]) -> list[list[_Waiting]]:
+        """What runs at once: equal parts, each on its share of the cores; a GPU takes the whole.
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
+        On a CPU a padded row costs as much as a real one, so a part has a power of two; the rest is next.
+        """
+        network = batch[0].served.classifier.network
+        if network.device.type != "cpu":
+            return [batch]
+        lanes = min(network.lanes, self.cores, len(batch))
+        size = 1 << ((len(batch) // lanes).bit_length() - 1)
+        self._waiting.extendleft(reversed(batch[lanes * size :]))
+        return [batch[start : start + size] for start in range(0, lanes * size, size)]
+
+    async def _answer(self, batch: list[_Waiting], cores: int) -> None:
         loop = asyncio.get_running_loop()
         try:
-            predictions = await loop.run_in_executor(self._thread, self._predict, batch)
+            predictions = await loop.run_in_executor(self._threads, self._predict, batch, cores)
         except Exception as e:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             for each in batch:
                 if not each.answer.done():
@@ -82,9 +90,10 @@ class Batcher:
             if not each.answer.done():
                 each.answer.set_result(prediction)
 
-    def _predict(self, batch: list[_Waiting]) -> list[Prediction]:
+    def _predict(self, batch: list[_Waiting], cores: int) -> list[Prediction]:
+        torch.set_num_threads(cores)  # of this thread; also of threads that are yet to compute for the first time
         started = time.perf_counter()
-        predictions = batch[0].served.classifier.predict(torch.stack([each.pixels for each in batch]))
+        predictions = batch[0].served.classifier.predict(stacked([each.pixels for each in batch]))
         self.metrics.network_seconds.observe(time.perf_counter() - started)
         self.metrics.batch.observe(len(batch))
         return predictions

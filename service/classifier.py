@@ -15,12 +15,11 @@ from service.artifact.card import ModelCard
 from service.artifact.errors import ArtifactInconsistent, ImageError
 from service.artifact.folder import Artifact, open_artifact
 from service.artifact.network import Network, build_network
-from service.artifact.pipeline import read_batches
-from service.artifact.preprocessing import Preprocessing
+from service.artifact.pipeline import Batch, run_batches
+from service.artifact.preprocessing import Preprocessing, stacked
 from service.artifact.unknown import UnknownDetector
 
-BATCH = 32  # images; more gains nothing on a CPU, and a GPU is far from full with one folder's worth
-TTA_BATCH = 5  # images of 11 views each: 55 of the 64 rows that the network then runs
+TTA_BATCH = 5  # images of 11 views each: 55 of the 56 or 64 rows that the network then runs
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Classifier:
     def read_views(self, source: bytes | Path) -> Tensor:
         """One image -> `(11, 3, S, S)` float32: as `read` gives it, then its ten views; raises an `ImageError`."""
         image = self.preprocessing.read(source)
-        return torch.cat([self.preprocessing(image)[None], self.preprocessing.ten_views(image)])
+        return torch.cat([stacked([self.preprocessing(image)]), self.preprocessing.ten_views(image)])
 
     def predict(self, pixels: Tensor) -> list[Prediction]:
         """`(N, 3, S, S)` float32 -> N predictions."""
@@ -106,19 +105,22 @@ class Classifier:
 
     def expect(self, images: int) -> None:
         """So many images will be classified: where that many pay for it, the network is compiled now."""
-        self.network.expect(images, BATCH, self.preprocessing.side_pixels)
+        self.network.expect(images, self.preprocessing.side_pixels)
 
-    def classify(
-        self, paths: Iterable[Path], *, workers: int | None = None, tta: bool = False
-    ) -> Iterator[tuple[Path, Prediction | ImageError]]:
+    def classify(self, paths: Iterable[Path], *, tta: bool = False) -> Iterator[tuple[Path, Prediction | ImageError]]:
         """Every path once, in order, each with its prediction or its own error; memory stays flat.
 
         `tta` averages over ten views of each image, at about eleven times the work.
         """
-        read, predict, size = (
-            (self.read_views, self.predict_views, TTA_BATCH) if tta else (self.read, self.predict, BATCH)
-        )
-        for batch in read_batches(paths, read, lambda tensor: tensor, size=size, workers=workers):
-            answers = iter(predict(batch.pixels) if batch.pixels is not None else ())
-            for source, result in zip(batch.sources, batch.read, strict=True):
-                yield source, result if isinstance(result, ImageError) else next(answers)
+        network = self.network
+        read, size = (self.read_views, TTA_BATCH) if tta else (self.read, network.batch)
+        predict = self.predict_views if tta else self.predict
+
+        def answers(batch: Batch[Path, Tensor]) -> list[tuple[Path, Prediction | ImageError]]:
+            rows = iter(() if batch.pixels is None else predict(batch.pixels))
+            results = [result if isinstance(result, ImageError) else next(rows) for result in batch.read]
+            return list(zip(batch.sources, results, strict=True))
+
+        answered = run_batches(paths, read, lambda tensor: tensor, answers, size=size, lanes=network.lanes)
+        for batch in answered:
+            yield from batch

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
 
+from service.artifact.device import cpu_count
 from service.artifact.errors import ImageError
-from service.artifact.pipeline import cpu_count
 from service.batcher import Batcher
 from service.champion import Champion, Served
 from service.classifier import Prediction

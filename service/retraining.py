@@ -190,7 +190,7 @@ class Retraining:
             await asyncio.sleep(self.settings.poll_seconds)
 
     def _environ(self, folder: Path) -> dict[str, str]:
-        from service.artifact.pipeline import cpu_count
+        from service.artifact.device import cpu_count
 
         left_out = {"HANDFUL_API_KEY", METRICS_FOLDER}
         path = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))

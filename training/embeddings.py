@@ -17,16 +17,14 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from service.artifact.device import cpu_count
 from service.artifact.errors import ImageError, UsageError
 from service.artifact.images import read_bytes, read_image
 from service.artifact.network import Network
-from service.artifact.pipeline import Batch, cpu_count, read_batches
+from service.artifact.pipeline import Batch, run_batches
 from service.artifact.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
-
-BATCH = 32  # images; always padded to it, so that an embedding does not depend on its neighbours
-CPU_BATCH = 16  # no slower there, and a retrain of a few new photos does not compute twice as many
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ class Embedder:
 
     def __init__(self, network: Network, preprocessing: Preprocessing, backbone_sha256: str, cache: Path) -> None:
         self.network, self.preprocessing = network, preprocessing
-        self.batch = CPU_BATCH if network.device.type == "cpu" else BATCH
         self.prefix = f"{backbone_sha256}:{preprocessing.sha256}:{network.device.type}-{network.engine.arithmetic}:"
         self.cache = Cache(cache)
 
@@ -73,9 +70,12 @@ class Embedder:
             else:
                 missing.append(path)
         progress(len(results))
-        for batch in read_batches(missing, self._decode, lambda d: d.pixels, size=self.batch):
-            results.update(self._embed(batch))
-            progress(len(batch.sources))
+        network = self.network
+        lanes, size = network.lanes, network.batch
+        for embedded in run_batches(missing, self._decode, lambda d: d.pixels, self._embed, size=size, lanes=lanes):
+            self._keep(embedded)
+            results.update(embedded)
+            progress(len(embedded))
         return [results[path] for path in paths]
 
     def _decode(self, path: Path) -> _Decoded:
@@ -84,15 +84,17 @@ class Embedder:
         picture = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
         return _Decoded(hashlib.sha256(data).hexdigest(), picture, self.preprocessing(image))
 
-    def _embed(self, batch: Batch[Path, _Decoded]) -> Iterator[tuple[Path, Embedded | ImageError]]:
-        rows = iter(() if batch.pixels is None else self.network.embed(batch.pixels, pad_to=self.batch).numpy())
-        fresh: list[Embedded] = []
-        for path, read in zip(batch.sources, batch.read, strict=True):
-            if isinstance(read, ImageError):
-                yield path, read
-                continue
-            fresh.append(Embedded(path, read.content, read.picture, next(rows)))
-            yield path, fresh[-1]
+    def _embed(self, batch: Batch[Path, _Decoded]) -> list[tuple[Path, Embedded | ImageError]]:
+        """Always padded to whole batches, so that an embedding does not depend on its neighbours."""
+        network = self.network
+        rows = iter(() if batch.pixels is None else network.embed(batch.pixels, pad_to=network.batch).numpy())
+        return [
+            (path, read if isinstance(read, ImageError) else Embedded(path, read.content, read.picture, next(rows)))
+            for path, read in zip(batch.sources, batch.read, strict=True)
+        ]
+
+    def _keep(self, embedded: Sequence[tuple[Path, Embedded | ImageError]]) -> None:
+        fresh = [e for _, e in embedded if isinstance(e, Embedded)]
         self.cache.put({self.prefix + e.content_sha256: (e.pixels_sha256, e.embedding) for e in fresh})
 
 

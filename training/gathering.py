@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from service.artifact.device import cpu_count
 from service.artifact.errors import DataError, ImageError, UsageError
 from service.artifact.files import relative_name
 from service.artifact.images import read_bytes
 from service.artifact.network import Network
-from service.artifact.pipeline import cpu_count
 from service.artifact.progress import progress_bar
 from training.backbone import Backbone
 from training.champion import Champion

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from service.artifact.pipeline import cpu_count
+from service.artifact.device import cpu_count
 from training.folds import Fold, Labels
 
 Floats = NDArray[np.float32]

@@ -1,6 +1,8 @@
-"""Where a network runs, and what the place can compute."""
+"""Where a network runs, and what the place can compute: device, cores, precisions."""
 
 from __future__ import annotations
+
+import os
 
 import torch
 
@@ -23,3 +25,19 @@ def has_native_int8(device: torch.device) -> bool:
     return device.type == "cpu" and any(
         bool(getattr(torch.cpu, name, bool)()) for name in ("_is_vnni_supported", "_is_amx_tile_supported")
     )
+
+
+def cpu_count() -> int:
+    """The cores this process may use, container limits included."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(affinity, _quota() or affinity))
+
+
+def _quota() -> int | None:
+    """A container's CPU limit (cgroup v2), rounded up; None where there is none."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123
+            quota, period = file.read().split()
+        return -(-int(quota) // int(period))
+    except (OSError, ValueError):
+        return None

@@ -1,4 +1,4 @@
-"""Sources -> decoded tensors in batches: a pool of threads reads ahead while the network runs.
+"""Sources -> decoded tensors in batches -> what the network says of them, in threads that work ahead of each other.
 
 Pillow lets go of the interpreter while it decodes and resizes, so threads are enough, and
 nothing is copied between processes. Only a bounded number of images is ever in memory.
@@ -6,21 +6,25 @@ nothing is copied between processes. Only a bounded number of images is ever in 
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Generic, TypeVar
+from functools import partial
+from itertools import chain, islice
+from typing import Generic, TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from service.artifact.device import cpu_count
 from service.artifact.errors import ImageError
+from service.artifact.preprocessing import stacked
 
 S = TypeVar("S")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,34 +36,49 @@ class Batch(Generic[S, R]):
     pixels: Tensor | None  # (N, 3, S, S) float32; None where none could be read
 
 
-def cpu_count() -> int:
-    """The cores this process may use, container limits included."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(affinity, _quota() or affinity))
-
-
-def _quota() -> int | None:
-    """A container's CPU limit (cgroup v2), rounded up; None where there is none."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123
-            quota, period = file.read().split()
-        return -(-int(quota) // int(period))
-    except (OSError, ValueError):
-        return None
-
-
-def read_batches(
+def run_batches(
     sources: Iterable[S],
     read: Callable[[S], R],
     pixels: Callable[[R], Tensor],
+    run: Callable[[Batch[S, R]], T],
     *,
     size: int,
-    workers: int | None = None,
-) -> Iterator[Batch[S, R]]:
-    """Every source in order, exactly once; an `ImageError` that `read` raises stands in its place."""
-    workers = workers or cpu_count()
+    lanes: int,
+) -> Generator[T]:
+    """What `run` says of each batch, in order; an `ImageError` that `read` raises stands in its place.
+
+    Each of the `lanes` reads and runs batches of its own, on its share of the cores. (A batch
+    that all cores share waits at every layer for the slowest of them, the more so while they
+    decode, too.) With one lane, or one batch, threads read ahead and all cores run it.
+    """
     iterator = iter(sources)
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+    first = list(islice(iterator, size + 1))
+    sources = chain(first, iterator)
+    if lanes == 1 or len(first) <= size:
+        yield from map(run, read_batches(sources, read, pixels, size=size))
+        return
+    batches = iter(lambda: list(islice(sources, size)), [])
+
+    def lane(batch: list[S]) -> T:
+        return run(_batch(batch, [_outcome(partial(read, source)) for source in batch], pixels))
+
+    with ThreadPoolExecutor(lanes, "lane", initializer=_take, initargs=(max(1, cpu_count() // lanes),)) as pool:
+        running = deque(pool.submit(lane, batch) for batch in islice(batches, 2 * lanes))
+        try:
+            while running:
+                yield running.popleft().result()
+                running.extend(pool.submit(lane, batch) for batch in islice(batches, 1))
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def read_batches(
+    sources: Iterable[S], read: Callable[[S], R], pixels: Callable[[R], Tensor], *, size: int
+) -> Iterator[Batch[S, R]]:
+    """Every source in order, exactly once, read ahead by a thread for each core."""
+    iterator = iter(sources)
+    with ThreadPoolExecutor(cpu_count(), thread_name_prefix="decode") as pool:
         ahead: deque[tuple[S, Future[R]]] = deque()
 
         def submit(count: int) -> None:
@@ -69,17 +88,27 @@ def read_batches(
         try:
             while ahead:
                 taken = [ahead.popleft() for _ in range(min(size, len(ahead)))]
-                results: list[R | ImageError] = [_outcome(future) for _, future in taken]
+                results = [_outcome(future.result) for _, future in taken]
                 submit(len(taken))
-                good = [pixels(result) for result in results if not isinstance(result, ImageError)]
-                yield Batch([source for source, _ in taken], results, torch.stack(good) if good else None)
+                yield _batch([source for source, _ in taken], results, pixels)
         finally:
             for _, future in ahead:
                 future.cancel()
 
 
-def _outcome(future: Future[Any]) -> Any:
+def _batch(sources: list[S], results: list[R | ImageError], pixels: Callable[[R], Tensor]) -> Batch[S, R]:
+    good = [pixels(result) for result in results if not isinstance(result, ImageError)]
+    return Batch(sources, results, stacked(good) if good else None)
+
+
+def _take(cores: int) -> None:
+    """So many cores compute what this thread asks for from now on; those of other threads are not touched."""
+    torch.get_num_threads()  # which settles torch's own number for a new thread; only then can another be set
+    threadpool_limits(cores, user_api="openmp")
+
+
+def _outcome(read: Callable[[], R]) -> R | ImageError:
     try:
-        return future.result()
+        return read()
     except ImageError as e:
         return e

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from service.artifact.images import read_image
 
@@ -64,11 +65,11 @@ class Preprocessing(BaseModel):
         """`read_image`, with a JPEG decoded no larger than this input needs."""
         return read_image(source, min_side=self.min_decode_side, **limits)
 
-    def __call__(self, image: Image.Image) -> torch.Tensor:
+    def __call__(self, image: Image.Image) -> Tensor:
         """Upright RGB image -> `(3, S, S)` float32, normalised."""
         return self.normalised(self.pixels(image))
 
-    def ten_views(self, image: Image.Image) -> torch.Tensor:
+    def ten_views(self, image: Image.Image) -> Tensor:
         """The corners, the middle and their mirrors of the photo's middle square, `(10, 3, S, S)` float32.
 
         Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural networks": S is 224 of 256.
@@ -81,7 +82,7 @@ class Preprocessing(BaseModel):
             for left, top in ((0, 0), (far, 0), (0, far), (far, far), (round(far / 2), round(far / 2)))
         ]
         mirrored = [view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for view in views]
-        return torch.stack([self.normalised(view) for view in views + mirrored])
+        return stacked([self.normalised(view) for view in views + mirrored])
 
     def pixels(self, image: Image.Image) -> Image.Image:
         """The `S x S` picture that the network looks at."""
@@ -98,12 +99,15 @@ class Preprocessing(BaseModel):
             image = image.crop(middle)
         return image.resize(_scaled(image.size, short), resample)
 
-    def normalised(self, pixels: Image.Image) -> torch.Tensor:
-        """An `S x S` picture -> `(3, S, S)` float32."""
+    def normalised(self, pixels: Image.Image) -> Tensor:
+        """An `S x S` picture -> `(3, S, S)` float32, channels last in memory."""
         values = np.asarray(pixels, dtype=np.float32)  # (S, S, 3) in [0, 255]
-        mean, std = (np.array(numbers, dtype=np.float32) for numbers in (self.mean, self.std))
-        values = (values / np.float32(255) - mean) / std
-        return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+        rows = values.reshape(len(values), -1)  # whole rows at once: three numbers at a time are slow
+        mean, std = (np.tile(np.array(numbers, np.float32), pixels.width) for numbers in (self.mean, self.std))
+        rows /= np.float32(255)
+        rows -= mean
+        rows /= std
+        return torch.from_numpy(values).permute(2, 0, 1)
 
     def seen(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """Left, top, right and bottom, in pixels of an image of that (width, height), of what `pixels` shows."""
@@ -120,6 +124,11 @@ class Preprocessing(BaseModel):
     @property
     def _short(self) -> int:
         return math.floor(self.side_pixels / self.crop_pct)
+
+
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """N times `(..., 3, S, S)` -> `(N, ..., 3, S, S)`, channels last in memory."""
+    return torch.stack([image.movedim(-3, -1) for image in images]).movedim(-1, -3)
 
 
 def _without_far_ends(size: tuple[int, int], ratio: int = 8) -> tuple[int, int, int, int]:

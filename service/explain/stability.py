@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from PIL import Image
 
-from service.artifact.preprocessing import Preprocessing
-from service.classifier import BATCH, Classifier, Prediction
+from service.artifact.preprocessing import Preprocessing, stacked
+from service.classifier import Classifier, Prediction
 
 Kind = Literal["shift across", "shift down", "scale", "crop", "mirror"]
 
@@ -81,12 +80,8 @@ def measure(classifier: Classifier, image: Image.Image) -> Stability:
     changed = list(views(classifier.preprocessing, image))
     original = classifier.predict(classifier.preprocessing(image)[None])[0]
     label = int(np.argmax(original.probabilities))
-    answers: list[Answered] = []
-    for start in range(0, len(changed), BATCH):
-        batch = changed[start : start + BATCH]
-        pixels = torch.stack([classifier.preprocessing.normalised(view.pixels) for view in batch])
-        answers += _answered(batch, classifier.predict(pixels), label)
-    return Stability(tuple(answers))
+    pixels = stacked([classifier.preprocessing.normalised(view.pixels) for view in changed])
+    return Stability(tuple(_answered(changed, classifier.predict(pixels), label)))
 
 
 def _answered(batch: Sequence[View], predictions: Sequence[Prediction], label: int) -> list[Answered]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from service.artifact.device import cpu_count
 from service.artifact.errors import DataError, ImageError
-from service.artifact.pipeline import cpu_count
 from service.artifact.preprocessing import Preprocessing
 from training.finetune.augmentation import Augmentation
 
