@@ -7,6 +7,7 @@ import logging
 import operator
 import threading
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -49,7 +50,8 @@ def fold(backbone: nn.Module, *, low_precision: bool) -> fx.GraphModule | None:
     layers = {type(m) for m in backbone.modules() if next(m.parameters(recurse=False), None) is not None}
     if nn.Conv2d not in layers or not layers <= _LAYERS:
         return None
-    network = copy.deepcopy(backbone)
+    numbers = chain(backbone.parameters(), backbone.buffers())
+    network = copy.deepcopy(backbone, {id(each): each for each in numbers})  # shared: new ones take their place below
     try:
         with _TRACING:
             graph = _Tracer().trace(network)
@@ -62,8 +64,13 @@ def fold(backbone: nn.Module, *, low_precision: bool) -> fx.GraphModule | None:
     _fold_all(folded)
     for layer in folded.modules():
         if low_precision and isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.to(torch.bfloat16)
+            layer.weight = _fixed(layer.weight.bfloat16())
+            layer.bias = None if layer.bias is None else _fixed(layer.bias.bfloat16())
     return folded.to(memory_format=torch.channels_last)
+
+
+def _fixed(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values, requires_grad=False)
 
 
 def _fold_all(network: fx.GraphModule) -> None:
@@ -100,9 +107,8 @@ def _fold_one(network: fx.GraphModule, node: fx.Node, norm: nn.BatchNorm2d) -> N
     bias = -cast("Tensor", norm.running_mean).double()
     bias = bias + convolution.bias.double() if convolution.bias is not None else bias
     bias = bias * scale + (norm.bias.double() if norm.affine else 0)
-    weight = convolution.weight.double() * scale[:, None, None, None]
-    convolution.weight = nn.Parameter(weight.float(), requires_grad=False)
-    convolution.bias = nn.Parameter(bias.float(), requires_grad=False)
+    convolution.weight = _fixed(convolution.weight * scale[:, None, None, None].float())
+    convolution.bias = _fixed(bias.float())
     activation = getattr(norm, "act", nn.Identity())
     if isinstance(activation, nn.Identity):
         _replace(node, source)
