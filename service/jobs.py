@@ -152,13 +152,17 @@ class JobTable:
         now = datetime.now(UTC)
         update = {"state": state, "error": error, "result": result, "finished_at": now, "progress": None}
         ended, path = job.model_copy(update=update), self.folder / job.job
+        shutil.rmtree(path / PHOTOS, ignore_errors=True)  # first: on a full disk this makes the room for the rest
         _write(path, ended)
-        shutil.rmtree(path / PHOTOS, ignore_errors=True)
         (self.open / job.job).unlink(missing_ok=True)
         return ended
 
     def cancel(self, identity: str) -> JobBody:
-        """Ends one that waits; asks whoever runs one to end it. Raises `JobEnded` where it is too late."""
+        """Ends one that waits; asks whoever runs one to end it.
+
+        Raises `JobNotFound`, `JobEnded` where it is too late, or OSError where nothing can be written.
+        """
+        self.path(identity)  # before the first job there is no table to lock
         with self._locked():
             job = self.read(identity)
             if job.state == "queued":

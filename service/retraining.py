@@ -96,8 +96,9 @@ class Retraining:
         return job
 
     async def cancel(self, identity: str) -> JobBody:
-        """Returns when the job has ended, or takes long to; raises `JobNotFound` or `JobEnded`."""
-        job = await asyncio.to_thread(self.table.cancel, identity)
+        """Returns when the job has ended, or takes long to; raises `JobNotFound`, `JobEnded` or `RetrainOff`."""
+        with _writing():
+            job = await asyncio.to_thread(self.table.cancel, identity)
         deadline = time.monotonic() + 2 * GRACE_SECONDS
         while job.finished_at is None and time.monotonic() < deadline:
             await asyncio.sleep(LOOK_SECONDS)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from service.artifact.errors import ArtifactError, ArtifactIncomplete, ArtifactInconsistent, ArtifactVersionUnknown
-from service.artifact.folder import open_artifact
+from service.artifact.folder import open_artifact, write_artifact
 from service.artifact.network import Network
 from service.artifact.preprocessing import Preprocessing
 from service.classifier import Classifier
@@ -125,6 +125,13 @@ SPOILT: list[tuple[dict[str, Change], type[ArtifactError]]] = [
     ({"card.json": lambda _: b"\xff\xfe"}, ArtifactInconsistent),
     ({"config.json": lambda _: b"[]"}, ArtifactInconsistent),
 ]
+
+
+def test_a_disk_that_cannot_be_written_is_an_error_of_the_system(artifact: Path, tmp_path: Path) -> None:
+    """Not one of the tensors' format, which no command would make a sentence of: a full disk met it."""
+    card = open_artifact(artifact).card
+    with pytest.raises(OSError, match=r"model\.safetensors cannot be written.*os error"):
+        write_artifact(tmp_path / "gone", {}, {"weight": torch.zeros(9)}, {}, lambda _: card)
 
 
 @pytest.mark.parametrize(("changes", "error"), SPOILT)

@@ -68,7 +68,7 @@ def retrain_folder(
     _raise_unless_meant(folder, settings)
     store = Store(root or home())
     champion = Champion.load(store.resolve(check_name(settings.name) if settings.name else None))
-    with joined() as ranks:
+    with joined(tuning=settings.finetune is not None) as ranks:
         gathered, embed_seconds = _gather(folder, settings, champion, root or home(), ranks)
         inspected = gathered.inspected
         if _nothing_new(inspected) and not (settings.drop or settings.rename or settings.finetune):
@@ -100,7 +100,7 @@ def follow_retrain(folder: Path | None, settings: RetrainSettings, root: Path | 
     if settings.finetune:
         _raise_unless_meant(folder, settings)
         champion = Champion.load(Store(root or home()).resolve(settings.name))
-        with joined() as ranks:
+        with joined(tuning=True) as ranks:
             gathered, _ = _gather(folder, settings, champion, root or home(), ranks)
             _learn(gathered, settings, champion, root or home(), ranks)
 

@@ -57,7 +57,7 @@ def train_folder(
     store = Store(root or home())
     name = check_name(settings.name) if settings.name else name_from_folder(folder)
     dataset = read_folder(folder)
-    with joined() as ranks:
+    with joined(tuning=settings.finetune is not None) as ranks:
         learned = _learn(dataset, settings, root or home(), ranks)
     inspected = learned.inspected
     trial = learned.try_int8(settings.seed) if settings.int8 else None
@@ -93,7 +93,7 @@ def train_folder(
 def follow_folder(folder: Path, settings: TrainSettings, root: Path | None = None) -> None:
     """What every process of torchrun but the first does: its part of fine-tuning, in silence."""
     if settings.finetune:
-        with joined() as ranks:
+        with joined(tuning=True) as ranks:
             _learn(read_folder(folder), settings, root or home(), ranks)
 
 

@@ -19,7 +19,7 @@ PARTIAL_KEPT_SECONDS = 24 * 3600  # a folder that a killed command on another ma
 @contextmanager
 def partial_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder inside `folder`, gone afterwards unless it was renamed; a killed owner leaves it to `sweep`."""
-    partial = Path(tempfile.mkdtemp(prefix=f"{_mine()}{os.getpid()}-", dir=folder))
+    partial = Path(tempfile.mkdtemp(prefix=_own_prefix(), dir=folder))
     partial.chmod(0o755)
     try:
         yield partial
@@ -44,11 +44,18 @@ def sweep(folder: Path) -> None:
     for left in folder.glob(f"{PARTIAL}*"):
         with suppress(OSError):
             if _is_dead(left.name) or time.time() - left.stat().st_mtime > PARTIAL_KEPT_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink()  # a text that was to replace another
 
 
 def _mine() -> str:
     return f"{PARTIAL}{re.sub(r'[^0-9A-Za-z.]', '', platform.node())}-"
+
+
+def _own_prefix() -> str:
+    return f"{_mine()}{os.getpid()}-"
 
 
 def _is_dead(name: str) -> bool:
@@ -66,14 +73,19 @@ def _is_dead(name: str) -> bool:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """A reader sees the old text or the new one."""
-    handle, part = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(part).chmod(0o644)
-    Path(part).replace(path)
+    """A reader sees the old text or the new one; on a full disk the old one stays, and nothing beside it."""
+    handle, name = tempfile.mkstemp(prefix=_own_prefix(), dir=path.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

@@ -87,15 +87,22 @@ def write_artifact(
     embeddings: Mapping[str, Tensor],
     card: Callable[[dict[str, str]], ModelCard],
 ) -> None:
-    """Writes all files but the report; `card` is called with the sha256 of each file of tensors."""
-    from safetensors.torch import save_file  # brings torch, which a process that only looks at names does not need
-
+    """Writes all files but the report; `card` is called with the sha256 of each file of tensors. Raises OSError."""
     for file, tensors in ((WEIGHTS, weights), (EMBEDDINGS, embeddings)):
-        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path / file)
-        (path / file).chmod(0o644)
+        _save(path / file, tensors)
     written = card({file: file_sha256(path / file) for file in (WEIGHTS, EMBEDDINGS)})
     (path / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     write_card(path, written)
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file  # brings torch, which a process that only looks at names does not need
+
+    try:
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path)
+    except SafetensorError as e:  # as of a full disk
+        raise OSError(f"{path.name} cannot be written ({e})") from e
+    path.chmod(0o644)
 
 
 def write_card(path: Path, card: ModelCard) -> None:

@@ -73,8 +73,16 @@ class Store:
         return sorted((p.name for p in folder.iterdir() if p.name.isdecimal() and p.is_dir()), key=int)
 
     def champion(self, name: str) -> str | None:
-        """What the pointer says, whether or not that version is there."""
-        return self._written(name, CHAMPION)
+        """What the pointer says, whether or not that version is there.
+
+        Where the pointer was lost, the last champion that is there: the newest version may have been held back.
+        """
+        return self._written(name, CHAMPION) or self._last_champion(name)
+
+    def _last_champion(self, name: str) -> str | None:
+        there = self.versions(name)
+        champions = history.pile(history.changes(self.models / name / CHAMPIONS), None)
+        return next((version for version in reversed(champions) if version in there), None)
 
     def _written(self, name: str, file: str) -> str | None:
         try:
@@ -134,7 +142,7 @@ class Store:
             former = self.champion(name)
             if over is not None and former != over:
                 return False
-            if version != former:
+            if version != self._written(name, CHAMPION):
                 self._move_pointer(name, former, version, rollback=rollback)
         return True
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import JobEnded, JobNotFound, TooManyJobs
-from service.jobs import INTERRUPTED, JobTable
+from service.jobs import INTERRUPTED, PHOTOS, STATE, JobTable
 from service.pipe import LOG_BYTES, TAIL_BYTES, Tail, drain
 from service.schemas import JobBody
 
@@ -91,6 +91,17 @@ def test_cancelling(table: JobTable) -> None:
         table.cancel(finished.job)
 
 
+def test_a_job_that_ends_makes_room_before_it_writes(table: JobTable) -> None:
+    """On a full disk it could not be ended otherwise."""
+    job = add(table)
+    state = table.path(job.job) / STATE
+    state.unlink()
+    state.mkdir()  # nothing can be written there
+    with pytest.raises(OSError, match="directory"):
+        table.end(job, "failed", INTERRUPTED, None)
+    assert not (state.parent / PHOTOS).exists()
+
+
 def test_more_jobs_than_allowed_are_refused_and_leave_nothing(table: JobTable) -> None:
     for _ in range(2):
         add(table, most=2)
@@ -117,6 +128,12 @@ def test_what_is_no_jobs_name_is_not_found(table: JobTable, name: str) -> None:
         table.read(name)
     with pytest.raises(JobNotFound):
         table.cancel(name)
+
+
+def test_before_the_first_job_none_is_found(table: JobTable) -> None:
+    with pytest.raises(JobNotFound):
+        table.cancel("20260101T000000000000-00000000")
+    assert not table.folder.exists()
 
 
 def test_what_dead_workers_had_gathered_is_removed_and_what_living_ones_gather_is_not(table: JobTable) -> None:

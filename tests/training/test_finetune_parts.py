@@ -16,7 +16,7 @@ from training.backbone import Backbone, load_backbone
 from training.finetune.checkpoints import Checkpoints
 from training.finetune.layers import layers, layers_from, parameter_groups
 from training.finetune.photos import Photos
-from training.finetune.ranks import Ranks
+from training.finetune.ranks import Ranks, joined
 from training.finetune.run import Run, Start
 from training.finetune.schedule import best, has_ended, pooled, rate_share
 from training.finetune.settings import FineTuneSettings
@@ -51,6 +51,15 @@ def run_of(pretrained: Backbone, photos: Photos, layer: str | None = None) -> Ru
 
 def silent(count: int, words: str) -> None:
     """Progress that nobody watches."""
+
+
+def test_the_first_of_torchruns_processes_waits_for_none_where_nothing_is_tuned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others have ended by then: it would wait for a day."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with joined(tuning=False) as ranks:
+        assert ranks == Ranks()
 
 
 def test_layers_have_the_names_of_the_architecture_and_hold_every_parameter(pretrained: Backbone) -> None:

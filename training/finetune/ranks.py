@@ -65,10 +65,13 @@ def started_rank() -> int:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """All processes of torchrun, each with a GPU of its own where there are any."""
+def joined(*, tuning: bool) -> Iterator[Ranks]:
+    """All processes of torchrun, each with a GPU of its own where there are any.
+
+    The first one alone where nothing is fine-tuned: the others have ended then, and would be waited for.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if size == 1 or not tuning:
         yield Ranks()
         return
     if torch.cuda.is_available():

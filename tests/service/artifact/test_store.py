@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from service.artifact.atomic import PARTIAL, PARTIAL_KEPT_SECONDS
+from service.artifact.atomic import PARTIAL, PARTIAL_KEPT_SECONDS, replace_text, sweep
 from service.artifact.errors import ArtifactError, ModelNotFound, UsageError
 from service.artifact.store import Store, check_name, name_from_folder
 
@@ -70,6 +70,25 @@ def test_a_killed_writer_leaves_no_version_and_is_swept_by_the_next(tmp_path: Pa
     store.publish("bags", write)
     assert not list((tmp_path / "models/bags").glob(f"{PARTIAL}*"))
     assert store.versions("bags") == ["1"]
+
+
+def test_a_text_that_was_not_written_whole_leaves_the_old_one_and_nothing_beside_it(tmp_path: Path) -> None:
+    """As on a full disk; what a killed command had begun of one is swept."""
+    pointer = tmp_path / "champion"
+    replace_text(pointer, "1\n")
+    with pytest.raises(UnicodeEncodeError):
+        replace_text(pointer, "\ud800")
+    assert [path.name for path in tmp_path.iterdir()] == ["champion"]
+    code = (
+        "import os, sys, pathlib\n"
+        "from service.artifact import atomic\n"
+        "sys.addaudithook(lambda event, _: event == 'os.rename' and os.kill(os.getpid(), 9))\n"
+        "atomic.replace_text(pathlib.Path(sys.argv[1]), '2')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(pointer)], check=False).returncode == -9
+    assert len(list(tmp_path.glob(f"{PARTIAL}*"))) == 1
+    sweep(tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["1\n"]
 
 
 def test_another_machines_partial_folder_is_left_alone_for_a_day(tmp_path: Path) -> None:
@@ -215,6 +234,22 @@ def test_a_champion_that_somebody_removed_is_one_sentence(three: Store) -> None:
     assert three.resolve("colours:2").name == "2"
     assert three.rollback("colours") == "1"
     assert three.resolve("colours").name == "1"
+
+
+def test_a_lost_pointer_is_no_promotion(three: Store) -> None:
+    """The newest version may have been held back: the last champion stays, for publishing and comparing, too."""
+    three.promote("colours", "2")
+    pointer = three.models / "colours/champion"
+    pointer.unlink()
+    assert three.resolve("colours").name == "2"
+    assert three.publish("colours", write).name == "4"
+    assert three.resolve("colours").name == "2"
+    assert not three.promote("colours", "3", over="1")
+    assert three.promote("colours", "3", over="2")
+    pointer.write_text("")  # torn
+    assert three.promote("colours", "3")
+    assert pointer.read_text() == "3\n"
+    assert three.rollback("colours") == "2"
 
 
 def test_a_name_or_version_that_is_not_there_says_what_is(tmp_path: Path) -> None:
