@@ -20,7 +20,7 @@ from service.artifact.device import has_native_bfloat16, has_native_int8
 from service.artifact.int8 import calibrate
 from service.artifact.network import Network
 
-BATCH, SIDE = 32, 224
+BATCH, SIDE = 16, 224
 INTEGERS = "int8 (train --int8)"
 CPU = torch.device("cpu")
 Run = Callable[[Tensor], object]
