@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +46,7 @@ class Champion:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.name, self.poll_seconds, self.batch_images = settings.name, settings.poll_seconds, settings.batch_images
         self.metrics, self.fixed = metrics, settings.model
+        self.cores = torch.get_num_threads()
         self._current: Served | None = None
         self._refused: tuple[Path, float] | None = None  # what did not load, and when to try it again
         self._problem = "It is being loaded."
@@ -79,25 +82,36 @@ class Champion:
         if self._refused and path == self._refused[0] and time.monotonic() < self._refused[1]:
             return
         self._refused = path, time.monotonic() + RETRY_SECONDS  # until it has proved itself
-        served = load(path, self.batch_images)
+        served = load(path, self.batch_images, self.cores)
         self._refused, self._current = None, served
         self.name = served.classifier.card.name  # a second name must not make the choice unclear
         self.metrics.version.set(int(served.classifier.card.version))
         logger.warning("%s is served", served.model)
 
 
-def load(path: Path, batch_images: int) -> Served:
+def load(path: Path, batch_images: int, cores: int) -> Served:
     """Reads, verifies and warms one version; raises an `ArtifactError`, or whatever a broken one provokes."""
     classifier = Classifier.load(path)
-    _warm(classifier, batch_images)
+    with ThreadPoolExecutor(1, "warm") as thread:  # of its own: how many cores compute is a thread's own matter
+        for images, share in _shapes(classifier, batch_images, cores):
+            thread.submit(_warm, classifier, images, share).result()
     return Served(path, classifier, classifier.card.model_dump_json().encode())
 
 
-def _warm(classifier: Classifier, batch_images: int) -> None:
-    """Every shape on a GPU, where the first one is slow; on a CPU the smallest ones."""
+def _shapes(classifier: Classifier, batch_images: int, cores: int) -> Iterator[tuple[int, int]]:
+    """Images and cores of what the batcher will run, of which the first of each kind is slow."""
+    network = classifier.network
+    if network.device.type != "cpu":
+        yield from ((1 << n, cores) for n in range(batch_images.bit_length()))
+        return
+    lanes = min(network.lanes, cores)
+    yield 1, cores
+    yield from ((1 << n, cores // lanes) for n in range(min(batch_images // lanes, network.batch).bit_length()))
+
+
+def _warm(classifier: Classifier, images: int, cores: int) -> None:
+    torch.set_num_threads(cores)
     side = classifier.preprocessing.side_pixels
-    largest = batch_images if classifier.network.device.type == "cuda" else min(4, batch_images)
-    for count in (1 << n for n in range(largest.bit_length())):
-        predictions = classifier.predict(torch.zeros(count, 3, side, side))
-        if not all(0 <= prediction.confidence <= 1 for prediction in predictions):
-            raise ArtifactInconsistent(f"{classifier.card.model} answers a grey image with no probability.")
+    predictions = classifier.predict(torch.zeros(images, 3, side, side))
+    if not all(0 <= prediction.confidence <= 1 for prediction in predictions):
+        raise ArtifactInconsistent(f"{classifier.card.model} answers a grey image with no probability.")
