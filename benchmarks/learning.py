@@ -80,7 +80,7 @@ def compare(bench: Bench) -> tuple[str, dict[str, Tries], list[str]]:
 
 
 def larger(bench: Bench) -> tuple[str, float | None]:
-    """The same with the network that most begin with; its random weights tell of speed alone. The ratio, where known."""
+    """The same with the network that most begin with, and the ratio; its random weights tell of speed alone."""
     (train, test), backbone = photos.train_and_test(bench), backbone_folder("resnet18", SIDE)
     ours, theirs = [], []
     for _ in range(bench.long_repeats):
@@ -147,8 +147,8 @@ def run(bench: Bench) -> Section:
                 f"built-in network {ratio:.1f} times, accuracy {accuracy:.1%}, {100 * better:+.1f} points; resnet18"
                 f" {larger_ratio or 0:.1f} times",
                 reached=(larger_ratio or 0) >= 20 and better >= 0,
-                why="fitting and calibrating in five folds, the learning curve and the report take two seconds, whatever"
-                " the network; what is left is one look at each photo against fastai's five, each of three passes",
+                why="fitting and calibrating in five folds, the learning curve and the report take two seconds with any"
+                " network; what is left is one look at each photo against fastai's five, each of three passes",
             )
         )
     intro = "160 photos (80 a label), 80 others to be measured on, the built-in network, every process on all cores."
