@@ -47,7 +47,9 @@ def integer_rate() -> float:
         zeros = torch.zeros(channels, dtype=torch.int64)
         layer = (values, 0.1, 0, packed, scale, zeros, None, *where, 1.0, 0, torch.uint8, "none", [], "")
         operations = 2 * 9 * channels**2 * images * side**2
-        best = max(best, *(per_second(partial(torch.ops.onednn.qconv2d_pointwise, *layer), operations) for _ in "ab"))
+        best = max(
+            best, *(per_second(partial(torch.ops.onednn.qconv2d_pointwise, *layer), operations) for _ in range(2))
+        )
     return best
 
 

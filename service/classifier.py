@@ -113,6 +113,7 @@ class Classifier:
         `tta` averages over ten views of each image, at about eleven times the work.
         """
         network = self.network
+        network.prepare()
         read, size = (self.read_views, TTA_BATCH) if tta else (self.read, network.batch)
         predict = self.predict_views if tta else self.predict
 

@@ -16,10 +16,10 @@ from service.artifact.errors import ArtifactInconsistent
 from service.artifact.int8 import Ranges
 
 CLASSIFIER = "classifier"  # the key of pretrained_cfg that names timm's last layer
-# arguments of timm.create_model that are not the network's own: some would fetch or unpickle what they name
 BATCH = 32  # images; a GPU is far from full with one folder's worth
 CPU_BATCH = 16  # half as many fit into the caches better: 13 % faster (LOG.md)
 MOST_LANES = 8  # bounds the images in memory
+# arguments of timm.create_model that are not the network's own: some would fetch or unpickle what they name
 RESERVED = {"num_classes", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
 
@@ -46,6 +46,10 @@ class Network(nn.Module):
             return choose(self.backbone, self.device, self.ranges)
         except KeyError as e:
             raise ArtifactInconsistent(f"The card's int8 ranges do not fit the network: {e} is missing.") from e
+
+    def prepare(self) -> None:
+        """Makes the engine now: of threads that ask for it at once each might make one."""
+        self.engine  # noqa: B018 - it is kept
 
     def expect(self, images: int, side_pixels: int) -> None:
         """So many images will come: a slow start may pay. Embeddings move within rounding."""
