@@ -39,7 +39,7 @@ def ways(backbone: nn.Module, *, compiling: bool) -> tuple[dict[str, Run], str]:
     if folded:
         found["folded"] = folded.run
     chosen = engine.choose(backbone, CPU)
-    found[f"chosen: {chosen.arithmetic}"] = chosen.run
+    found[f"chosen: {chosen.words}"] = chosen.run
     if has_native_int8(CPU) and (ranges := calibrate(backbone, [pixels(BATCH, SIDE)])):
         found[INTEGERS] = engine.integers(backbone, ranges).run
     if not compiling:

@@ -104,7 +104,7 @@ class Classifier:
         return Prediction(label, float(probabilities[best]), unknown, tuple(map(float, probabilities)), embedding)
 
     def expect(self, images: int) -> None:
-        """So many images will be classified: where that many pay for it, the network is compiled now."""
+        """So many images will be classified: the network is made ready for as many now."""
         self.network.expect(images, self.preprocessing.side_pixels)
 
     def classify(self, paths: Iterable[Path], *, tta: bool = False) -> Iterator[tuple[Path, Prediction | ImageError]]:

@@ -111,7 +111,7 @@ def classify(*, folder: Path, out: Path, model: str | None, resume: bool, tta: b
     result = {
         "model": classifier.card.model,
         "tta": tta,
-        "engine": classifier.network.engine.arithmetic,
+        "engine": classifier.network.engine.words,
         "images": summary.images,
         "failed": summary.failed,
         "unknown": summary.unknown,

@@ -62,7 +62,7 @@ def show_model(*, model: str | None, engine: bool, as_json: bool) -> None:
         from service.classifier import Classifier
 
         network = Classifier.from_artifact(artifact).network
-        click.echo(f"{network.engine.arithmetic} on {network.device.type}: {network.engine.why}", err=True)
+        click.echo(f"{network.engine.words} on {network.device.type}: {network.engine.why}", err=True)
     answer(card.model_dump(mode="json"), card.model_dump_json(indent=2), as_json=as_json)
 
 

@@ -49,7 +49,7 @@ class Embedder:
 
     def __init__(self, network: Network, preprocessing: Preprocessing, backbone_sha256: str, cache: Path) -> None:
         self.network, self.preprocessing = network, preprocessing
-        self.prefix = f"{backbone_sha256}:{preprocessing.sha256}:{network.device.type}-{network.engine.arithmetic}:"
+        self.prefix = f"{backbone_sha256}:{preprocessing.sha256}:{network.device.type}-{network.arithmetic}:"
         self.cache = Cache(cache)
 
     def embed(
@@ -71,6 +71,7 @@ class Embedder:
                 missing.append(path)
         progress(len(results))
         network = self.network
+        network.expect(len(missing), self.preprocessing.side_pixels)
         lanes, size = network.lanes, network.batch
         for embedded in run_batches(missing, self._decode, lambda d: d.pixels, self._embed, size=size, lanes=lanes):
             self._keep(embedded)

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from threadpoolctl import threadpool_limits
 
+from service.artifact.device import thread_pools
 from service.artifact.errors import DataError
 from training.calibration import calibrated, fit_temperature
 from training.folds import Fold, Labels, make_folds
@@ -93,7 +93,7 @@ def fit_head(
     _raise_unless_learnable(embeddings, labels, label_count)
     folds = make_folds(labels, groups, seed) if folds is None else folds
     small = is_small(embeddings, label_count)
-    with threadpool_limits(1, None if small else "blas"):  # of numpy's; torch, under the hidden head, may have all
+    with thread_pools().limit(limits=1, user_api=None if small else "blas"):  # of numpy's; torch, under the hidden head, may have all
         basis = Basis.of(embeddings)
         coordinates = basis.coordinates(embeddings)
         candidates = _candidates(coordinates, labels, folds, label_count, settings, seed)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from service.artifact.device import thread_pools
 from training.folds import Fold, Labels, make_folds
 from training.linear import Basis, Floats, LinearFits
 
@@ -57,7 +57,7 @@ def learning_curve(
     if len(kept) == 0:
         return None
     labels_kept, groups_kept = labels[kept], groups[kept]
-    with threadpool_limits(1):  # the same sums on every machine, and nothing here is big
+    with thread_pools().limit(limits=1):  # the same sums on every machine, and nothing here is big
         coordinates = Basis.of(embeddings[kept]).coordinates(embeddings[kept])
         work = coordinates.size * (int(labels.max()) + 1)
         draws = [

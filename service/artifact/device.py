@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 
 def best_device() -> torch.device:
@@ -31,6 +33,12 @@ def cpu_count() -> int:
     """The cores this process may use, container limits included."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(affinity, _quota() or affinity))
+
+
+@cache
+def thread_pools() -> ThreadpoolController:
+    """Of the libraries that are loaded when it is first asked for: looking for them takes ten milliseconds."""
+    return ThreadpoolController()
 
 
 def _quota() -> int | None:

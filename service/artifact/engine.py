@@ -3,7 +3,8 @@
     fused      a network of convolutions on a CPU: BatchNorm folded into them, each run with the ReLU and the
                addition behind it as one oneDNN call, its weights laid out once
     folded     the same network on a GPU, or where oneDNN does not take it: BatchNorm folded, weights in bfloat16
-    eager      any other network (attention, layer norms): as it is, autocast where bfloat16 is native
+    eager      any other network (attention, layer norms), or few images ahead (a retrain, one photo), for which
+               making another engine would take longer than it saves: as it is, autocast where bfloat16 is native
     int8       a network of convolutions on a CPU that has instructions for it, where the artifact says that this was
                tried and changed next to nothing (`train --int8`): see int8.py
     compiled   the folded network through torch.compile, on a GPU: only when very many images are ahead, as compiling
@@ -31,7 +32,9 @@ from service.artifact.int8 import Ranges, quantised
 logger = logging.getLogger(__name__)
 
 Name = Literal["eager", "folded", "fused", "int8", "compiled"]
+Arithmetic = Literal["int8", "bf16", "fp32"]
 Run = Callable[[Tensor], Tensor]  # (N, 3, S, S) float32 on the device -> (N, D) in any precision
+FEW = 64  # images ahead up to which no engine is made: 16 are through before it is (LOG.md)
 COMPILE_FROM = 20_000  # images ahead from which compiling pays on a GPU
 _CONVOLUTIONS = "it is made of convolutions"
 _TRIED = "it was trained with --int8, and that changed 1 % of the answers, or one, at most"
@@ -46,11 +49,19 @@ class Engine:
     name: Name
     low_precision: bool  # bfloat16; what int8 leaves is float32
     why: str
+    for_few: bool = False  # to be exchanged when more images come
 
     @property
-    def arithmetic(self) -> str:
-        """The same for the same embeddings on one machine."""
+    def words(self) -> str:
+        """Its name and what it computes in."""
         return self.name if self.name == "int8" else f"{self.name}-{'bf16' if self.low_precision else 'fp32'}"
+
+
+def arithmetic(device: torch.device, ranges: Ranges | None = None) -> Arithmetic:
+    """What the engine that is chosen for the device will compute in."""
+    if ranges and has_native_int8(device):
+        return "int8"
+    return "bf16" if has_native_bfloat16(device) else "fp32"
 
 
 def choose(backbone: nn.Module, device: torch.device, ranges: Ranges | None = None) -> Engine:
@@ -58,9 +69,10 @@ def choose(backbone: nn.Module, device: torch.device, ranges: Ranges | None = No
 
     With `ranges`, integers are fine where the device is fast at them.
     """
-    if ranges and has_native_int8(device):
+    precision = arithmetic(device, ranges)
+    if ranges and precision == "int8":
         return integers(backbone, ranges)
-    low_precision = has_native_bfloat16(device)
+    low_precision = precision == "bf16"
     network = fold(backbone, low_precision=low_precision)
     if network is None:
         why = "not convolutions alone, or not traceable"
@@ -76,6 +88,13 @@ def choose(backbone: nn.Module, device: torch.device, ranges: Ranges | None = No
         logger.info("oneDNN does not take this network (%s); it runs unfused", e)
         return plain
     return fused
+
+
+def as_it_is(backbone: nn.Module, device: torch.device) -> Engine:
+    """What needs no making."""
+    low_precision = has_native_bfloat16(device)
+    run = autocast(backbone, device, low_precision=low_precision)
+    return Engine(run, "eager", low_precision, "few images ahead", for_few=True)
 
 
 def integers(backbone: nn.Module, ranges: Ranges) -> Engine:

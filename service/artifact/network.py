@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from service.artifact.device import best_device, cpu_count
-from service.artifact.engine import COMPILE_FROM, Engine, choose, compiled
+from service.artifact.engine import COMPILE_FROM, FEW, Arithmetic, Engine, arithmetic, as_it_is, choose, compiled
 from service.artifact.errors import ArtifactInconsistent
 from service.artifact.int8 import Ranges
 
@@ -47,18 +47,28 @@ class Network(nn.Module):
         except KeyError as e:
             raise ArtifactInconsistent(f"The card's int8 ranges do not fit the network: {e} is missing.") from e
 
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """The same for the same embeddings up to rounding; known before the engine is made."""
+        return arithmetic(self.device, self.ranges)
+
+    def expect(self, images: int, side_pixels: int) -> None:
+        """So many images will come: the engine is chosen and made for them, now. Embeddings move within rounding."""
+        if images <= FEW and "engine" not in vars(self) and self.arithmetic != "int8":
+            self.engine = as_it_is(self.backbone, self.device)
+            return
+        if images > FEW and self.engine.for_few:
+            del self.engine
+        if images >= COMPILE_FROM and self.device.type != "cpu":
+            shape = torch.zeros(self.batch, 3, side_pixels, side_pixels, device=self.device)
+            engine = compiled(self.backbone, shape.to(memory_format=torch.channels_last))
+            if engine is not None:
+                self.engine, self.least_batch = engine, self.batch  # every other shape would be compiled, too
+        self.prepare()
+
     def prepare(self) -> None:
         """Makes the engine now: of threads that ask for it at once each might make one."""
         self.engine  # noqa: B018 - it is kept
-
-    def expect(self, images: int, side_pixels: int) -> None:
-        """So many images will come: a slow start may pay. Embeddings move within rounding."""
-        if self.device.type == "cpu" or images < COMPILE_FROM:
-            return
-        shape = torch.zeros(self.batch, 3, side_pixels, side_pixels, device=self.device)
-        engine = compiled(self.backbone, shape.to(memory_format=torch.channels_last))
-        if engine is not None:
-            self.engine, self.least_batch = engine, self.batch  # every other shape would be compiled, too
 
     @torch.inference_mode()
     def embed(self, batch: Tensor, pad_to: int = 1) -> Tensor:

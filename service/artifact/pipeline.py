@@ -15,10 +15,9 @@ from itertools import chain, islice
 from typing import Generic, TypeVar
 
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from service.artifact.device import cpu_count
+from service.artifact.device import cpu_count, thread_pools
 from service.artifact.errors import ImageError
 from service.artifact.preprocessing import stacked
 
@@ -104,7 +103,7 @@ def _batch(sources: list[S], results: list[R | ImageError], pixels: Callable[[R]
 def _take(cores: int) -> None:
     """So many cores compute what this thread asks for from now on; those of other threads are not touched."""
     torch.get_num_threads()  # which settles torch's own number for a new thread; only then can another be set
-    threadpool_limits(cores, user_api="openmp")
+    thread_pools().limit(limits=cores, user_api="openmp")
 
 
 def _outcome(read: Callable[[], R]) -> R | ImageError:

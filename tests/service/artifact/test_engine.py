@@ -111,6 +111,24 @@ def test_a_compiled_network_gives_the_same() -> None:
         assert difference(compiled.run(batch).float().cpu(), network.embed(batch)) < ROUNDING
 
 
+def test_no_engine_is_made_for_a_few_images_and_one_is_when_more_come() -> None:
+    network = Network(network_of("resnet18", RESNET))
+    batch = torch.randn(4, 3, 64, 64)
+    network.expect(4, 64)
+    few, name = network.embed(batch), network.engine.name
+    network.expect(engine.FEW + 1, 64)
+    assert (name, network.engine.name != "eager") == ("eager", True)
+    assert difference(few, network.embed(batch)) < ROUNDING
+
+
+def test_an_engine_that_is_made_stays_for_a_few_images_too() -> None:
+    network = Network(network_of("resnet18", RESNET))
+    network.expect(engine.FEW + 1, 64)
+    made = network.engine
+    network.expect(1, 64)
+    assert network.engine is made
+
+
 def test_it_is_compiled_only_for_very_many_images_on_a_gpu() -> None:
     network = Network(network_of("resnet18", RESNET))
     names = []
