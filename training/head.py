@@ -93,7 +93,8 @@ def fit_head(
     _raise_unless_learnable(embeddings, labels, label_count)
     folds = make_folds(labels, groups, seed) if folds is None else folds
     small = is_small(embeddings, label_count)
-    with thread_pools().limit(limits=1, user_api=None if small else "blas"):  # of numpy's; torch, under the hidden head, may have all
+    libraries = None if small else "blas"  # numpy's; torch, under the hidden head, may have all cores
+    with thread_pools().limit(limits=1, user_api=libraries):
         basis = Basis.of(embeddings)
         coordinates = basis.coordinates(embeddings)
         candidates = _candidates(coordinates, labels, folds, label_count, settings, seed)
