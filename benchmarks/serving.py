@@ -200,7 +200,8 @@ def _targets(found: Found, alone: Bare) -> list[Target]:
         judged(
             "HTTP, one client: p99",
             "under 1.5 times the p99 of network and decoding",
-            f"{p99 / alone.p99:.2f} times ({short(p99)} and {short(alone.p99)} ms); {p99 / alone.mean:.2f} times their mean",
+            f"{p99 / alone.p99:.2f} times ({short(p99)} and {short(alone.p99)} ms),"
+            f" {p99 / alone.mean:.2f} times their mean",
             reached=p99 < 1.5 * alone.p99,
             why="the client, the event loop and the network's threads share the cores",
         )
