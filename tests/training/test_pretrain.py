@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
 from service.artifact.errors import UsageError
 from training.backbone import load_backbone
 from training.pretrain.__main__ import pretrain
+from training.pretrain.composed import cut_out, write_composed
 from training.pretrain.pictures import VALIDATION, read_pictures
 from training.pretrain.recipe import Recipe
-from training.pretrain.views import crop_box
+from training.pretrain.views import Batches, Views, augmented, crop_box
 
 TINY = Recipe(
     channels=(8, 8, 16, 16), layers=(1, 1, 1, 1), stem_width=8, view_pixels=40, views=(2,), target_dims=8,
@@ -80,6 +82,17 @@ def test_it_goes_on_from_an_earlier_backbone(tmp_path: Path, pack: Path, backbon
     assert all(torch.equal(first[name], second[name]) for name in first if name.endswith("weight"))
 
 
+def test_what_is_exported_may_lie_between_the_start_and_the_end(tmp_path: Path, pack: Path, backbone: Path) -> None:
+    pretrain(tmp_path / "first", [pack], backbone, TINY)
+    start, found = tmp_path / "first/backbone", {}
+    for share in (1.0, 0.0, 0.5):  # one run, exported three times
+        pretrain(tmp_path / "second", [pack], backbone, TINY.model_copy(update={"blend": share}), start)
+        found[share] = weights(tmp_path / "second")["conv1.0.weight"].float()
+    assert torch.equal(found[0.0], weights(tmp_path / "first")["conv1.0.weight"].float())
+    assert not torch.equal(found[0.0], found[1.0])
+    torch.testing.assert_close(found[0.5], (found[0.0] + found[1.0]) / 2, atol=1e-3, rtol=0)
+
+
 def test_a_folder_of_work_belongs_to_one_recipe(tmp_path: Path, pack: Path, backbone: Path) -> None:
     pretrain(tmp_path, [pack], backbone, TINY)
     with pytest.raises(UsageError, match="another recipe"):
@@ -104,3 +117,60 @@ def test_crops_lie_inside_the_picture_and_keep_the_share_asked_for() -> None:
         assert 0 <= left < right <= 100
         assert 0 <= top < bottom <= 60
         assert (right - left) * (bottom - top) >= 0.3 * 6000 - 1e-6
+
+
+def picture(ground: tuple[int, int, int], thing: tuple[int, int, int] | None = None) -> Image.Image:
+    image = Image.new("RGB", (60, 40), ground)
+    if thing:
+        ImageDraw.Draw(image).rectangle((20, 10, 39, 29), thing)
+    return image
+
+
+def test_an_object_on_white_is_cut_out_and_nothing_else_is() -> None:
+    found = cut_out(picture((255, 255, 255), (200, 0, 0)))
+    assert found is not None
+    assert found.size == pytest.approx((20, 20), abs=2)
+    assert found.getpixel((10, 10)) == (200, 0, 0, 255)
+    assert cut_out(picture((30, 90, 30), (200, 0, 0))) is None
+    assert cut_out(picture((255, 255, 255))) is None
+
+
+def test_objects_are_laid_over_other_pictures(tmp_path: Path) -> None:
+    """No white is left of the object's own ground, and both pictures are there."""
+    for name, image in (("a", picture((255, 255, 255), (200, 0, 0))), ("b", picture((0, 90, 0)))):
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / "1.png")
+    pictures = read_pictures(tmp_path)
+    assert pictures is not None
+    views = write_composed(pictures, 8, TINY, tmp_path / "views.npy")
+    over_green = [view for view in views[:8] if (view[..., 1] > 60).any() and not (view > 200).all(axis=-1).any()]
+    assert over_green
+    for view in over_green:
+        assert (view[..., 0] > 150).any()
+    assert any((view[..., 0] > 150).any() for view in views[8:])  # the green picture becomes a ground
+
+
+def test_it_trains_on_composed_views_too_with_a_teacher_only(tmp_path: Path, pack: Path, backbone: Path) -> None:
+    recipe = TINY.model_copy(update={"composed": 1, "sharpness": 0.5, "share": 0.5})
+    pretrain(tmp_path / "with", [pack], backbone, recipe)
+    assert (tmp_path / "with/pictures.composed1.targets.npy").exists()
+    with pytest.raises(UsageError, match="teacher"):
+        pretrain(tmp_path / "without", [pack], None, recipe)
+
+
+def test_an_epoch_draws_the_share_of_views_that_the_recipe_asks_for() -> None:
+    views = Views(np.zeros((800, 4, 4, 3), np.uint8), None, np.full(800, -1), 2)
+    whole, half = (Batches([views], TINY.model_copy(update={"share": share}), None) for share in (1.0, 0.5))
+    assert len(whole.train) + len(whole.held_out) == 800
+    assert len(list(half.epoch(0))) == half.per_epoch == whole.per_epoch // 2
+
+
+def test_sharpness_moves_edges_and_leaves_flat_ground() -> None:
+    recipe = TINY.model_copy(update={"sharpness": 1.0, "colour": 0.0, "erase": 0.0})
+    flat = torch.full((4, 40, 40, 3), 128, dtype=torch.uint8)
+    got = augmented(flat, 40, recipe, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(got, torch.full_like(got, 128 / 255))
+    edge = flat.clone()
+    edge[:, :, 20:] = 200
+    sharpened = augmented(edge, 40, recipe, torch.Generator().manual_seed(0))
+    assert sharpened.max() > 200 / 255 + 0.01  # beyond the brighter side

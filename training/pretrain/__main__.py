@@ -6,14 +6,17 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import ValidationError
+from torch import Tensor, nn
 
 from service.artifact.errors import HandfulError, UsageError
 from training.backbone import load_backbone
+from training.pretrain.composed import write_composed
 from training.pretrain.loop import top1, train
 from training.pretrain.pictures import VALIDATION, Pictures, read_pictures
 from training.pretrain.recipe import Recipe
@@ -21,6 +24,7 @@ from training.pretrain.student import Student, export
 from training.pretrain.teacher import principal, write_targets
 from training.pretrain.views import Batches, Views, write_views
 
+MAY_CHANGE = ("epochs", "blend", "use_pixels")
 log = logging.getLogger(__name__)
 
 
@@ -63,25 +67,50 @@ def pretrain(work: Path, paths: list[Path], teacher: Path | None, recipe: Recipe
             f"views and min_scale take one number per file of pictures; got {recipe.views} and {recipe.min_scale} "
             f"for {len(paths)}."
         )
+    if recipe.composed and teacher is None:
+        raise UsageError("what is pasted together has no label: composed views need --teacher")
     _claim(work, recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    files = []
-    for path, count, scale in zip(paths, recipe.views, recipe.min_scale, strict=True):
-        pictures, name = _pictures(path), f"{path.stem}.{count}x{scale}"
-        views = write_views(pictures, count, scale, recipe, work / f"{name}.views.npy")
-        targets = write_targets(views, teacher, work / f"{name}.targets.npy", device) if teacher else None
-        files.append(Views(views, targets, np.repeat(pictures.labels, count)))
+    files = _all_views(paths, teacher, recipe, work, device)
     basis = principal([f.targets for f in files if f.targets is not None], recipe.target_dims) if teacher else None
     torch.manual_seed(recipe.seed)
     student = Student(recipe, max(int(f.labels.max()) for f in files) + 1, recipe.target_dims if teacher else 1)
-    if start:
-        student.backbone.load_state_dict(load_backbone(str(start)).network.state_dict())
+    before = load_backbone(str(start)).network.state_dict() if start else {}
+    if before:
+        student.backbone.load_state_dict(before)
     averaged = train(student, Batches(files, recipe, basis), recipe, work, device)
+    if before:
+        _blend(averaged.get_submodule("backbone"), before, recipe.blend)
     export(averaged, recipe, work / "backbone")
     for path in dict.fromkeys(paths):
         if validation := read_pictures(path, VALIDATION):
             right = top1(averaged, validation, recipe, device)
             log.info("%s: top-1 %.4f of %d validation pictures", path.stem, right, len(validation))
+
+
+def _all_views(
+    paths: list[Path], teacher: Path | None, recipe: Recipe, work: Path, device: torch.device
+) -> list[Views]:
+    """Of each file, and those composed of the first one's pictures, each with what the teacher says of it."""
+    files = []
+    for path, count, scale in zip(paths, recipe.views, recipe.min_scale, strict=True):
+        pictures, name = _pictures(path), f"{path.stem}.{count}x{scale}"
+        views = write_views(pictures, count, scale, recipe, work / f"{name}.views.npy")
+        targets = write_targets(views, teacher, work / f"{name}.targets.npy", device) if teacher else None
+        files.append(Views(views, targets, np.repeat(pictures.labels, count), count))
+    if recipe.composed and teacher:
+        pictures, name = _pictures(paths[0]), f"{paths[0].stem}.composed{recipe.composed}"
+        views = write_composed(pictures, recipe.composed, recipe, work / f"{name}.views.npy")
+        targets = write_targets(views, teacher, work / f"{name}.targets.npy", device)
+        files.append(Views(views, targets, np.full(len(views), -1), recipe.composed))
+    return files
+
+
+def _blend(backbone: nn.Module, before: Mapping[str, Tensor], share: float) -> None:
+    """Between two sets of weights that one run leads from one to the other (Wortsman et al. 2022, WiSE-FT)."""
+    for name, value in backbone.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(torch.lerp(before[name].to(value.device), value, share))
 
 
 def _pictures(path: Path) -> Pictures:
@@ -92,12 +121,12 @@ def _pictures(path: Path) -> Pictures:
 
 
 def _claim(work: Path, recipe: Recipe) -> None:
-    """A folder of work belongs to one recipe; only the number of epochs may change when it is taken up again."""
+    """A folder of work belongs to one recipe; only the number of epochs and what is exported may change later."""
     work.mkdir(parents=True, exist_ok=True)
     path = work / "recipe.json"
     if path.exists():
         before = Recipe.model_validate_json(path.read_text())
-        if before.model_copy(update={"epochs": recipe.epochs}) != recipe:
+        if before.model_copy(update={name: getattr(recipe, name) for name in MAY_CHANGE}) != recipe:
             raise UsageError(f"{work} was begun with another recipe ({path}); another folder is needed for this one.")
     path.write_text(recipe.model_dump_json(indent=2) + "\n")
 

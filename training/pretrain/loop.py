@@ -47,7 +47,7 @@ def train(student: Student, data: Batches, recipe: Recipe, work: Path, device: t
     averaged = ModelEmaV3(student, decay=recipe.ema_decay, use_warmup=True)
     optimizer = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     first = resume(work / "checkpoint.pt", student, averaged, optimizer)
-    per_epoch = len(data.train) // recipe.batch
+    per_epoch = data.per_epoch
     mean, std = (torch.tensor(v, device=device) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     for epoch in range(first, recipe.epochs):
         size = recipe.sizes[epoch * len(recipe.sizes) // recipe.epochs]

@@ -72,6 +72,7 @@ class Views(NamedTuple):
     pixels: np.ndarray  # (M, V, V, 3) uint8
     targets: np.ndarray | None  # (M, D) float16
     labels: np.ndarray  # (M,) int64, -1 where unknown
+    per_picture: int  # views, one after the other
 
 
 class Batches:
@@ -80,17 +81,24 @@ class Batches:
     def __init__(self, files: list[Views], recipe: Recipe, basis: tuple[np.ndarray, np.ndarray] | None) -> None:
         self.files, self.recipe, self.basis = files, recipe, basis
         rows = [
-            np.stack([np.full(len(f.labels), n), np.arange(len(f.labels)), np.arange(len(f.labels)) // views], 1)
-            for n, (f, views) in enumerate(zip(files, recipe.views, strict=True))
+            np.stack(
+                [np.full(len(f.labels), n), np.arange(len(f.labels)), np.arange(len(f.labels)) // f.per_picture], 1
+            )
+            for n, f in enumerate(files)
         ]
         index = np.concatenate(rows)  # (M, 3): file, view, picture
         measured = index[:, 2] % 50 == 0
         self.train, self.held_out = index[~measured, :2], index[measured, :2]
 
+    @property
+    def per_epoch(self) -> int:
+        """Whole batches in one epoch."""
+        return int(len(self.train) * self.recipe.share) // self.recipe.batch
+
     def epoch(self, number: int) -> Iterator[np.ndarray]:
         order = np.random.default_rng([self.recipe.seed, number]).permutation(len(self.train))
         size = self.recipe.batch
-        for start in range(0, len(order) - size + 1, size):
+        for start in range(0, self.per_epoch * size, size):
             yield self.train[order[start : start + size]]
 
     def read(self, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,6 +131,9 @@ def augmented(pixels: Tensor, size: int, recipe: Recipe, generator: torch.Genera
     batch = grey + (batch - grey) * saturation
     middle = batch.mean((1, 2, 3), keepdim=True)
     batch = ((batch - middle) * contrast + middle * brightness) * gain
+    if recipe.sharpness:
+        by = torch.empty(len(batch), 1, 1, 1).uniform_(-recipe.sharpness, recipe.sharpness, generator=generator)
+        batch = batch + by * (batch - F.avg_pool2d(F.pad(batch, (1, 1, 1, 1), mode="replicate"), 3, 1))
     for i in torch.nonzero(torch.rand(len(batch), generator=generator) < recipe.erase).flatten().tolist():
         h, w = (int(torch.randint(size // 8, size // 3, (), generator=generator)) for _ in range(2))
         y, x = (int(torch.randint(size - n, (), generator=generator)) for n in (h, w))

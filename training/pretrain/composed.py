@@ -1,0 +1,112 @@
+"""Objects cut out of their white ground and laid over other pictures: no background belongs to a kind of object.
+
+Shop pictures show shoes on white and photos show them on a floor; a network that saw only the former holds the ground
+for a part of the shoe. What the pasted picture is worth, the teacher says: it is asked about the result.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from training.pretrain.pictures import Pictures
+from training.pretrain.recipe import Recipe
+from training.pretrain.views import crop_box
+
+log = logging.getLogger(__name__)
+
+WHITE = 236  # the darkest channel of a pixel that counts as white ground
+GROUND = (0.15, 0.9)  # shares of a picture that white ground may cover for an object to be cut out
+RIM = 0.7  # share of the outermost pixels that must be white
+PASTED = 0.6  # share of the views of a picture without an object in which it is the ground of one
+
+
+def cut_out(image: Image.Image) -> Image.Image | None:
+    """The object on white ground as RGBA, cropped to its box; None where the ground is not white."""
+    darkest = image.getchannel(0)
+    for channel in (1, 2):
+        darkest = ImageChops.darker(darkest, image.getchannel(channel))
+    white = darkest.point([255 if value >= WHITE else 0 for value in range(256)])
+    framed = Image.new("L", (image.width + 2, image.height + 2), 255)
+    framed.paste(white, (1, 1))
+    rim = np.asarray(white)
+    edge = np.concatenate([rim[0], rim[-1], rim[:, 0], rim[:, -1]])
+    if (edge > 0).mean() < RIM:
+        return None
+    ImageDraw.floodfill(framed, (0, 0), 128)
+    ground = framed.crop((1, 1, image.width + 1, image.height + 1)).point([255 if v == 128 else 0 for v in range(256)])
+    if not GROUND[0] < (np.asarray(ground) > 0).mean() < GROUND[1]:
+        return None
+    mask = ImageChops.invert(ground).filter(ImageFilter.MinFilter(3)).filter(ImageFilter.GaussianBlur(0.6))
+    out = image.convert("RGBA")
+    out.putalpha(mask)
+    return out.crop(mask.getbbox())
+
+
+def write_composed(pictures: Pictures, views: int, recipe: Recipe, path: Path) -> np.ndarray:
+    """`views` of every picture as one memory-mapped `(pictures * views, V, V, 3)` uint8 array.
+
+    An object on white is laid, turned and scaled, over a crop of another picture; any other picture is the ground of
+    such an object, or a turned crop of itself.
+    """
+    if path.exists():
+        return np.asarray(np.lib.format.open_memmap(path, "r"))
+    with ThreadPoolExecutor() as pool:
+        cut = list(pool.map(lambda i: cut_out(pictures[i]), range(len(pictures))))
+        objects = [i for i, one in enumerate(cut) if one is not None]
+        log.info("objects on white: %d of %d pictures", len(objects), len(pictures))
+        part = path.with_suffix(".part.npy")
+        side = recipe.view_pixels
+        out = np.lib.format.open_memmap(part, "w+", np.uint8, (len(pictures) * views, side, side, 3))
+
+        def draw(index: int) -> None:
+            for view in range(views):
+                generator = np.random.default_rng([recipe.seed, index, view, 1])
+                above, below = index, int(generator.integers(len(pictures)))
+                if cut[index] is None:
+                    pasted = bool(objects) and generator.random() < PASTED
+                    above, below = (int(generator.choice(objects)) if pasted else -1), index
+                ground = _crop(pictures[below], side, generator, turned=above < 0)
+                if above >= 0 and (thing := cut[above]) is not None:
+                    _paste(thing, ground, generator)
+                out[index * views + view] = np.asarray(ground)
+
+        for _ in pool.map(draw, range(len(pictures))):
+            pass
+    out.flush()
+    part.rename(path)
+    return np.asarray(np.lib.format.open_memmap(path, "r"))
+
+
+def _crop(image: Image.Image, side: int, generator: np.random.Generator, *, turned: bool) -> Image.Image:
+    """A random crop of at least 30 % of the area; a turned one is taken from the middle, where no corner is empty."""
+    if turned:
+        short, angle = min(image.size), float(generator.uniform(-30, 30))
+        image = image.rotate(angle, Image.Resampling.BICUBIC)
+        radians = abs(np.deg2rad(angle))
+        half = short / (np.cos(radians) + np.sin(radians)) / 2
+        middle = image.width / 2, image.height / 2
+        box = (middle[0] - half, middle[1] - half, middle[0] + half, middle[1] + half)
+    else:
+        box = crop_box(*image.size, generator, 0.3)
+    return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+
+
+def _paste(thing: Image.Image, ground: Image.Image, generator: np.random.Generator) -> None:
+    """Any way round, mirrored or not, its longer side 45 to 95 % of the ground's."""
+    upright = generator.random() < 0.5
+    angle = float(generator.uniform(-20, 20) if upright else generator.uniform(-180, 180))
+    if generator.random() < 0.5:
+        thing = thing.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    thing = thing.rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    thing = thing.crop(thing.getchannel("A").getbbox())
+    scale = ground.width * float(generator.uniform(0.45, 0.95)) / max(thing.size)
+    width, height = (max(2, round(length * scale)) for length in thing.size)
+    size = width, height
+    thing = thing.resize(size, Image.Resampling.BICUBIC)
+    left, top = (int(generator.integers(0, g - s + 1)) for g, s in zip(ground.size, size, strict=True))
+    ground.paste(thing.convert("RGB"), (left, top), thing.getchannel("A"))
