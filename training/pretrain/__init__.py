@@ -31,7 +31,7 @@ The shipped backbone came in three runs, each going on from the last:
         composed=7 share=0.65 use_pixels=160 seed=2 blend=0.5
 
 in about four hours of two busy cores, after an hour of teacher. `builtin/log.txt` holds the runs, epoch by epoch (the
-second was announced with nine epochs and cut to six after its third). Result: top-1 45.9 % of 5,000 validation pictures.
+second was announced with nine epochs and cut to six after its third). Result: top-1 45.9 % of the validation pictures.
 Frozen with a linear head it tells handbags from shoes with 99.5 % (shop pictures, five-fold) and 94.6 % (web and phone
 photos), 86 % trained on the former and evaluated on the latter, 96 % the other way round. One seed: the spread is not
 known.
