@@ -90,6 +90,8 @@ def test_what_is_exported_may_lie_between_the_start_and_the_end(tmp_path: Path, 
         found[share] = weights(tmp_path / "second")["conv1.0.weight"].float()
     assert torch.equal(found[0.0], weights(tmp_path / "first")["conv1.0.weight"].float())
     assert not torch.equal(found[0.0], found[1.0])
+    with pytest.raises(UsageError, match="--start"):
+        pretrain(tmp_path / "third", [pack], backbone, TINY.model_copy(update={"blend": 0.5}))
     torch.testing.assert_close(found[0.5], (found[0.0] + found[1.0]) / 2, atol=1e-3, rtol=0)
 
 

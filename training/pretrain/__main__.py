@@ -62,13 +62,7 @@ def _recipe(a: argparse.Namespace) -> Recipe:
 
 def pretrain(work: Path, paths: list[Path], teacher: Path | None, recipe: Recipe, start: Path | None = None) -> None:
     """Everything from pictures to `work/backbone`; what is already there is not done again."""
-    if not len(paths) == len(recipe.views) == len(recipe.min_scale):
-        raise UsageError(
-            f"views and min_scale take one number per file of pictures; got {recipe.views} and {recipe.min_scale} "
-            f"for {len(paths)}."
-        )
-    if recipe.composed and teacher is None:
-        raise UsageError("what is pasted together has no label: composed views need --teacher")
+    _raise_unless_meant(paths, teacher, recipe, start)
     _claim(work, recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     files = _all_views(paths, teacher, recipe, work, device)
@@ -86,6 +80,18 @@ def pretrain(work: Path, paths: list[Path], teacher: Path | None, recipe: Recipe
         if validation := read_pictures(path, VALIDATION):
             right = top1(averaged, validation, recipe, device)
             log.info("%s: top-1 %.4f of %d validation pictures", path.stem, right, len(validation))
+
+
+def _raise_unless_meant(paths: list[Path], teacher: Path | None, recipe: Recipe, start: Path | None) -> None:
+    if not len(paths) == len(recipe.views) == len(recipe.min_scale):
+        raise UsageError(
+            f"views and min_scale take one number per file of pictures; got {recipe.views} and {recipe.min_scale} "
+            f"for {len(paths)}."
+        )
+    if recipe.composed and teacher is None:
+        raise UsageError("what is pasted together has no label: composed views need --teacher")
+    if recipe.blend < 1 and start is None:
+        raise UsageError(f"blend is {recipe.blend:g}, a share of the way from a start; --start says which")
 
 
 def _all_views(
