@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from service.artifact.errors import UsageError
 from training.backbone import load_backbone
 from training.pretrain.__main__ import pretrain
 from training.pretrain.composed import cut_out, write_composed
+from training.pretrain.parts import gather, generator, learn, sharing
 from training.pretrain.pictures import VALIDATION, read_pictures
 from training.pretrain.recipe import Recipe
+from training.pretrain.student import Student
 from training.pretrain.views import Batches, Views, augmented, crop_box
 
 TINY = Recipe(
-    channels=(8, 8, 16, 16), layers=(1, 1, 1, 1), stem_width=8, view_pixels=40, views=(2,), target_dims=8,
-    sizes=(32,), epochs=2, batch=8, warmup_steps=2, use_pixels=32,
+    architecture="resnet18", channels=(8, 8, 16, 16), layers=(1, 1, 1, 1), stem_width=8, view_pixels=40, views=(2,),
+    target_dims=8, sizes=(32,), epochs=2, batch=8, warmup_steps=2, use_pixels=32,
 )  # fmt: skip
 
 
@@ -56,9 +59,12 @@ def test_it_ends_in_a_backbone_that_training_loads(
     assert "of 4 validation pictures" in caplog.text
 
 
-def test_taken_up_after_a_stop_it_gives_the_same_weights(tmp_path: Path, pack: Path, backbone: Path) -> None:
+@pytest.mark.parametrize("parts", [1, 2])
+def test_taken_up_after_a_stop_it_gives_the_same_weights(
+    tmp_path: Path, pack: Path, backbone: Path, parts: int
+) -> None:
     """In the warm-up the schedule does not know how many epochs will follow, so one and one are two."""
-    recipe = TINY.model_copy(update={"warmup_steps": 10_000, "learning_rate": 10.0})
+    recipe = TINY.model_copy(update={"warmup_steps": 10_000, "learning_rate": 10.0, "parts": parts})
     pretrain(tmp_path / "whole", [pack], backbone, recipe)
     pretrain(tmp_path / "stopped", [pack], backbone, recipe.model_copy(update={"epochs": 1}))
     after_one = weights(tmp_path / "stopped")
@@ -82,17 +88,31 @@ def test_it_goes_on_from_an_earlier_backbone(tmp_path: Path, pack: Path, backbon
     assert all(torch.equal(first[name], second[name]) for name in first if name.endswith("weight"))
 
 
-def test_what_is_exported_may_lie_between_the_start_and_the_end(tmp_path: Path, pack: Path, backbone: Path) -> None:
-    pretrain(tmp_path / "first", [pack], backbone, TINY)
-    start, found = tmp_path / "first/backbone", {}
-    for share in (1.0, 0.0, 0.5):  # one run, exported three times
-        pretrain(tmp_path / "second", [pack], backbone, TINY.model_copy(update={"blend": share}), start)
-        found[share] = weights(tmp_path / "second")["conv1.0.weight"].float()
-    assert torch.equal(found[0.0], weights(tmp_path / "first")["conv1.0.weight"].float())
-    assert not torch.equal(found[0.0], found[1.0])
-    with pytest.raises(UsageError, match="--start"):
-        pretrain(tmp_path / "third", [pack], backbone, TINY.model_copy(update={"blend": 0.5}))
-    torch.testing.assert_close(found[0.5], (found[0.0] + found[1.0]) / 2, atol=1e-3, rtol=0)
+def test_a_batch_in_parts_has_the_gradient_of_all_of_them() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 40, 40, 3), np.uint8)
+    recipe = TINY.model_copy(update={"parts": 2, "label_weight": 1.0})
+    data = Batches([Views(pixels, None, np.arange(12) % 2, 1)], recipe, None)
+    torch.manual_seed(0)
+    student = Student(recipe, 2, 1)
+    alone = copy.deepcopy(student)
+    workers, halves = [student, sharing(student)], np.split(data.train[:10], 2)
+    assert workers[1].projection.weight.data_ptr() == student.projection.weight.data_ptr()
+    losses = []
+    for learners in (workers, [alone, alone]):
+        generators = [generator(recipe, 0, part) for part in range(2)]
+        losses.append(
+            [
+                learn(data, recipe, 32, torch.device("cpu"), *each)
+                for each in zip(learners, halves, generators, strict=True)
+            ]
+        )
+    gather(student, workers[1:])
+    assert losses[0] == losses[1]
+    gradients = [parameter.grad for parameter in student.parameters() if parameter.grad is not None]
+    assert any(gradient.abs().max() > 0 for gradient in gradients)
+    for gathered, added in zip(student.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(gathered.grad, added.grad)
+    assert workers[1].classifier.weight.grad is None
 
 
 def test_a_folder_of_work_belongs_to_one_recipe(tmp_path: Path, pack: Path, backbone: Path) -> None:

@@ -6,13 +6,11 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
 
 from service.artifact.errors import HandfulError, UsageError
 from training.backbone import load_backbone
@@ -24,7 +22,7 @@ from training.pretrain.student import Student, export
 from training.pretrain.teacher import principal, write_targets
 from training.pretrain.views import Batches, Views, write_views
 
-MAY_CHANGE = ("epochs", "blend", "use_pixels")
+MAY_CHANGE = ("epochs", "use_pixels")
 log = logging.getLogger(__name__)
 
 
@@ -62,19 +60,16 @@ def _recipe(a: argparse.Namespace) -> Recipe:
 
 def pretrain(work: Path, paths: list[Path], teacher: Path | None, recipe: Recipe, start: Path | None = None) -> None:
     """Everything from pictures to `work/backbone`; what is already there is not done again."""
-    _raise_unless_meant(paths, teacher, recipe, start)
+    _raise_unless_meant(paths, teacher, recipe)
     _claim(work, recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     files = _all_views(paths, teacher, recipe, work, device)
     basis = principal([f.targets for f in files if f.targets is not None], recipe.target_dims) if teacher else None
     torch.manual_seed(recipe.seed)
     student = Student(recipe, max(int(f.labels.max()) for f in files) + 1, recipe.target_dims if teacher else 1)
-    before = load_backbone(str(start)).network.state_dict() if start else {}
-    if before:
-        student.backbone.load_state_dict(before)
+    if start:
+        student.backbone.load_state_dict(load_backbone(str(start)).network.state_dict())
     averaged = train(student, Batches(files, recipe, basis), recipe, work, device)
-    if before:
-        _blend(averaged.get_submodule("backbone"), before, recipe.blend)
     export(averaged, recipe, work / "backbone")
     for path in dict.fromkeys(paths):
         if validation := read_pictures(path, VALIDATION):
@@ -82,7 +77,7 @@ def pretrain(work: Path, paths: list[Path], teacher: Path | None, recipe: Recipe
             log.info("%s: top-1 %.4f of %d validation pictures", path.stem, right, len(validation))
 
 
-def _raise_unless_meant(paths: list[Path], teacher: Path | None, recipe: Recipe, start: Path | None) -> None:
+def _raise_unless_meant(paths: list[Path], teacher: Path | None, recipe: Recipe) -> None:
     if not len(paths) == len(recipe.views) == len(recipe.min_scale):
         raise UsageError(
             f"views and min_scale take one number per file of pictures; got {recipe.views} and {recipe.min_scale} "
@@ -90,8 +85,6 @@ def _raise_unless_meant(paths: list[Path], teacher: Path | None, recipe: Recipe,
         )
     if recipe.composed and teacher is None:
         raise UsageError("what is pasted together has no label: composed views need --teacher")
-    if recipe.blend < 1 and start is None:
-        raise UsageError(f"blend is {recipe.blend:g}, a share of the way from a start; --start says which")
 
 
 def _all_views(
@@ -112,13 +105,6 @@ def _all_views(
     return files
 
 
-def _blend(backbone: nn.Module, before: Mapping[str, Tensor], share: float) -> None:
-    """Between two sets of weights that one run leads from one to the other (Wortsman et al. 2022, WiSE-FT)."""
-    for name, value in backbone.state_dict().items():
-        if value.is_floating_point():
-            value.copy_(torch.lerp(before[name].to(value.device), value, share))
-
-
 def _pictures(path: Path) -> Pictures:
     pictures = read_pictures(path)
     if pictures is None:
@@ -127,7 +113,7 @@ def _pictures(path: Path) -> Pictures:
 
 
 def _claim(work: Path, recipe: Recipe) -> None:
-    """A folder of work belongs to one recipe; only the number of epochs and what is exported may change later."""
+    """A folder of work belongs to one recipe; only the number of epochs and the size of use may change later."""
     work.mkdir(parents=True, exist_ok=True)
     path = work / "recipe.json"
     if path.exists():

@@ -5,32 +5,26 @@ from __future__ import annotations
 import logging
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 from timm.utils.model_ema import ModelEmaV3
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
+from training.pretrain.parts import gather, generator, learn, sharing
 from training.pretrain.pictures import Pictures
 from training.pretrain.recipe import Recipe
 from training.pretrain.student import Student
-from training.pretrain.views import Batches, augmented, normalised
+from training.pretrain.views import Batches, normalised
 
 log = logging.getLogger(__name__)
-
-
-def loss_of(outputs: tuple[Tensor, Tensor], targets: Tensor, labels: Tensor, recipe: Recipe) -> Tensor:
-    projected, logits = outputs
-    weight = recipe.label_weight
-    imitation = (1 - F.cosine_similarity(projected.float(), targets)).mean()
-    if not (labels >= 0).any():
-        return imitation
-    supervised = F.cross_entropy(logits.float(), labels, ignore_index=-1)
-    return (1 - weight) * imitation + weight * supervised
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
@@ -45,45 +39,35 @@ def train(student: Student, data: Batches, recipe: Recipe, work: Path, device: t
     """Trains, saving after every epoch; returns the averaged weights (EMA)."""
     student = student.to(device).to(memory_format=torch.channels_last)
     averaged = ModelEmaV3(student, decay=recipe.ema_decay, use_warmup=True)
-    optimizer = torch.optim.AdamW(student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = create_optimizer_v2(
+        student, opt=recipe.optimizer, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
     first = resume(work / "checkpoint.pt", student, averaged, optimizer)
+    workers = [student, *(sharing(student) for _ in range(recipe.parts - 1))]
+    threads = max(1, torch.get_num_threads() // recipe.parts)
     per_epoch = data.per_epoch
-    mean, std = (torch.tensor(v, device=device) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
-    for epoch in range(first, recipe.epochs):
-        size = recipe.sizes[epoch * len(recipe.sizes) // recipe.epochs]
-        generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
-        started, total = time.monotonic(), 0.0
-        student.train()
-        for number, index in enumerate(data.epoch(epoch)):
-            step = epoch * per_epoch + number
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, per_epoch * recipe.epochs, recipe)
-            pixels, targets, labels = data.read(index)
-            batch = augmented(pixels, size, recipe, generator).to(device)
-            batch = batch.sub_(mean[:, None, None]).div_(std[:, None, None])
-            with torch.autocast(device.type, torch.bfloat16):
-                outputs = student(batch.contiguous(memory_format=torch.channels_last))
-            loss = loss_of(outputs, targets.to(device), labels.to(device), recipe)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad()
-            averaged.update(student, step=step)
-            total += loss.item()
-            if (number + 1) % 100 == 0:
-                rate = (number + 1) * recipe.batch / (time.monotonic() - started)
-                log.info(
-                    "epoch %d %d/%d at %d px: loss %.4f, %.0f/s",
-                    epoch,
-                    number + 1,
-                    per_epoch,
-                    size,
-                    total / (number + 1),
-                    rate,
-                )
-        log.info(
-            "epoch %d: loss %.4f, held out %s", epoch, total / per_epoch, measure(averaged.module, data, recipe, device)
-        )
-        save(work / "checkpoint.pt", epoch + 1, student, averaged, optimizer)
+    with ThreadPoolExecutor(recipe.parts, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+        for epoch in range(first, recipe.epochs):
+            size = recipe.sizes[epoch * len(recipe.sizes) // recipe.epochs]
+            part_of = partial(learn, data, recipe, size, device)
+            generators = [generator(recipe, epoch, part) for part in range(recipe.parts)]
+            started, total = time.monotonic(), 0.0
+            for number, index in enumerate(data.epoch(epoch), 1):
+                step = epoch * per_epoch + number - 1
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(step, per_epoch * recipe.epochs, recipe)
+                total += sum(pool.map(part_of, workers, np.array_split(index, recipe.parts), generators))
+                gather(student, workers[1:])
+                optimizer.step()
+                optimizer.zero_grad()
+                averaged.update(student, step=step)
+                if number % 100 == 0:
+                    rate = number * recipe.batch / (time.monotonic() - started)
+                    done = f"epoch {epoch} {number}/{per_epoch} at {size} px"
+                    log.info("%s: loss %.4f, %.0f/s", done, total / number, rate)
+            held_out = measure(averaged.module, data, recipe, device)
+            log.info("epoch %d: loss %.4f, held out %s", epoch, total / per_epoch, held_out)
+            save(work / "checkpoint.pt", epoch + 1, student, averaged, optimizer)
     module: nn.Module = averaged.module
     return module
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -10,9 +12,10 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    architecture: str = "resnet18"
-    channels: tuple[int, ...] = (32, 64, 128, 256)
-    layers: tuple[int, ...] = (2, 2, 2, 2)
+    architecture: Literal["resnet18", "resnet50"] = Field("resnet50", description="its blocks: two layers or three")
+    channels: tuple[int, ...] = (24, 48, 96, 176)
+    layers: tuple[int, ...] = (2, 3, 5, 2)
+    attention: Literal["se", "eca"] | None = Field("se", description="timm's name of what weighs a block's channels")
     stem_width: int = 16
     view_pixels: int = Field(144, description="side of a stored view, and the teacher's input")
     views: tuple[int, ...] = Field((1,), description="crops per picture, one number per file")
@@ -25,14 +28,15 @@ class Recipe(BaseModel):
     epochs: int = 10
     share: float = Field(1.0, gt=0, le=1, description="share of all views drawn in one epoch")
     batch: int = 128
-    learning_rate: float = 2e-3
+    parts: int = Field(1, ge=1, description="parts of a batch computed side by side, each with its share of the cores")
+    optimizer: Literal["nmuon", "adamw"] = Field("nmuon", description="timm's name of it")
+    learning_rate: float = 0.012
     weight_decay: float = 0.05
-    warmup_steps: int = 500
+    warmup_steps: int = 300
     label_weight: float = Field(0.1, description="share of the label loss beside the teacher's")
     ema_decay: float = 0.998
     colour: float = Field(0.25, description="half width of brightness, contrast and hue gains")
     sharpness: float = Field(0.0, ge=0, description="half width of sharpening; below zero it blurs")
     erase: float = Field(0.2, description="share of student views with one rectangle erased")
-    blend: float = Field(1.0, ge=0, le=1, description="share of the way from --start's weights to those trained")
     use_pixels: int = Field(128, description="input side written into config.json")
     seed: int = 0

@@ -39,6 +39,7 @@ def architecture_arguments(recipe: Recipe) -> dict[str, Any]:
         "stem_width": recipe.stem_width,
         "stem_type": "deep",
         "avg_down": True,
+        "block_args": {"attn_layer": recipe.attention} if recipe.attention else {},
     }
 
 
