@@ -21,7 +21,7 @@ import platformdirs
 
 from service.artifact import history
 from service.artifact.atomic import locked, partial_folder, renamed, replace_text, sweep, sync, sync_folder
-from service.artifact.errors import ModelNotFound, UsageError
+from service.artifact.errors import HandfulError, ModelNotFound, UsageError
 from service.artifact.folder import open_artifact
 
 CHAMPION, CHAMPIONS, HIGHEST = "champion", "champions", "highest"
@@ -108,7 +108,7 @@ class Store:
 
         With `over`, only if that one is still the champion, else False: another was never compared with.
         """
-        open_artifact(self.path(name, version))
+        self._read_whole(name, version)
         return self._point(name, version, over=over)
 
     def rollback(self, name: str, to: str | None = None) -> str:
@@ -126,9 +126,17 @@ class Store:
                 f" `handful models promote {name}:VERSION` chooses any version."
             )
         version = to or earlier[0]
-        open_artifact(self.path(name, version))
+        self._read_whole(name, version)
         self._point(name, version, rollback=True)
         return version
+
+    def _read_whole(self, name: str, version: str) -> None:
+        path = self.path(name, version)
+        try:
+            open_artifact(path)
+        except (HandfulError, OSError):
+            self.path(name, version)  # `ModelNotFound` where it was deleted while it was read
+            raise
 
     def earlier_champions(self, name: str) -> list[str]:
         """The latest first, each once, those that are still there, without the present one."""
