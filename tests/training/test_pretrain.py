@@ -16,7 +16,7 @@ from service.artifact.errors import UsageError
 from training.backbone import load_backbone
 from training.pretrain.__main__ import pretrain
 from training.pretrain.composed import cut_out, write_composed
-from training.pretrain.parts import gather, generator, learn, sharing
+from training.pretrain.parts import gather, learn, part_generator, sharing
 from training.pretrain.pictures import VALIDATION, read_pictures
 from training.pretrain.recipe import Recipe
 from training.pretrain.student import Student
@@ -99,7 +99,7 @@ def test_a_batch_in_parts_has_the_gradient_of_all_of_them() -> None:
     assert workers[1].projection.weight.data_ptr() == student.projection.weight.data_ptr()
     losses = []
     for learners in (workers, [alone, alone]):
-        generators = [generator(recipe, 0, part) for part in range(2)]
+        generators = [part_generator(recipe, 0, part) for part in range(2)]
         losses.append(
             [
                 learn(data, recipe, 32, torch.device("cpu"), *each)

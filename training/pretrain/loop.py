@@ -18,7 +18,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.nn import functional as F
 
-from training.pretrain.parts import gather, generator, learn, sharing
+from training.pretrain.parts import gather, learn, part_generator, sharing
 from training.pretrain.pictures import Pictures
 from training.pretrain.recipe import Recipe
 from training.pretrain.student import Student
@@ -50,7 +50,7 @@ def train(student: Student, data: Batches, recipe: Recipe, work: Path, device: t
         for epoch in range(first, recipe.epochs):
             size = recipe.sizes[epoch * len(recipe.sizes) // recipe.epochs]
             part_of = partial(learn, data, recipe, size, device)
-            generators = [generator(recipe, epoch, part) for part in range(recipe.parts)]
+            generators = [part_generator(recipe, epoch, part) for part in range(recipe.parts)]
             started, total = time.monotonic(), 0.0
             for number, index in enumerate(data.epoch(epoch), 1):
                 step = epoch * per_epoch + number - 1

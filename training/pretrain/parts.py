@@ -36,7 +36,7 @@ def sharing(student: Student) -> Student:
     return other
 
 
-def generator(recipe: Recipe, epoch: int, part: int) -> torch.Generator:
+def part_generator(recipe: Recipe, epoch: int, part: int) -> torch.Generator:
     return torch.Generator().manual_seed(recipe.seed * 1000 + epoch + part * 1_000_003)
 
 
