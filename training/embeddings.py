@@ -116,8 +116,8 @@ class Cache:
             self._create()
         except sqlite3.DatabaseError as e:
             log.warning("%s was damaged (%s) and is begun again", self.path, e)
-            for name in (self.path.name, f"{self.path.name}-wal", f"{self.path.name}-shm"):
-                (folder / name).unlink(missing_ok=True)
+            for ending in ("", "-journal", "-wal", "-shm"):
+                self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
             self._create()
         except OSError as e:
             raise UsageError(f"{folder} cannot be written ({e.strerror}); set HANDFUL_HOME to another folder.") from e
@@ -140,7 +140,6 @@ class Cache:
 
     def _create(self) -> None:
         with self._connection() as connection, connection:
-            connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS embeddings (key TEXT PRIMARY KEY, picture TEXT, embedding BLOB)"
             )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +75,16 @@ def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert all((row == int(key.split("-")[0])).all() for key, (_, row) in found.items())
 
 
+def test_a_cache_being_created_by_another_is_waited_for(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "embeddings.sqlite3")) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN IMMEDIATE")
+        opened = pool.submit(Cache, tmp_path)
+        with pytest.raises(TimeoutError):
+            opened.result(0.3)
+        other.rollback()
+        assert opened.result(60).get(["a"]) == {}
+
+
 def test_a_writer_killed_in_the_middle_poisons_nothing(tmp_path: Path) -> None:
     code = (
         "import os, sys, pathlib, threading, numpy as np\n"
@@ -95,8 +107,6 @@ def test_a_writer_killed_in_the_middle_poisons_nothing(tmp_path: Path) -> None:
 def test_a_damaged_cache_is_begun_again(tmp_path: Path) -> None:
     Cache(tmp_path).put({"a": ("p", np.ones(4, np.float32))})
     (tmp_path / "embeddings.sqlite3").write_bytes(b"garbage, not a database at all" * 100)
-    for left in tmp_path.glob("*-wal"):
-        left.unlink()
     cache = Cache(tmp_path)
     assert cache.get(["a"]) == {}
     cache.put({"a": ("p", np.ones(4, np.float32))})
