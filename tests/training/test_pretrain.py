@@ -19,6 +19,7 @@ from training.pretrain.composed import cut_out, write_composed
 from training.pretrain.parts import gather, learn, part_generator, sharing
 from training.pretrain.pictures import VALIDATION, read_pictures
 from training.pretrain.recipe import Recipe
+from training.pretrain.related import related
 from training.pretrain.student import Student
 from training.pretrain.views import Batches, Views, augmented, crop_box
 
@@ -91,7 +92,7 @@ def test_it_goes_on_from_an_earlier_backbone(tmp_path: Path, pack: Path, backbon
 def test_a_batch_in_parts_has_the_gradient_of_all_of_them() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 40, 40, 3), np.uint8)
     recipe = TINY.model_copy(update={"parts": 2, "label_weight": 1.0})
-    data = Batches([Views(pixels, None, np.arange(12) % 2, 1)], recipe, None)
+    data = Batches([Views(pixels, None, np.arange(12) % 2, np.arange(12))], recipe, None)
     torch.manual_seed(0)
     student = Student(recipe, 2, 1)
     alone = copy.deepcopy(student)
@@ -180,8 +181,31 @@ def test_it_trains_on_composed_views_too_with_a_teacher_only(tmp_path: Path, pac
         pretrain(tmp_path / "without", [pack], None, recipe)
 
 
+def test_more_views_of_related_pictures_are_learned_from(
+    tmp_path: Path, pack: Path, photos: Path, backbone: Path
+) -> None:
+    related_to = {"related": 3, "related_to": ("red",), "views": (1, 2), "min_scale": (0.9, 0.9)}
+    pretrain(tmp_path, [photos, pack], backbone, TINY.model_copy(update=related_to))
+    views = np.load(tmp_path / "pictures.related3.views.npy", mmap_mode="r")
+    red = len(list((photos / "red").iterdir()))
+    assert len(views) == 3 * red
+    assert (views[..., 0].mean((1, 2)) > views[..., 2].mean((1, 2))).all()
+
+
+def test_related_are_the_pictures_of_the_labels_most_like_the_things() -> None:
+    of = np.eye(40, dtype=np.float32)
+    labels = np.arange(40) // 2  # twenty labels of two pictures: two of them count
+    assert related(of, labels, of[[7, 30]] * 0.9 + of[[6, 30]] * 0.1).tolist() == [6, 7, 30, 31]
+
+
+def test_nothing_to_be_related_to_is_an_error(tmp_path: Path, pack: Path, backbone: Path) -> None:
+    recipe = TINY.model_copy(update={"related": 1, "related_to": ("shoe",)})
+    with pytest.raises(UsageError, match="shoe"):
+        pretrain(tmp_path, [pack], backbone, recipe)
+
+
 def test_an_epoch_draws_the_share_of_views_that_the_recipe_asks_for() -> None:
-    views = Views(np.zeros((800, 4, 4, 3), np.uint8), None, np.full(800, -1), 2)
+    views = Views(np.zeros((800, 4, 4, 3), np.uint8), None, np.full(800, -1), np.arange(800) // 2)
     whole, half = (Batches([views], TINY.model_copy(update={"share": share}), None) for share in (1.0, 0.5))
     assert len(whole.train) + len(whole.held_out) == 800
     assert len(list(half.epoch(0))) == half.per_epoch == whole.per_epoch // 2

@@ -8,19 +8,18 @@ import logging
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 
 from service.artifact.errors import HandfulError, UsageError
 from training.backbone import load_backbone
-from training.pretrain.composed import write_composed
 from training.pretrain.loop import top1, train
-from training.pretrain.pictures import VALIDATION, Pictures, read_pictures
+from training.pretrain.pictures import VALIDATION, read_pictures
 from training.pretrain.recipe import Recipe
+from training.pretrain.sources import Sources
 from training.pretrain.student import Student, export
-from training.pretrain.teacher import principal, write_targets
-from training.pretrain.views import Batches, Views, write_views
+from training.pretrain.targets import principal
+from training.pretrain.views import Batches
 
 MAY_CHANGE = ("epochs", "use_pixels")
 log = logging.getLogger(__name__)
@@ -63,8 +62,8 @@ def pretrain(work: Path, paths: list[Path], teacher: Path | None, recipe: Recipe
     _raise_unless_meant(paths, teacher, recipe)
     _claim(work, recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    files = _all_views(paths, teacher, recipe, work, device)
-    basis = principal([f.targets for f in files if f.targets is not None], recipe.target_dims) if teacher else None
+    files = Sources(paths, teacher, recipe, work, device).views()
+    basis = principal([f.of_teacher for f in files], recipe.target_dims) if teacher else None
     torch.manual_seed(recipe.seed)
     student = Student(recipe, max(int(f.labels.max()) for f in files) + 1, recipe.target_dims if teacher else 1)
     if start:
@@ -83,33 +82,11 @@ def _raise_unless_meant(paths: list[Path], teacher: Path | None, recipe: Recipe)
             f"views and min_scale take one number per file of pictures; got {recipe.views} and {recipe.min_scale} "
             f"for {len(paths)}."
         )
-    if recipe.composed and teacher is None:
-        raise UsageError("what is pasted together has no label: composed views need --teacher")
-
-
-def _all_views(
-    paths: list[Path], teacher: Path | None, recipe: Recipe, work: Path, device: torch.device
-) -> list[Views]:
-    """Of each file, and those composed of the first one's pictures, each with what the teacher says of it."""
-    files = []
-    for path, count, scale in zip(paths, recipe.views, recipe.min_scale, strict=True):
-        pictures, name = _pictures(path), f"{path.stem}.{count}x{scale}"
-        views = write_views(pictures, count, scale, recipe, work / f"{name}.views.npy")
-        targets = write_targets(views, teacher, work / f"{name}.targets.npy", device) if teacher else None
-        files.append(Views(views, targets, np.repeat(pictures.labels, count), count))
-    if recipe.composed and teacher:
-        pictures, name = _pictures(paths[0]), f"{paths[0].stem}.composed{recipe.composed}"
-        views = write_composed(pictures, recipe.composed, recipe, work / f"{name}.views.npy")
-        targets = write_targets(views, teacher, work / f"{name}.targets.npy", device)
-        files.append(Views(views, targets, np.full(len(views), -1), recipe.composed))
-    return files
-
-
-def _pictures(path: Path) -> Pictures:
-    pictures = read_pictures(path)
-    if pictures is None:
-        raise UsageError(f"{path} has no array named bytes; a pack of encoded pictures is expected.")
-    return pictures
+    if (recipe.composed or recipe.related) and teacher is None:
+        raise UsageError(
+            "what is pasted together has no label, and what is alike nobody told: composed and related "
+            "views need --teacher"
+        )
 
 
 def _claim(work: Path, recipe: Recipe) -> None:

@@ -7,6 +7,7 @@ for a part of the shoe. What the pasted picture is worth, the teacher says: it i
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from training.pretrain.pictures import Pictures
 from training.pretrain.recipe import Recipe
-from training.pretrain.views import crop_box
+from training.pretrain.views import crop_box, drawn_once
 
 log = logging.getLogger(__name__)
 
@@ -47,39 +48,39 @@ def cut_out(image: Image.Image) -> Image.Image | None:
     return out.crop(mask.getbbox())
 
 
+def objects(pictures: Pictures) -> dict[int, Image.Image]:
+    """Every picture's object by the picture's number, where it stands on white ground."""
+    with ThreadPoolExecutor() as pool:
+        cut = list(pool.map(lambda i: cut_out(pictures[i]), range(len(pictures))))
+    found = {i: one for i, one in enumerate(cut) if one is not None}
+    log.info("objects on white: %d of %d pictures", len(found), len(pictures))
+    return found
+
+
 def write_composed(pictures: Pictures, views: int, recipe: Recipe, path: Path) -> np.ndarray:
     """`views` of every picture as one memory-mapped `(pictures * views, V, V, 3)` uint8 array.
 
-    An object on white is laid, turned and scaled, over a crop of another picture; any other picture is the ground of
-    such an object, or a turned crop of itself.
+    An object on white is laid, turned and scaled, over a crop of a picture that is none; such a picture is the ground
+    of an object in its turn, or a turned crop of itself.
     """
     if path.exists():
         return np.asarray(np.lib.format.open_memmap(path, "r"))
-    with ThreadPoolExecutor() as pool:
-        cut = list(pool.map(lambda i: cut_out(pictures[i]), range(len(pictures))))
-        objects = [i for i, one in enumerate(cut) if one is not None]
-        log.info("objects on white: %d of %d pictures", len(objects), len(pictures))
-        part = path.with_suffix(".part.npy")
-        side = recipe.view_pixels
-        out = np.lib.format.open_memmap(part, "w+", np.uint8, (len(pictures) * views, side, side, 3))
+    cut, side = objects(pictures), recipe.view_pixels
+    things, grounds = sorted(cut), [i for i in range(len(pictures)) if i not in cut]
 
-        def draw(index: int) -> None:
-            for view in range(views):
-                generator = np.random.default_rng([recipe.seed, index, view, 1])
-                above, below = index, int(generator.integers(len(pictures)))
-                if cut[index] is None:
-                    pasted = bool(objects) and generator.random() < PASTED
-                    above, below = (int(generator.choice(objects)) if pasted else -1), index
-                ground = _crop(pictures[below], side, generator, turned=above < 0)
-                if above >= 0 and (thing := cut[above]) is not None:
-                    _paste(thing, ground, generator)
-                out[index * views + view] = np.asarray(ground)
+    def draw(index: int) -> Iterator[Image.Image]:
+        for view in range(views):
+            generator = np.random.default_rng([recipe.seed, index, view, 1])
+            above, below = cut.get(index), int(generator.choice(grounds or things))
+            if above is None:
+                above = cut[int(generator.choice(things))] if things and generator.random() < PASTED else None
+                below = index
+            ground = _crop(pictures[below], side, generator, turned=above is None)
+            if above is not None:
+                _paste(above, ground, generator)
+            yield ground
 
-        for _ in pool.map(draw, range(len(pictures))):
-            pass
-    out.flush()
-    part.rename(path)
-    return np.asarray(np.lib.format.open_memmap(path, "r"))
+    return drawn_once(path, (len(pictures), views, side), draw)
 
 
 def _crop(image: Image.Image, side: int, generator: np.random.Generator, *, turned: bool) -> Image.Image:

@@ -25,12 +25,25 @@ class Pictures:
     data: np.ndarray  # uint8, all files one after the other
     offsets: np.ndarray  # (N + 1,) int64
     labels: np.ndarray  # (N,) int64
+    sources: np.ndarray  # (N,) str, where each is from: a pack's source_names, a folder's labels
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> Image.Image:
-        return read_image(self.data[self.offsets[index] : self.offsets[index + 1]].tobytes())
+        return read_image(self.encoded(index).tobytes())
+
+    def encoded(self, index: int) -> np.ndarray:
+        return self.data[self.offsets[index] : self.offsets[index + 1]]
+
+    def only(self, numbers: np.ndarray) -> Pictures:
+        """The pictures of these numbers, in this order."""
+        return packed([self.encoded(i) for i in numbers], self.labels[numbers], self.sources[numbers])
+
+
+def packed(encoded: list[np.ndarray], labels: np.ndarray, sources: np.ndarray) -> Pictures:
+    offsets = np.concatenate([[0], np.cumsum([len(data) for data in encoded])])
+    return Pictures(np.concatenate(encoded), offsets, labels, sources)
 
 
 def read_pictures(path: Path, prefix: str = "") -> Pictures | None:
@@ -46,13 +59,16 @@ def read_pictures(path: Path, prefix: str = "") -> Pictures | None:
         data, offsets = pack[f"{prefix}bytes"], pack[f"{prefix}offsets"].astype(np.int64)
         name = f"{prefix}labels"
         labels = pack[name].astype(np.int64) if name in pack else np.full(len(offsets) - 1, -1)
-    return Pictures(data, offsets, labels)
+        name = f"{prefix}sources"
+        sources = pack["source_names"][pack[name]] if name in pack else np.full(len(labels), "")
+    return Pictures(data, offsets, labels, sources)
 
 
 def _from_folder(folder: Path) -> Pictures:
     """Files that cannot be read are left out, each with a warning."""
     encoded, labels = [], []
-    for example in read_folder(folder).examples:
+    dataset = read_folder(folder)
+    for example in dataset.examples:
         try:
             data = read_bytes(example.path)
             read_image(data)
@@ -63,5 +79,5 @@ def _from_folder(folder: Path) -> Pictures:
         labels.append(example.label)
     if not encoded:
         raise DataError(f"{folder} holds no readable image; a folder of images per label is expected.")
-    offsets = np.concatenate([[0], np.cumsum([len(data) for data in encoded])])
-    return Pictures(np.concatenate(encoded), offsets, np.array(labels, dtype=np.int64))
+    numbers = np.array(labels, dtype=np.int64)
+    return packed(encoded, numbers, np.array(dataset.labels)[numbers])

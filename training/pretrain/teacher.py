@@ -42,11 +42,3 @@ def write_targets(views: np.ndarray, teacher: Path, path: Path, device: torch.de
     out.flush()
     part.rename(path)
     return np.asarray(np.lib.format.open_memmap(path, "r"))
-
-
-def principal(targets: list[np.ndarray], dims: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean `(D,)` and first principal directions `(D, dims)` of a sample of the targets."""
-    sample = np.concatenate([t[:: max(1, len(t) // 20000)] for t in targets]).astype(np.float32)
-    mean = sample.mean(0)
-    _, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False))
-    return mean, np.ascontiguousarray(vectors[:, ::-1][:, :dims], dtype=np.float32)

@@ -1,0 +1,76 @@
+"""Everything a run learns from: crops of each file, what is composed of them, more of what matters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from service.artifact.errors import UsageError
+from training.pretrain.composed import write_composed
+from training.pretrain.pictures import Pictures, read_pictures
+from training.pretrain.recipe import Recipe
+from training.pretrain.related import related
+from training.pretrain.targets import principal, reduced
+from training.pretrain.teacher import write_targets
+from training.pretrain.views import Views, write_views
+
+RELATED_SCALE = 0.5  # smallest crop of a related picture: the thing in it should stay in it
+
+
+class Sources:
+    """Draws views, asks the teacher, and keeps both in the folder of work; what is there is not done again."""
+
+    def __init__(
+        self, paths: list[Path], teacher: Path | None, recipe: Recipe, work: Path, device: torch.device
+    ) -> None:
+        self.paths, self.teacher, self.recipe, self.work, self.device = paths, teacher, recipe, work, device
+        self.pictures = [_pictures(path) for path in paths]
+
+    def views(self) -> list[Views]:
+        """Of each file, then composed of the first one's pictures, then more of the last one's related to them."""
+        each = zip(self.paths, self.pictures, self.recipe.views, self.recipe.min_scale, strict=True)
+        files = [
+            self._crops(f"{path.stem}.{count}x{scale}", pictures, np.arange(len(pictures)), count, scale)
+            for path, pictures, count, scale in each
+        ]
+        composed = [self._composed()] if self.recipe.composed else []
+        return files + composed + ([self._related(files)] if self.recipe.related else [])
+
+    def _crops(self, name: str, pictures: Pictures, numbers: np.ndarray, count: int, scale: float) -> Views:
+        pixels = write_views(pictures, count, scale, self.recipe, self.work / f"{name}.views.npy")
+        return self._seen(name, pixels, np.repeat(pictures.labels, count), np.repeat(numbers, count))
+
+    def _composed(self) -> Views:
+        pictures, count = self.pictures[0], self.recipe.composed
+        name = f"{self.paths[0].stem}.composed{count}"
+        pixels = write_composed(pictures, count, self.recipe, self.work / f"{name}.views.npy")
+        return self._seen(name, pixels, np.full(len(pixels), -1), np.repeat(np.arange(len(pictures)), count))
+
+    def _related(self, files: list[Views]) -> Views:
+        """The first view of each of the last file's pictures is compared with all views of the things."""
+        pictures, count = self.pictures[-1], self.recipe.related
+        basis = principal([f.of_teacher for f in files], self.recipe.target_dims)
+        things = np.flatnonzero(np.isin(self.pictures[0].sources, self.recipe.related_to))
+        if not len(things):
+            known = ", ".join(sorted(set(self.pictures[0].sources.tolist())))
+            raise UsageError(f"related_to names sources of {self.paths[0]} ({known}); got {self.recipe.related_to}.")
+        first, last = files[0], files[len(self.paths) - 1]
+        of = reduced(last.of_teacher[:: self.recipe.views[-1]], basis)
+        numbers = related(of, pictures.labels, reduced(first.of_teacher[np.isin(first.pictures, things)], basis))
+        name = f"{self.paths[-1].stem}.related{count}"
+        return self._crops(name, pictures.only(numbers), numbers, count, RELATED_SCALE)
+
+    def _seen(self, name: str, pixels: np.ndarray, labels: np.ndarray, numbers: np.ndarray) -> Views:
+        path = self.work / f"{name}.targets.npy"
+        return Views(
+            pixels, write_targets(pixels, self.teacher, path, self.device) if self.teacher else None, labels, numbers
+        )
+
+
+def _pictures(path: Path) -> Pictures:
+    pictures = read_pictures(path)
+    if pictures is None:
+        raise UsageError(f"{path} has no array named bytes; a pack of encoded pictures is expected.")
+    return pictures
