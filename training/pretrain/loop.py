@@ -18,7 +18,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.nn import functional as F
 
-from training.pretrain.parts import gather, learn, part_generator, sharing
+from training.pretrain.parts import gather, learn, part_generator, set_learning_rate, shares, sharing, step_of
 from training.pretrain.pictures import Pictures
 from training.pretrain.recipe import Recipe
 from training.pretrain.student import Student
@@ -44,6 +44,7 @@ def train(student: Student, data: Batches, recipe: Recipe, work: Path, device: t
     )
     first = resume(work / "checkpoint.pt", student, averaged, optimizer)
     workers = [student, *(sharing(student) for _ in range(recipe.parts - 1))]
+    steppers = shares(optimizer, recipe.parts)
     threads = max(1, torch.get_num_threads() // recipe.parts)
     per_epoch = data.per_epoch
     with ThreadPoolExecutor(recipe.parts, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
@@ -54,11 +55,10 @@ def train(student: Student, data: Batches, recipe: Recipe, work: Path, device: t
             started, total = time.monotonic(), 0.0
             for number, index in enumerate(data.epoch(epoch), 1):
                 step = epoch * per_epoch + number - 1
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(step, per_epoch * recipe.epochs, recipe)
+                set_learning_rate(steppers, learning_rate(step, per_epoch * recipe.epochs, recipe))
                 total += sum(pool.map(part_of, workers, np.array_split(index, recipe.parts), generators))
                 gather(student, workers[1:])
-                optimizer.step()
+                list(pool.map(step_of, steppers))
                 optimizer.zero_grad()
                 averaged.update(student, step=step)
                 if number % 100 == 0:

@@ -1,6 +1,6 @@
 """A batch learned from in parts side by side, each on its share of the cores.
 
-Two small networks on one core each are through sooner than one on both, augmentation included.
+Two small networks on one core each are through sooner than one on both, augmentation and the optimizer's step included.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from training.pretrain.recipe import Recipe
 from training.pretrain.student import Student
@@ -69,3 +70,22 @@ def gather(student: Student, others: list[Student]) -> None:
             if theirs.grad is not None:
                 own.grad = theirs.grad if own.grad is None else own.grad.add_(theirs.grad)
         other.zero_grad()
+
+
+def shares(optimizer: Optimizer, parts: int) -> list[Optimizer]:
+    """Optimizers with one state between them, each for its share of the parameters, to step side by side."""
+    made = []
+    for part in range(parts):
+        groups = [{**group, "params": group["params"][part::parts]} for group in optimizer.param_groups]
+        made.append(type(optimizer)(groups, **optimizer.defaults))
+        made[-1].state = optimizer.state
+    return made
+
+
+def set_learning_rate(optimizers: list[Optimizer], rate: float) -> None:
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        group["lr"] = rate
+
+
+def step_of(optimizer: Optimizer) -> None:
+    optimizer.step()
