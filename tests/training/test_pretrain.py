@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
+from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 
 from service.artifact.errors import UsageError
 from training.backbone import load_backbone
 from training.pretrain.__main__ import pretrain
 from training.pretrain.composed import cut_out, write_composed
-from training.pretrain.parts import gather, learn, part_generator, sharing
+from training.pretrain.parts import gather, learn, part_generator, set_learning_rate, shares, sharing
 from training.pretrain.pictures import VALIDATION, read_pictures
 from training.pretrain.recipe import Recipe
 from training.pretrain.related import related
@@ -114,6 +115,25 @@ def test_a_batch_in_parts_has_the_gradient_of_all_of_them() -> None:
     for gathered, added in zip(student.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(gathered.grad, added.grad)
     assert workers[1].classifier.weight.grad is None
+
+
+def test_a_step_in_shares_is_the_step() -> None:
+    learned = []
+    for parts in (1, 3):
+        torch.manual_seed(0)
+        student = Student(TINY, 2, 8)
+        optimizer = create_optimizer_v2(student, opt="nmuon", lr=1.0, weight_decay=0.1)
+        steppers = shares(optimizer, parts)
+        for step in range(3):
+            for parameter in student.parameters():
+                parameter.grad = torch.randn(parameter.shape)
+            set_learning_rate(steppers, 0.1 * (step + 1))
+            for stepper in steppers:
+                stepper.step()
+        learned.append((student.state_dict(), optimizer.state_dict()["state"]))
+    (whole, state), (parted, kept) = learned
+    assert all(torch.equal(tensor, parted[name]) for name, tensor in whole.items())
+    assert state.keys() == kept.keys()  # so a checkpoint holds all of it
 
 
 def test_a_folder_of_work_belongs_to_one_recipe(tmp_path: Path, pack: Path, backbone: Path) -> None:

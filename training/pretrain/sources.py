@@ -56,6 +56,8 @@ class Sources:
         if not len(things):
             known = ", ".join(sorted(set(self.pictures[0].sources.tolist())))
             raise UsageError(f"related_to names sources of {self.paths[0]} ({known}); got {self.recipe.related_to}.")
+        if (pictures.labels < 0).any():
+            raise UsageError(f"related views are found by label, and pictures of {self.paths[-1]} have none.")
         first, last = files[0], files[len(self.paths) - 1]
         of = reduced(last.of_teacher[:: self.recipe.views[-1]], basis)
         numbers = related(of, pictures.labels, reduced(first.of_teacher[np.isin(first.pictures, things)], basis))
@@ -64,9 +66,8 @@ class Sources:
 
     def _seen(self, name: str, pixels: np.ndarray, labels: np.ndarray, numbers: np.ndarray) -> Views:
         path = self.work / f"{name}.targets.npy"
-        return Views(
-            pixels, write_targets(pixels, self.teacher, path, self.device) if self.teacher else None, labels, numbers
-        )
+        targets = write_targets(pixels, self.teacher, path, self.device) if self.teacher else None
+        return Views(pixels, targets, labels, numbers)
 
 
 def _pictures(path: Path) -> Pictures:
