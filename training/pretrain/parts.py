@@ -77,7 +77,7 @@ def shares(optimizer: Optimizer, parts: int) -> list[Optimizer]:
     made = []
     for part in range(parts):
         groups = [{**group, "params": group["params"][part::parts]} for group in optimizer.param_groups]
-        made.append(type(optimizer)(groups, **optimizer.defaults))
+        made.append(type(optimizer)(groups))  # type: ignore[call-arg]  # every group carries all settings
         made[-1].state = optimizer.state
     return made
 
