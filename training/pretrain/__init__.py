@@ -15,9 +15,9 @@ mirror, small shifts, colour and erasing are added for the student alone. Withou
 the same recipe trains on labels only.
 
 Objects on white are also cut out and laid over other pictures (`--set composed=N`), so that no background belongs to a
-kind of object; and labels that resemble what photos are most wanted of get more crops (`related=N`, `related_to=[...]`).
-Each batch is learned from in `parts` side by side, one for each core or two, by Muon: the step of a weight matrix is made
-orthogonal (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks").
+kind of object; labels that resemble what photos are most wanted of get more crops (`related=N`, `related_to=[...]`).
+Each batch is learned from in `parts` side by side, one for each core or two, by Muon: the step of a weight matrix is
+made orthogonal (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks").
 
 The shipped backbone is one run from nothing:
 
