@@ -222,6 +222,7 @@ def test_nothing_to_be_related_to_is_an_error(tmp_path: Path, pack: Path, backbo
     recipe = TINY.model_copy(update={"related": 1, "related_to": ("shoe",)})
     with pytest.raises(UsageError, match="shoe"):
         pretrain(tmp_path, [pack], backbone, recipe)
+    assert not list(tmp_path.glob("*.npy"))  # said before the teacher is asked
 
 
 def test_an_epoch_draws_the_share_of_views_that_the_recipe_asks_for() -> None:

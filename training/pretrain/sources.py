@@ -27,6 +27,9 @@ class Sources:
     ) -> None:
         self.paths, self.teacher, self.recipe, self.work, self.device = paths, teacher, recipe, work, device
         self.pictures = [_pictures(path) for path in paths]
+        self.things = np.flatnonzero(np.isin(self.pictures[0].sources, recipe.related_to))  # numbers in the first file
+        if recipe.related:
+            self._raise_unless_related()
 
     def views(self) -> list[Views]:
         """Of each file, then composed of the first one's pictures, then more of the last one's related to them."""
@@ -37,6 +40,14 @@ class Sources:
         ]
         composed = [self._composed()] if self.recipe.composed else []
         return files + composed + ([self._related(files)] if self.recipe.related else [])
+
+    def _raise_unless_related(self) -> None:
+        """Before the teacher is asked, which takes long."""
+        if not len(self.things):
+            known = ", ".join(sorted(set(self.pictures[0].sources.tolist())))
+            raise UsageError(f"related_to names sources of {self.paths[0]} ({known}); got {self.recipe.related_to}.")
+        if (self.pictures[-1].labels < 0).any():
+            raise UsageError(f"related views are found by label, and pictures of {self.paths[-1]} have none.")
 
     def _crops(self, name: str, pictures: Pictures, numbers: np.ndarray, count: int, scale: float) -> Views:
         pixels = write_views(pictures, count, scale, self.recipe, self.work / f"{name}.views.npy")
@@ -52,15 +63,9 @@ class Sources:
         """The first view of each of the last file's pictures is compared with all views of the things."""
         pictures, count = self.pictures[-1], self.recipe.related
         basis = principal([f.of_teacher for f in files], self.recipe.target_dims)
-        things = np.flatnonzero(np.isin(self.pictures[0].sources, self.recipe.related_to))
-        if not len(things):
-            known = ", ".join(sorted(set(self.pictures[0].sources.tolist())))
-            raise UsageError(f"related_to names sources of {self.paths[0]} ({known}); got {self.recipe.related_to}.")
-        if (pictures.labels < 0).any():
-            raise UsageError(f"related views are found by label, and pictures of {self.paths[-1]} have none.")
         first, last = files[0], files[len(self.paths) - 1]
         of = reduced(last.of_teacher[:: self.recipe.views[-1]], basis)
-        numbers = related(of, pictures.labels, reduced(first.of_teacher[np.isin(first.pictures, things)], basis))
+        numbers = related(of, pictures.labels, reduced(first.of_teacher[np.isin(first.pictures, self.things)], basis))
         name = f"{self.paths[-1].stem}.related{count}"
         return self._crops(name, pictures.only(numbers), numbers, count, RELATED_SCALE)
 
