@@ -20,7 +20,7 @@ from training.pretrain.composed import cut_out, write_composed
 from training.pretrain.parts import gather, learn, part_generator, set_learning_rate, shares, sharing
 from training.pretrain.pictures import VALIDATION, read_pictures
 from training.pretrain.recipe import Recipe
-from training.pretrain.related import related
+from training.pretrain.related import alike, related
 from training.pretrain.student import Student
 from training.pretrain.views import Batches, Views, augmented, crop_box
 
@@ -193,6 +193,25 @@ def test_objects_are_laid_over_other_pictures(tmp_path: Path) -> None:
     assert any((view[..., 0] > 150).any() for view in views[8:])  # the green picture becomes a ground
 
 
+def test_an_object_on_cloth_lies_on_the_rim_of_a_picture_and_is_larger(tmp_path: Path) -> None:
+    """The middle of the other picture, where its thing is, is never the ground."""
+    shop, room = picture((255, 255, 255), (200, 0, 0)), picture((0, 90, 0))
+    ImageDraw.Draw(room).rectangle((20, 16, 39, 23), (0, 0, 250))
+    for name, image in (("a", shop), ("b", room)):
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / "1.png")
+    pictures = read_pictures(tmp_path)
+    assert pictures is not None
+    red = {}
+    for on_cloth in (0.0, 1.0):
+        recipe = TINY.model_copy(update={"on_cloth": on_cloth})
+        views = write_composed(pictures, 40, recipe, tmp_path / f"{on_cloth}.npy")[:40]
+        blue = (views[..., 2] > 150).any((1, 2))
+        assert blue.any() == (on_cloth == 0)
+        red[on_cloth] = (views[..., 0] > 150).mean()
+    assert red[1.0] > red[0.0]
+
+
 def test_it_trains_on_composed_views_too_with_a_teacher_only(tmp_path: Path, pack: Path, backbone: Path) -> None:
     recipe = TINY.model_copy(update={"composed": 1, "sharpness": 0.5, "share": 0.5})
     pretrain(tmp_path / "with", [pack], backbone, recipe)
@@ -218,9 +237,35 @@ def test_related_are_the_pictures_of_the_labels_most_like_the_things() -> None:
     assert related(of, labels, of[[7, 30]] * 0.9 + of[[6, 30]] * 0.1).tolist() == [6, 7, 30, 31]
 
 
-def test_nothing_to_be_related_to_is_an_error(tmp_path: Path, pack: Path, backbone: Path) -> None:
-    recipe = TINY.model_copy(update={"related": 1, "related_to": ("shoe",)})
-    with pytest.raises(UsageError, match="shoe"):
+def test_more_views_of_pictures_alike_are_learned_from(
+    tmp_path: Path, pack: Path, photos: Path, backbone: Path
+) -> None:
+    asked = {"alike": 2, "related_to": ("red",), "views": (2, 1), "min_scale": (0.9, 0.9)}
+    pretrain(tmp_path, [photos, pack], backbone, TINY.model_copy(update=asked))
+    of_photos, of_pack = (len(np.load(tmp_path / f"{name}.alike2.views.npy")) for name in (photos.name, "pictures"))
+    others = sum(len(list(folder.iterdir())) for folder in photos.iterdir() if folder.name != "red")
+    pictures = read_pictures(pack)
+    assert pictures is not None
+    assert (of_photos, of_pack) == (
+        2 * others,
+        2 * len(pictures),
+    )  # fewer than count as alike: all, but the source's own
+
+
+def test_alike_are_the_rows_nearest_to_the_mean_of_the_things() -> None:
+    angles = np.linspace(0, np.pi, 1000)
+    of = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    things = of[[480, 500, 520]]
+    assert alike(of, things).tolist() == list(range(350, 650)) or alike(of, things).tolist() == list(range(351, 651))
+
+
+@pytest.mark.parametrize("more", ["related", "alike"])
+@pytest.mark.parametrize("related_to", [(), ("shoe",)])
+def test_nothing_to_be_related_to_is_an_error(
+    tmp_path: Path, pack: Path, backbone: Path, more: str, related_to: tuple[str, ...]
+) -> None:
+    recipe = TINY.model_copy(update={more: 1, "related_to": related_to})
+    with pytest.raises(UsageError, match="related_to"):
         pretrain(tmp_path, [pack], backbone, recipe)
     assert not list(tmp_path.glob("*.npy"))  # said before the teacher is asked
 

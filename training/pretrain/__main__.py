@@ -82,9 +82,9 @@ def _raise_unless_meant(paths: list[Path], teacher: Path | None, recipe: Recipe)
             f"views and min_scale take one number per file of pictures; got {recipe.views} and {recipe.min_scale} "
             f"for {len(paths)}."
         )
-    if (recipe.composed or recipe.related) and teacher is None:
+    if (recipe.composed or recipe.related or recipe.alike) and teacher is None:
         raise UsageError(
-            "what is pasted together has no label, and what is alike nobody told: composed and related "
+            "what is pasted together has no label, and what is alike nobody told: composed, related and alike "
             "views need --teacher"
         )
 

@@ -24,6 +24,9 @@ WHITE = 236  # the darkest channel of a pixel that counts as white ground
 GROUND = (0.15, 0.9)  # shares of a picture that white ground may cover for an object to be cut out
 RIM = 0.7  # share of the outermost pixels that must be white
 PASTED = 0.6  # share of the views of a picture without an object in which it is the ground of one
+CLOTH = (0.03, 0.12)  # share of a picture's area, at its rim, that is a floor or a cloth more often than a thing
+SIZE = (0.45, 0.95)  # an object's longer side, in sides of the view
+SIZE_ON_CLOTH = (0.6, 1.15)
 
 
 def cut_out(image: Image.Image) -> Image.Image | None:
@@ -61,7 +64,8 @@ def write_composed(pictures: Pictures, views: int, recipe: Recipe, path: Path) -
     """`views` of every picture as one memory-mapped `(pictures * views, V, V, 3)` uint8 array.
 
     An object on white is laid, turned and scaled, over a crop of a picture that is none; such a picture is the ground
-    of an object in its turn, or a turned crop of itself.
+    of an object in its turn, or a turned crop of itself. `recipe.on_cloth` of the objects lie on a small crop instead
+    and are larger: on whole pictures the teacher sees what is in them and hardly the object.
     """
     if path.exists():
         return np.asarray(np.lib.format.open_memmap(path, "r"))
@@ -75,15 +79,19 @@ def write_composed(pictures: Pictures, views: int, recipe: Recipe, path: Path) -
             if above is None:
                 above = cut[int(generator.choice(things))] if things and generator.random() < PASTED else None
                 below = index
-            ground = _crop(pictures[below], side, generator, turned=above is None)
-            if above is not None:
-                _paste(above, ground, generator)
+            if above is None:
+                yield _crop(pictures[below], side, generator, turned=True)
+                continue
+            on_cloth = recipe.on_cloth > 0 and generator.random() < recipe.on_cloth
+            cut_ground = _cloth if on_cloth else _crop
+            ground = cut_ground(pictures[below], side, generator)
+            _paste(above, ground, generator, SIZE_ON_CLOTH if on_cloth else SIZE)
             yield ground
 
     return drawn_once(path, (len(pictures), views, side), draw)
 
 
-def _crop(image: Image.Image, side: int, generator: np.random.Generator, *, turned: bool) -> Image.Image:
+def _crop(image: Image.Image, side: int, generator: np.random.Generator, *, turned: bool = False) -> Image.Image:
     """A random crop of at least 30 % of the area; a turned one is taken from the middle, where no corner is empty."""
     if turned:
         short, angle = min(image.size), float(generator.uniform(-30, 30))
@@ -97,17 +105,29 @@ def _crop(image: Image.Image, side: int, generator: np.random.Generator, *, turn
     return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
 
 
-def _paste(thing: Image.Image, ground: Image.Image, generator: np.random.Generator) -> None:
-    """Any way round, mirrored or not, its longer side 45 to 95 % of the ground's."""
+def _cloth(image: Image.Image, side: int, generator: np.random.Generator) -> Image.Image:
+    """A small square that touches the rim."""
+    length = min(image.size) * float(np.sqrt(generator.uniform(*CLOTH)))
+    left, top = (float(generator.uniform(0, whole - length)) for whole in image.size)
+    if generator.random() < 0.5:
+        left = float(generator.choice([0, image.width - length]))
+    else:
+        top = float(generator.choice([0, image.height - length]))
+    return image.resize((side, side), Image.Resampling.BICUBIC, box=(left, top, left + length, top + length))
+
+
+def _paste(thing: Image.Image, ground: Image.Image, generator: np.random.Generator, sizes: tuple[float, float]) -> None:
+    """Any way round, mirrored or not; what is larger than the ground is cut off at its rim."""
     upright = generator.random() < 0.5
     angle = float(generator.uniform(-20, 20) if upright else generator.uniform(-180, 180))
     if generator.random() < 0.5:
         thing = thing.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     thing = thing.rotate(angle, Image.Resampling.BICUBIC, expand=True)
     thing = thing.crop(thing.getchannel("A").getbbox())
-    scale = ground.width * float(generator.uniform(0.45, 0.95)) / max(thing.size)
+    scale = ground.width * float(generator.uniform(*sizes)) / max(thing.size)
     width, height = (max(2, round(length * scale)) for length in thing.size)
     size = width, height
     thing = thing.resize(size, Image.Resampling.BICUBIC)
-    left, top = (int(generator.integers(0, g - s + 1)) for g, s in zip(ground.size, size, strict=True))
+    free = [g - s for g, s in zip(ground.size, size, strict=True)]
+    left, top = (int(generator.integers(min(0, f), max(0, f) + 1)) for f in free)
     ground.paste(thing.convert("RGB"), (left, top), thing.getchannel("A"))

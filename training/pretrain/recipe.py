@@ -23,9 +23,11 @@ class Recipe(BaseModel):
         (0.3,), description="smallest crop, as a share of the picture's area, per file"
     )
     composed: int = Field(0, ge=0, description="views per picture of the first file with an object pasted on another")
+    on_cloth: float = Field(0.0, ge=0, le=1, description="share of pasted objects on a small crop: a floor, a cloth")
     related: int = Field(
         0, ge=0, description="more views of the last file's pictures whose label resembles `related_to`"
     )
+    alike: int = Field(0, ge=0, description="more views of the pictures most like each source of `related_to`")
     related_to: tuple[str, ...] = Field((), description="sources (a pack's, or a folder's labels) of the first file")
     target_dims: int = Field(256, description="principal components of the teacher kept")
     sizes: tuple[int, ...] = Field((96, 112, 128), description="student input, in equal parts")

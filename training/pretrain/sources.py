@@ -11,12 +11,12 @@ from service.artifact.errors import UsageError
 from training.pretrain.composed import write_composed
 from training.pretrain.pictures import Pictures, read_pictures
 from training.pretrain.recipe import Recipe
-from training.pretrain.related import related
+from training.pretrain.related import alike, related
 from training.pretrain.targets import principal, reduced
 from training.pretrain.teacher import write_targets
 from training.pretrain.views import Views, write_views
 
-RELATED_SCALE = 0.5  # smallest crop of a related picture: the thing in it should stay in it
+RELATED_SCALE = 0.5  # smallest crop of a related picture or one alike: the thing in it should stay in it
 
 
 class Sources:
@@ -28,25 +28,27 @@ class Sources:
         self.paths, self.teacher, self.recipe, self.work, self.device = paths, teacher, recipe, work, device
         self.pictures = [_pictures(path) for path in paths]
         self.things = np.flatnonzero(np.isin(self.pictures[0].sources, recipe.related_to))  # numbers in the first file
-        if recipe.related:
+        if recipe.related or recipe.alike:
             self._raise_unless_related()
 
     def views(self) -> list[Views]:
-        """Of each file, then composed of the first one's pictures, then more of the last one's related to them."""
+        """Of each file, then composed of the first one's pictures, then more of what is related to them or alike."""
         each = zip(self.paths, self.pictures, self.recipe.views, self.recipe.min_scale, strict=True)
         files = [
             self._crops(f"{path.stem}.{count}x{scale}", pictures, np.arange(len(pictures)), count, scale)
             for path, pictures, count, scale in each
         ]
         composed = [self._composed()] if self.recipe.composed else []
-        return files + composed + ([self._related(files)] if self.recipe.related else [])
+        related_ones = [self._related(files)] if self.recipe.related else []
+        return files + composed + related_ones + (self._alike(files) if self.recipe.alike else [])
 
     def _raise_unless_related(self) -> None:
         """Before the teacher is asked, which takes long."""
-        if not len(self.things):
-            known = ", ".join(sorted(set(self.pictures[0].sources.tolist())))
+        sources = set(self.pictures[0].sources.tolist())
+        if not self.recipe.related_to or not sources.issuperset(self.recipe.related_to):
+            known = ", ".join(sorted(sources))
             raise UsageError(f"related_to names sources of {self.paths[0]} ({known}); got {self.recipe.related_to}.")
-        if (self.pictures[-1].labels < 0).any():
+        if self.recipe.related and (self.pictures[-1].labels < 0).any():
             raise UsageError(f"related views are found by label, and pictures of {self.paths[-1]} have none.")
 
     def _crops(self, name: str, pictures: Pictures, numbers: np.ndarray, count: int, scale: float) -> Views:
@@ -68,6 +70,25 @@ class Sources:
         numbers = related(of, pictures.labels, reduced(first.of_teacher[np.isin(first.pictures, self.things)], basis))
         name = f"{self.paths[-1].stem}.related{count}"
         return self._crops(name, pictures.only(numbers), numbers, count, RELATED_SCALE)
+
+    def _alike(self, files: list[Views]) -> list[Views]:
+        """Of the first file and the last, the pictures most like each source's mean, that source's own left out."""
+        basis = principal([f.of_teacher for f in files], self.recipe.target_dims)
+        first, sources = reduced(files[0].of_teacher, basis), self.pictures[0].sources
+        views = []
+        for at in sorted({0, len(self.paths) - 1}):
+            pictures, each = self.pictures[at], reduced(files[at].of_teacher, basis)
+            of = each.reshape(len(pictures), self.recipe.views[at], -1).mean(1)
+            of /= np.linalg.norm(of, axis=1, keepdims=True)
+            found = []
+            for source in self.recipe.related_to:
+                others = np.flatnonzero(pictures.sources != source) if at == 0 else np.arange(len(pictures))
+                things = first[sources[files[0].pictures] == source]
+                found.append(others[alike(of[others], things)])
+            numbers = np.unique(np.concatenate(found))
+            name = f"{self.paths[at].stem}.alike{self.recipe.alike}"
+            views.append(self._crops(name, pictures.only(numbers), numbers, self.recipe.alike, RELATED_SCALE))
+        return views
 
     def _seen(self, name: str, pixels: np.ndarray, labels: np.ndarray, numbers: np.ndarray) -> Views:
         path = self.work / f"{name}.targets.npy"
