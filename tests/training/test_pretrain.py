@@ -277,6 +277,20 @@ def test_an_epoch_draws_the_share_of_views_that_the_recipe_asks_for() -> None:
     assert len(list(half.epoch(0))) == half.per_epoch == whole.per_epoch // 2
 
 
+def test_the_result_is_the_mean_of_the_last_epochs(tmp_path: Path, pack: Path) -> None:
+    """Also where the run was cut off between them."""
+    asked = TINY.model_copy(update={"epochs": 2, "mean_of": 2})
+    pretrain(tmp_path / "work", [pack], None, asked)
+    state = torch.load(tmp_path / "work/checkpoint.pt", weights_only=True)
+    first, last = (end["backbone.conv1.0.weight"] for end in state["ends"])
+    assert not torch.equal(first, last)
+    torch.testing.assert_close(last, state["averaged"]["backbone.conv1.0.weight"])
+    for _ in range(2):  # the second time only the checkpoint is read
+        torch.testing.assert_close(weights(tmp_path / "work")["conv1.0.weight"], ((first + last) / 2).half())
+        (tmp_path / "work/backbone/model.safetensors").unlink()
+        pretrain(tmp_path / "work", [pack], None, asked)
+
+
 def test_sharpness_moves_edges_and_leaves_flat_ground() -> None:
     recipe = TINY.model_copy(update={"sharpness": 1.0, "colour": 0.0, "erase": 0.0})
     flat = torch.full((4, 40, 40, 3), 128, dtype=torch.uint8)

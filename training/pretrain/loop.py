@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -15,7 +16,7 @@ from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 from timm.utils.model_ema import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.pretrain.parts import gather, learn, part_generator, set_learning_rate, shares, sharing, step_of
@@ -25,6 +26,8 @@ from training.pretrain.student import Student
 from training.pretrain.views import Batches, normalised
 
 log = logging.getLogger(__name__)
+
+State = dict[str, Tensor]
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
@@ -36,13 +39,13 @@ def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
 
 
 def train(student: Student, data: Batches, recipe: Recipe, work: Path, device: torch.device) -> nn.Module:
-    """Trains, saving after every epoch; returns the averaged weights (EMA)."""
+    """Trains, saving after every epoch; returns the averaged weights (EMA), their mean over the last epochs' ends."""
     student = student.to(device).to(memory_format=torch.channels_last)
     averaged = ModelEmaV3(student, decay=recipe.ema_decay, use_warmup=True)
     optimizer = create_optimizer_v2(
         student, opt=recipe.optimizer, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    first = resume(work / "checkpoint.pt", student, averaged, optimizer)
+    first, ends = resume(work / "checkpoint.pt", student, averaged, optimizer)
     workers = [student, *(sharing(student) for _ in range(recipe.parts - 1))]
     steppers = shares(optimizer, recipe.parts)
     threads = max(1, torch.get_num_threads() // recipe.parts)
@@ -67,24 +70,42 @@ def train(student: Student, data: Batches, recipe: Recipe, work: Path, device: t
                     log.info("%s: loss %.4f, %.0f/s", done, total / number, rate)
             held_out = measure(averaged.module, data, recipe, device)
             log.info("epoch %d: loss %.4f, held out %s", epoch, total / per_epoch, held_out)
-            save(work / "checkpoint.pt", epoch + 1, student, averaged, optimizer)
+            ends = [*ends, copy.deepcopy(averaged.module.state_dict())][-recipe.mean_of :]
+            save(work / "checkpoint.pt", epoch + 1, student, averaged, optimizer, ends)
     module: nn.Module = averaged.module
+    module.load_state_dict(mean(ends))
     return module
 
 
-def resume(path: Path, student: nn.Module, averaged: ModelEmaV3, optimizer: torch.optim.Optimizer) -> int:
-    """The epoch to go on with; 0 where there is no checkpoint."""
+def mean(states: list[State]) -> State:
+    """Of every weight and statistic (Izmailov et al. 2018, "Averaging weights leads to wider optima")."""
+    return {
+        name: torch.stack([s[name].float() for s in states]).mean(0).to(one.dtype) for name, one in states[0].items()
+    }
+
+
+def resume(
+    path: Path, student: nn.Module, averaged: ModelEmaV3, optimizer: torch.optim.Optimizer
+) -> tuple[int, list[State]]:
+    """The epoch to go on with, 0 where there is no checkpoint, and the averaged weights after those before it."""
     if not path.exists():
-        return 0
+        return 0, []
     state = torch.load(path, weights_only=True)
     student.load_state_dict(state["student"])
     averaged.module.load_state_dict(state["averaged"])
     optimizer.load_state_dict(state["optimizer"])
     log.info("resumed at epoch %d", state["epoch"])
-    return int(state["epoch"])
+    return int(state["epoch"]), state["ends"]
 
 
-def save(path: Path, epoch: int, student: nn.Module, averaged: ModelEmaV3, optimizer: torch.optim.Optimizer) -> None:
+def save(
+    path: Path,
+    epoch: int,
+    student: nn.Module,
+    averaged: ModelEmaV3,
+    optimizer: torch.optim.Optimizer,
+    ends: list[State],
+) -> None:
     part = path.with_suffix(".part")
     torch.save(
         {
@@ -92,6 +113,7 @@ def save(path: Path, epoch: int, student: nn.Module, averaged: ModelEmaV3, optim
             "student": student.state_dict(),
             "averaged": averaged.module.state_dict(),
             "optimizer": optimizer.state_dict(),
+            "ends": ends,
         },
         part,
     )

@@ -31,7 +31,7 @@ class Recipe(BaseModel):
     related_to: tuple[str, ...] = Field((), description="sources (a pack's, or a folder's labels) of the first file")
     target_dims: int = Field(256, description="principal components of the teacher kept")
     sizes: tuple[int, ...] = Field((96, 112, 128), description="student input, in equal parts")
-    epochs: int = 10
+    epochs: int = Field(10, ge=1)
     share: float = Field(1.0, gt=0, le=1, description="share of all views drawn in one epoch")
     batch: int = 128
     parts: int = Field(1, ge=1, description="parts of a batch computed side by side, each with its share of the cores")
@@ -41,6 +41,7 @@ class Recipe(BaseModel):
     warmup_steps: int = 300
     label_weight: float = Field(0.1, description="share of the label loss beside the teacher's")
     ema_decay: float = 0.998
+    mean_of: int = Field(1, ge=1, description="last epochs whose averaged weights the result is the mean of")
     colour: float = Field(0.25, description="half width of brightness, contrast and hue gains")
     sharpness: float = Field(0.0, ge=0, description="half width of sharpening; below zero it blurs")
     erase: float = Field(0.2, description="share of student views with one rectangle erased")
