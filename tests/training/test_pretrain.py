@@ -246,10 +246,8 @@ def test_more_views_of_pictures_alike_are_learned_from(
     others = sum(len(list(folder.iterdir())) for folder in photos.iterdir() if folder.name != "red")
     pictures = read_pictures(pack)
     assert pictures is not None
-    assert (of_photos, of_pack) == (
-        2 * others,
-        2 * len(pictures),
-    )  # fewer than count as alike: all, but the source's own
+    # fewer than count as alike: all, but the source's own
+    assert (of_photos, of_pack) == (2 * others, 2 * len(pictures))
 
 
 def test_alike_are_the_rows_nearest_to_the_mean_of_the_things() -> None:

@@ -27,7 +27,6 @@ class Sources:
     ) -> None:
         self.paths, self.teacher, self.recipe, self.work, self.device = paths, teacher, recipe, work, device
         self.pictures = [_pictures(path) for path in paths]
-        self.things = np.flatnonzero(np.isin(self.pictures[0].sources, recipe.related_to))  # numbers in the first file
         if recipe.related or recipe.alike:
             self._raise_unless_related()
 
@@ -39,8 +38,7 @@ class Sources:
             for path, pictures, count, scale in each
         ]
         composed = [self._composed()] if self.recipe.composed else []
-        related_ones = [self._related(files)] if self.recipe.related else []
-        return files + composed + related_ones + (self._alike(files) if self.recipe.alike else [])
+        return files + composed + (self._more(files) if self.recipe.related or self.recipe.alike else [])
 
     def _raise_unless_related(self) -> None:
         """Before the teacher is asked, which takes long."""
@@ -61,30 +59,33 @@ class Sources:
         pixels = write_composed(pictures, count, self.recipe, self.work / f"{name}.views.npy")
         return self._seen(name, pixels, np.full(len(pixels), -1), np.repeat(np.arange(len(pictures)), count))
 
-    def _related(self, files: list[Views]) -> Views:
+    def _more(self, files: list[Views]) -> list[Views]:
+        """Of what is related to the things that are wanted most, and of what is alike."""
+        basis = principal([f.of_teacher for f in files], self.recipe.target_dims)
+        of_file = [reduced(f.of_teacher, basis) for f in files]
+        shown = self.pictures[0].sources[files[0].pictures]  # the source of each of the first file's views
+        related_ones = [self._related(of_file, shown)] if self.recipe.related else []
+        return related_ones + (self._alike(of_file, shown) if self.recipe.alike else [])
+
+    def _related(self, of_file: list[np.ndarray], shown: np.ndarray) -> Views:
         """The first view of each of the last file's pictures is compared with all views of the things."""
         pictures, count = self.pictures[-1], self.recipe.related
-        basis = principal([f.of_teacher for f in files], self.recipe.target_dims)
-        first, last = files[0], files[len(self.paths) - 1]
-        of = reduced(last.of_teacher[:: self.recipe.views[-1]], basis)
-        numbers = related(of, pictures.labels, reduced(first.of_teacher[np.isin(first.pictures, self.things)], basis))
+        things = of_file[0][np.isin(shown, self.recipe.related_to)]
+        numbers = related(of_file[-1][:: self.recipe.views[-1]], pictures.labels, things)
         name = f"{self.paths[-1].stem}.related{count}"
         return self._crops(name, pictures.only(numbers), numbers, count, RELATED_SCALE)
 
-    def _alike(self, files: list[Views]) -> list[Views]:
+    def _alike(self, of_file: list[np.ndarray], shown: np.ndarray) -> list[Views]:
         """Of the first file and the last, the pictures most like each source's mean, that source's own left out."""
-        basis = principal([f.of_teacher for f in files], self.recipe.target_dims)
-        first, sources = reduced(files[0].of_teacher, basis), self.pictures[0].sources
         views = []
         for at in sorted({0, len(self.paths) - 1}):
-            pictures, each = self.pictures[at], reduced(files[at].of_teacher, basis)
-            of = each.reshape(len(pictures), self.recipe.views[at], -1).mean(1)
+            pictures = self.pictures[at]
+            of = of_file[at].reshape(len(pictures), self.recipe.views[at], -1).mean(1)
             of /= np.linalg.norm(of, axis=1, keepdims=True)
             found = []
             for source in self.recipe.related_to:
                 others = np.flatnonzero(pictures.sources != source) if at == 0 else np.arange(len(pictures))
-                things = first[sources[files[0].pictures] == source]
-                found.append(others[alike(of[others], things)])
+                found.append(others[alike(of[others], of_file[0][shown == source])])
             numbers = np.unique(np.concatenate(found))
             name = f"{self.paths[at].stem}.alike{self.recipe.alike}"
             views.append(self._crops(name, pictures.only(numbers), numbers, self.recipe.alike, RELATED_SCALE))
