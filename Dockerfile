@@ -27,6 +27,7 @@ ARG PIP_ARGS=""
 # hadolint ignore=DL3042,SC2086
 RUN --mount=type=cache,target=/root/.cache/pip pip install $PIP_ARGS --requirement requirements.txt bentoml==1.4.39
 COPY pyproject.toml README.md LICENSE ./
+COPY handful handful
 COPY service service
 COPY training training
 RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation .

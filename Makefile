@@ -16,7 +16,7 @@ PEERS := benchmarks/.envs/peers
 demo: $(VENV)/.installed
 	$(BIN)/handful demo $(DEMO)
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev .types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -30,6 +30,12 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --requirement $<
 	touch $@
+
+# mypy reads the installed layout, in which service and training lie below handful.
+.types:
+	mkdir -p .types/handful
+	ln -sfn ../../handful/__init__.py ../../handful/__main__.py ../../handful/py.typed .types/handful/
+	ln -sfn ../../service ../../training .types/handful/
 
 # Installed once; again only when pyproject.toml changes.
 $(VENV)/bin/python:
@@ -45,4 +51,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo benchmarks/.envs benchmarks/.cache
+	rm -rf $(VENV) .types build dist *.egg-info demo benchmarks/.envs benchmarks/.cache

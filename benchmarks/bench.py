@@ -55,7 +55,7 @@ class Bench:
     def handful(self, *arguments: str | Path, **environ: str) -> Any:
         """The JSON document that a command prints."""
         done = subprocess.run(
-            [sys.executable, "-m", "service", *map(str, arguments), "--json"],
+            [sys.executable, "-m", "handful", *map(str, arguments), "--json"],
             env=self.environ(**environ),
             capture_output=True,
             text=True,

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from handful.service.compute import engine
 from torch import Tensor, nn
 
 from benchmarks import photos
@@ -14,7 +15,6 @@ from benchmarks.bench import Bench
 from benchmarks.networks import backbone_folder, flops, random_backbone
 from benchmarks.sections import Section, Target, judged
 from benchmarks.timing import per_second, short, table
-from service.artifact import engine
 
 SIDE = 224
 BATCHES = (1, 8, 32, 128, 256, 512)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from handful.service.artifact.preprocessing import Preprocessing
 from PIL import Image
 
 from benchmarks import photos
@@ -14,7 +15,6 @@ from benchmarks.bench import Bench
 from benchmarks.sections import Section, plot_path
 from benchmarks.serving import handful_server, jpegs, load, running
 from benchmarks.timing import per_second, short, table
-from service.artifact.preprocessing import Preprocessing
 
 Points = list[tuple[float, float]]
 

@@ -9,12 +9,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from handful.service.artifact.card import json_object
+
 from benchmarks import photos
 from benchmarks.bench import CACHE, Bench, PeerFailed
 from benchmarks.networks import backbone_folder
 from benchmarks.sections import Section, Target, judged
 from benchmarks.timing import Measured, table
-from service.artifact.card import json_object
 
 SIDE = 224
 BUILTIN = Path(__file__).parent.parent / "training/builtin"

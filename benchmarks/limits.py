@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from handful.service.artifact.images import read_image
+from handful.service.compute.device import cpu_count, has_native_bfloat16, has_native_int8
 
 from benchmarks import photos
 from benchmarks.bench import Bench
 from benchmarks.networks import flops, random_backbone
 from benchmarks.sections import Section
 from benchmarks.timing import Measured, alternate, per_second, seconds_of, short, table
-from service.artifact.device import cpu_count, has_native_bfloat16, has_native_int8
-from service.artifact.images import read_image
 
 SIZES = (1024, 2048, 4096)
 CPU = torch.device("cpu")

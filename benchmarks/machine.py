@@ -8,9 +8,9 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # no types of its own
 import torch
+from handful.service.compute.device import cpu_count, has_native_bfloat16
 
 from benchmarks.bench import PEERS
-from service.artifact.device import cpu_count, has_native_bfloat16
 
 OWN = ("torch", "timm", "pillow", "numpy", "bentoml")
 THEIRS = ("fastai", "ultralytics", "transformers", "timm", "torch", "scikit-learn", "fastapi", "litserve")

@@ -38,7 +38,7 @@ def run(bench: Bench) -> Section:
     bench.handful("train", train, "--name", "memory", "--backbone", "builtin")
     folder = photos.many(photos.tiny_photos(2_000), images, bench.scratch("memory"))
     out = bench.scratch("memory-out") / "rows.csv"
-    words = ["-m", "service", "classify", str(folder), "--out", str(out), "--model", "memory"]
+    words = ["-m", "handful", "classify", str(folder), "--out", str(out), "--model", "memory"]
     times, sizes = watch([sys.executable, *words], bench)
     early, late = sizes[int(SETTLED * len(sizes))], max(sizes[int(SETTLED * len(sizes)) :])
     figure, axes = plt.subplots(figsize=(7, 3.2))

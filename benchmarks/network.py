@@ -8,6 +8,10 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from handful.service.compute import engine
+from handful.service.compute.device import has_native_bfloat16, has_native_int8
+from handful.service.compute.int8 import calibrate
+from handful.service.compute.network import Network
 from torch import Tensor, nn
 
 from benchmarks.bench import Bench, PeerFailed
@@ -15,10 +19,6 @@ from benchmarks.limits import integer_rate, network_limit
 from benchmarks.networks import backbone_folder, flops, pixels, random_backbone
 from benchmarks.sections import Section, judged
 from benchmarks.timing import Measured, alternate, per_second, short, table
-from service.artifact import engine
-from service.artifact.device import has_native_bfloat16, has_native_int8
-from service.artifact.int8 import calibrate
-from service.artifact.network import Network
 
 BATCH, SIDE = 16, 224
 INTEGERS = "int8 (train --int8)"

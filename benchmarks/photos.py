@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from handful.service.compute.device import cpu_count
 from PIL import Image
 
 from benchmarks.bench import CACHE, Bench
-from service.artifact.device import cpu_count
 
 TRAIN, TEST = 80, 40  # photos a label
 

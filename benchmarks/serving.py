@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from handful.service.classifier import Classifier
 from PIL import Image
 
 from benchmarks import photos
@@ -23,7 +24,6 @@ from benchmarks.bench import CACHE, Bench, PeerFailed
 from benchmarks.classify import trained, trained_in_integers
 from benchmarks.sections import Section, Target, judged
 from benchmarks.timing import Measured, short, table
-from service.classifier import Classifier
 
 CLIENTS = (1, 8, 32)
 START_SECONDS = 90
@@ -80,7 +80,7 @@ def free_port() -> int:
 
 def handful_server(bench: Bench, name: str = "resnet18", **settings: str) -> Server:
     port = free_port()
-    command = [sys.executable, "-m", "service", "serve", "--name", name, "--port", str(port)]
+    command = [sys.executable, "-m", "handful", "serve", "--name", name, "--port", str(port)]
     return Server(command, port, bench.environ(**settings))
 
 

@@ -34,9 +34,9 @@ def run(bench: Bench) -> Section:
     commands = {
         "python -c 'import torch'": partial(process, bench, "-c", "import torch"),
         "python -c 'import timm'": partial(process, bench, "-c", "import timm"),
-        "handful --help": partial(process, bench, "-m", "service", "--help"),
+        "handful --help": partial(process, bench, "-m", "handful", "--help"),
         "handful classify, one image": partial(
-            process, bench, "-m", "service", "classify", str(one), "--out", out, "--model", "startup"
+            process, bench, "-m", "handful", "classify", str(one), "--out", out, "--model", "startup"
         ),
         "handful serve until ready": partial(serve_ready, bench),
     }

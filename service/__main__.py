@@ -1,5 +1,36 @@
-"""`python -m service` is `handful`."""
+"""A command of handful's own as a job of the service: at low priority, and ending with the worker that started it.
 
-from service.cli import main
+python -m handful.service retrain FOLDER --name NAME --json
+"""
 
-main()
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+from handful.service.serving.shutdown import end_with_supervisor
+
+NICENESS = 10  # answers come first; on Linux this lowers the priority of disk access too
+GRACE_SECONDS = 5.0
+
+
+def main() -> None:
+    os.nice(NICENESS)
+    signal.signal(signal.SIGTERM, _stop)
+    end_with_supervisor()
+    from handful.__main__ import main as handful
+
+    handful()
+
+
+def _stop(*_: object) -> None:
+    """As Ctrl-C, so that unfinished files are removed; then end the whole group, whatever hangs."""
+    timer = threading.Timer(GRACE_SECONDS, os.killpg, [0, signal.SIGKILL])
+    timer.daemon = True
+    timer.start()
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+from handful.service import IMPORT_ROOT
+from handful.service.bento import packed_model
+from handful.service.serving.shutdown import announce_supervisor, cap_drain, end_with_supervisor
+from handful.service.settings import Settings
 from starlette.types import ASGIApp, Receive, Scope, Send
-
-from service.lifetime import announce_supervisor, cap_drain, end_with_supervisor
-from service.packaging import packed_model
-from service.settings import Settings
 
 # read here because BentoML wants to know the workers when it imports this
 settings = Settings.from_environ({"HANDFUL_MODEL": str(packed_model() or ""), **os.environ})
@@ -49,7 +49,7 @@ class Front:
         if METRICS_FOLDER in os.environ:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
         _set_threads()
-        from service.web import Web  # loads torch, which the supervisor does without
+        from handful.service.api import Web  # loads torch, which the supervisor does without
 
         web = Web(settings)
         await stack.enter_async_context(web.running())
@@ -59,8 +59,7 @@ class Front:
 def _set_threads() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or idle threads of the network take the decoders' cores
     import torch
-
-    from service.artifact.device import cpu_count
+    from handful.service.compute.device import cpu_count
 
     torch.set_num_threads(max(1, cpu_count() // settings.workers))
 
@@ -94,7 +93,6 @@ def serve(host: str, port: int) -> None:
     for name in ("HANDFUL_HOME", "HANDFUL_MODEL", "HANDFUL_FEEDBACK"):
         if folder := os.environ.get(name):
             os.environ[name] = str(Path(folder).expanduser().resolve())  # the workers run in another folder
-    root = Path(__file__).parent.parent  # where they find this package, and nothing of the user's that has its name
-    os.chdir(root)
-    service.working_dir = str(root)
+    os.chdir(IMPORT_ROOT)  # where the workers import this package from, and not the folder of the person who serves
+    service.working_dir = str(IMPORT_ROOT)
     service.serve_http(host=host, port=port)

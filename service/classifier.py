@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from handful.service.artifact.card import ModelCard
+from handful.service.artifact.errors import ArtifactInconsistent, ImageError
+from handful.service.artifact.folder import Artifact, open_artifact
+from handful.service.artifact.preprocessing import Preprocessing, stacked
+from handful.service.artifact.unknown import UnknownDetector
+from handful.service.compute.network import Network, build_network
+from handful.service.compute.pipeline import Batch, run_batches
 from numpy.typing import NDArray
 from torch import Tensor
-
-from service.artifact.card import ModelCard
-from service.artifact.errors import ArtifactInconsistent, ImageError
-from service.artifact.folder import Artifact, open_artifact
-from service.artifact.network import Network, build_network
-from service.artifact.pipeline import Batch, run_batches
-from service.artifact.preprocessing import Preprocessing, stacked
-from service.artifact.unknown import UnknownDetector
 
 TTA_BATCH = 5  # images of 11 views each: 55 of the 56 or 64 rows that the network then runs
 

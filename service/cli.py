@@ -1,82 +1,18 @@
-"""`handful`: finds its commands through entry points, so that each part works where the other is missing.
+"""classify, explain, serve: the commands that answer.
 
 This module and `training/cli.py` import nothing heavy: a command loads torch when it runs.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 import time
-from collections.abc import Mapping
-from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
 import click
-
-from service.artifact.console import FOUND, WRONG, answer, json_option, model_option, tta_option
-from service.artifact.errors import HandfulError
-from service.models import models
-
-COMMAND_GROUP = "handful.commands"
-
-
-class Commands(click.Group):
-    """A group whose commands come from every installed part."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(self._all())
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        return self._all().get(cmd_name)
-
-    def _all(self) -> dict[str, click.Command]:
-        found: dict[str, click.Command] = {}
-        for entry in sorted(entry_points(group=COMMAND_GROUP), key=lambda e: e.name, reverse=True):
-            try:
-                part: Mapping[str, click.Command] = entry.load()
-            except ModuleNotFoundError as e:
-                if e.name != entry.module.partition(".")[0]:
-                    raise
-                continue  # this part is not installed here
-            found.update(part)
-        return found
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(version("handful"), prog_name="handful")
-@click.option("-v", "--verbose", is_flag=True, help="Log what happens to stderr.")
-def handful(*, verbose: bool) -> None:
-    """Train an image classifier from a handful of labelled photos, and serve it."""
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
-
-
-def main() -> None:
-    """The console script; every failure is one sentence on stderr and an exit status."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads of the network would spin where others decode
-    try:
-        status = handful.main(standalone_mode=False)
-    except click.exceptions.Exit as e:
-        status = e.exit_code
-    except click.Abort:
-        status = 130
-    except click.ClickException as e:
-        status = _fail(e.format_message())
-    except HandfulError as e:
-        status = _fail(str(e))
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - whoever read us has gone; nothing to flush to
-        status = 0
-    except OSError as e:
-        status = _fail(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}.")
-    sys.exit(status if isinstance(status, int) else 0)
-
-
-def _fail(sentence: str) -> int:
-    click.echo(f"handful: {sentence}", err=True)
-    return WRONG
+from handful.service.models.commands import models
+from handful.service.terminal.output import FOUND, answer, json_option, model_option, tta_option
 
 
 @click.command()
@@ -91,11 +27,11 @@ def classify(*, folder: Path, out: Path, model: str | None, resume: bool, tta: b
 
     Exit status 1: done, but some files could not be read; their rows say why.
     """
-    from service.artifact.files import images
-    from service.artifact.progress import progress_bar
-    from service.artifact.store import Store
-    from service.batch import check_folder, check_out, classify_folder
-    from service.classifier import Classifier
+    from handful.service.artifact.image_files import images
+    from handful.service.artifact.store import Store
+    from handful.service.classifier import Classifier
+    from handful.service.classify.local import check_folder, check_out, classify_folder
+    from handful.service.terminal.progress import progress_bar
 
     check_out(out)
     check_folder(folder)
@@ -136,9 +72,9 @@ def classify(*, folder: Path, out: Path, model: str | None, resume: bool, tta: b
 @json_option
 def explain(*, image: Path, out: Path, model: str | None, shift: bool, as_json: bool) -> None:
     """Draw where the network looked in IMAGE, and what its layers see."""
-    from service.artifact.store import Store
-    from service.classifier import Classifier
-    from service.explain.explanation import check_out, explain_image
+    from handful.service.artifact.store import Store
+    from handful.service.classifier import Classifier
+    from handful.service.explain.explanation import check_out, explain_image
 
     check_out(out)
     classifier = Classifier.load(Store().resolve(model))
@@ -171,8 +107,8 @@ def serve(*, name: str | None, host: str, port: int) -> None:
 
     Settings are environment variables, HANDFUL_...; an address other machines can reach needs HANDFUL_API_KEY.
     """
-    from service.address import check_address
-    from service.settings import Settings
+    from handful.service.http.auth import check_address
+    from handful.service.settings import Settings
 
     os.environ["BENTOML_DO_NOT_TRACK"] = "true"
     if name:
@@ -180,12 +116,12 @@ def serve(*, name: str | None, host: str, port: int) -> None:
     settings = Settings.from_environ()
     check_address(host, port, has_key=settings.api_key is not None)
 
-    from service.artifact.store import Store
+    from handful.service.artifact.store import Store
 
     if Store().names():  # without any, the service waits for the first one
         Store().resolve(settings.name)
 
-    from service.app import serve as serve_http
+    from handful.service.app import serve as serve_http
 
     serve_http(host, port)
 

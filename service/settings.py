@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
+from handful.service.artifact.errors import UsageError
+from handful.service.artifact.images import MAX_MEGABYTES, MAX_MEGAPIXELS
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
-
-from service.artifact.errors import UsageError
-from service.artifact.images import MAX_MEGABYTES, MAX_MEGAPIXELS
 
 PREFIX = "HANDFUL_"
 

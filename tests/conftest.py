@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from handful.training.train import TrainSettings, train_folder
 from PIL import Image
 from tiny_networks import TINY, save_network
-
-from training.train import TrainSettings, train_folder
 
 COLOURS = {"blue": (40, 60, 200), "red": (200, 50, 40)}
 KINDS = ("jpg", "png", "webp")

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 CLIENT = """
 import json, resource, sys
 import torch
-from training.backbone import load_backbone
+from handful.training.backbone import load_backbone
 
 def outcome(ref, largest_file):
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
@@ -40,8 +40,8 @@ import json, os, sys
 from dataclasses import asdict
 from pathlib import Path
 import timm, torch
-from service.artifact.store import Store
-from service.sharing import PushSettings, pull, push
+from handful.service.artifact.store import Store
+from handful.service.models.publishing import PushSettings, pull, push
 
 def push_version(folder, repo, settings):
     return asdict(push(Path(folder), repo, PushSettings(**settings)))

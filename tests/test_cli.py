@@ -15,7 +15,7 @@ from conftest import COLOURS, write_photo
 
 
 def handful(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "service", *map(str, arguments)]
+    command = [sys.executable, "-m", "handful", *map(str, arguments)]
     environment = {**os.environ, "HANDFUL_HOME": str(home), "HF_HUB_OFFLINE": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

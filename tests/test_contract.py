@@ -12,16 +12,20 @@ import numpy as np
 import pytest
 import timm
 import torch
+from handful.service.artifact.errors import (
+    ArtifactError,
+    ArtifactIncomplete,
+    ArtifactInconsistent,
+    ArtifactVersionUnknown,
+)
+from handful.service.artifact.folder import open_artifact, write_artifact
+from handful.service.artifact.preprocessing import Preprocessing
+from handful.service.classifier import Classifier
+from handful.service.compute.network import Network
+from handful.training.backbone import load_backbone
+from handful.training.embeddings import Embedder
+from handful.training.train import TrainSettings, preprocessing_of, train_folder
 from PIL import Image
-
-from service.artifact.errors import ArtifactError, ArtifactIncomplete, ArtifactInconsistent, ArtifactVersionUnknown
-from service.artifact.folder import open_artifact, write_artifact
-from service.artifact.network import Network
-from service.artifact.preprocessing import Preprocessing
-from service.classifier import Classifier
-from training.backbone import load_backbone
-from training.embeddings import Embedder
-from training.train import TrainSettings, preprocessing_of, train_folder
 
 MODES = {
     "a.jpg": "RGB", "b.jpg": "L", "c.jpg": "CMYK", "d.png": "RGBA", "e.png": "P", "f.png": "1", "g.png": "I;16",

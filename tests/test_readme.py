@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
-
-from service.cli import handful
+from handful.__main__ import handful
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

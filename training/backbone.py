@@ -17,14 +17,13 @@ from typing import Any
 
 import timm
 import torch
+from handful.service.artifact import errors as ours
+from handful.service.artifact.folder import file_sha256
+from handful.service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file
+from handful.service.compute.network import RESERVED
 from safetensors import SafetensorError
 from timm.models import PretrainedCfg, load_state_dict
 from torch import Tensor, nn
-
-from service.artifact import errors as ours
-from service.artifact.folder import file_sha256
-from service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file
-from service.artifact.network import RESERVED
 
 DEFAULT_BACKBONE = "timm/resnet34.tv_in1k"
 CONFIG = "config.json"
@@ -58,7 +57,7 @@ class Backbone:
 def load_backbone(ref: str) -> Backbone:
     """The network that was asked for, or an error; never another one."""
     if ref == "builtin":
-        with resources.as_file(resources.files("training").joinpath("builtin")) as folder:
+        with resources.as_file(resources.files("handful.training").joinpath("builtin")) as folder:
             return _load(ref, None, *_local_files(ref, folder))
     if ref.startswith((".", "/", "~")) or "\\" in ref or ref[1:2] == ":" or (ref and Path(ref).is_dir()):
         return _load(ref, None, *_local_files(ref, Path(ref)))

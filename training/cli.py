@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-
-from service.artifact.console import FOUND, answer, json_option, model_option, tta_option
-from training.ladder.command import compare
-from training.options import backbone_option, seed_option
-from training.words import problem_lines, retrain_words, say_frozen, train_words
+from handful.service.terminal.output import FOUND, answer, json_option, model_option, tta_option
+from handful.training.ladder.command import compare
+from handful.training.terminal import (
+    backbone_option,
+    problem_lines,
+    retrain_words,
+    say_frozen,
+    seed_option,
+    train_words,
+)
 
 Head = Literal["auto", "linear", "hidden"]
 data_argument = click.argument("data", type=click.Path(path_type=Path))
@@ -23,8 +28,8 @@ data_argument = click.argument("data", type=click.Path(path_type=Path))
 @json_option
 def sample(*, out: Path, per_label: int, seed: int, as_json: bool) -> None:
     """Write a folder of generated handbag and shoe pictures to OUT."""
-    from service.artifact.progress import progress_bar
-    from training.sample.shots import write_sample
+    from handful.service.terminal.progress import progress_bar
+    from handful.training.sample.shots import write_sample
 
     with progress_bar("draw", 2 * per_label) as progress:
         write_sample(out, per_label, seed, progress)
@@ -43,7 +48,7 @@ def check(*, data: Path, backbone: str, as_json: bool) -> None:
 
     Exit status 1: something was found.
     """
-    from training.train import check_folder
+    from handful.training.train import check_folder
 
     inspected = check_folder(data, backbone)
     problems = inspected.problems
@@ -96,9 +101,9 @@ def train(
 
     Exit status 1: done, but some files were left out; they are listed.
     """
-    from training.finetune.ranks import started_rank
-    from training.finetune.settings import FineTuneSettings
-    from training.train import TrainSettings, follow_folder, train_folder
+    from handful.training.finetune.distributed import started_rank
+    from handful.training.finetune.settings import FineTuneSettings
+    from handful.training.train import TrainSettings, follow_folder, train_folder
 
     keep = not no_keep_embeddings
     tuning = None
@@ -156,9 +161,9 @@ def retrain(*, new: Path | None, rename: tuple[str, ...], finetune: bool, as_jso
     Exit status 1: done, but some files were left out, or the new version was not made the champion, although --promote
     never was not said; both are said.
     """
-    from training.finetune.ranks import started_rank
-    from training.finetune.settings import FineTuneSettings
-    from training.retrain import RetrainSettings, follow_retrain, retrain_folder
+    from handful.training.finetune.distributed import started_rank
+    from handful.training.finetune.settings import FineTuneSettings
+    from handful.training.retraining.command import RetrainSettings, follow_retrain, retrain_folder
 
     pairs = dict(_renamed(pair) for pair in rename)
     settings = RetrainSettings(rename=pairs, finetune=FineTuneSettings() if finetune else None, **chosen)
@@ -195,7 +200,7 @@ def evaluate(*, data: Path, model: str | None, tta: bool, report: Path | None, a
 
     Exit status 1: done, but some files were left out; they are listed.
     """
-    from training.evaluate import evaluate_folder
+    from handful.training.evaluate import evaluate_folder
 
     result, problems = evaluate_folder(data, model, report, tta=tta)
     low, high = result["accuracy_ci95"]
@@ -225,7 +230,7 @@ def _foreign_line(foreign: dict[str, int]) -> str:
 @json_option
 def demo(*, no_serve: bool, folder: Path, as_json: bool) -> None:
     """The whole story, offline, on generated photos: sample, check, train, classify, then serve."""
-    from training.demo import run_demo, serve_demo
+    from handful.training.demo import run_demo, serve_demo
 
     result = run_demo(folder)
     words = f"{train_words(result, ())}\npredictions: {result['classified']['out']}"

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-
-from service.artifact.errors import HandfulError, UsageError
+from handful.service.artifact.errors import HandfulError, UsageError
 
 NAME = "demo"
 HOST, PORT = "127.0.0.1", 3000
@@ -42,7 +41,7 @@ def run_demo(folder: Path) -> dict[str, Any]:
 def _step(*arguments: str, found_is_fine: bool = False) -> dict[str, Any]:
     """Runs `handful ARGUMENTS --json`, its progress on our stderr, and returns its document."""
     click.secho(f"$ handful {' '.join(arguments)}", err=True, bold=True)
-    command = [sys.executable, "-m", "service", *arguments, "--json"]
+    command = [sys.executable, "-m", "handful", *arguments, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own command
     if done.returncode not in ((0, 1) if found_is_fine else (0,)):
         raise HandfulError(f"`handful {arguments[0]}` ended with exit status {done.returncode}.")
@@ -55,7 +54,7 @@ def serve_demo(folder: Path) -> int:
     port = PORT if _is_free(PORT) else _free_port()
     arguments = ["serve", "--name", NAME, "--host", HOST, "--port", str(port)]
     click.secho(f"$ handful {' '.join(arguments)}", err=True, bold=True)
-    with subprocess.Popen([sys.executable, "-m", "service", *arguments]) as server:  # noqa: S603 - our own command
+    with subprocess.Popen([sys.executable, "-m", "handful", *arguments]) as server:  # noqa: S603 - our own command
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         try:
             _show_call(folder, port, server)

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from handful.service.artifact.errors import ImageError, UsageError
+from handful.service.artifact.images import read_bytes, read_image
+from handful.service.artifact.preprocessing import Preprocessing
+from handful.service.compute.device import cpu_count
+from handful.service.compute.network import Network
+from handful.service.compute.pipeline import Batch, run_batches
 from torch import Tensor
-
-from service.artifact.device import cpu_count
-from service.artifact.errors import ImageError, UsageError
-from service.artifact.images import read_bytes, read_image
-from service.artifact.network import Network
-from service.artifact.pipeline import Batch, run_batches
-from service.artifact.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
 

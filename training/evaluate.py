@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from service.artifact.errors import UsageError
-from service.artifact.folder import open_artifact
-from service.artifact.store import Store, home, name_from_folder
-from service.classifier import Classifier
-from training.dataset import Dataset, Problem, read_folder
-from training.evaluated import judge_dataset
-from training.evaluation_report import write_evaluation_report
+from handful.service.artifact.errors import UsageError
+from handful.service.artifact.folder import open_artifact
+from handful.service.artifact.store import Store, home, name_from_folder
+from handful.service.classifier import Classifier
+from handful.training.answers import judge_dataset
+from handful.training.photos.sources import Dataset, Problem, read_folder
+from handful.training.report.of_evaluation import write_evaluation_report
 
 
 def evaluate_folder(

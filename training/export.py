@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-
-from service.artifact.card import (
+from handful.service.artifact.card import (
     BackboneCard,
     CrossValidationCard,
     DataCard,
@@ -25,12 +23,13 @@ from service.artifact.card import (
     ModelCard,
     UnknownCard,
 )
-from service.artifact.folder import write_artifact
-from service.artifact.network import join_weights
-from training.backbone import Backbone
-from training.fitting import Fitted
-from training.inspection import Inspected
-from training.report import write_report
+from handful.service.artifact.folder import write_artifact
+from handful.service.compute.network import join_weights
+from handful.training.backbone import Backbone
+from handful.training.head.fit import Fitted
+from handful.training.photos.inspection import Inspected
+from handful.training.report.of_training import write_report
+from torch import Tensor
 
 LIBRARIES = ("handful", "numpy", "pillow", "scikit-learn", "timm", "torch")
 

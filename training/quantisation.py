@@ -13,20 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from handful.service.artifact.card import Int8Card
+from handful.service.artifact.errors import ImageError
+from handful.service.artifact.preprocessing import Preprocessing
+from handful.service.compute.engine import integers
+from handful.service.compute.int8 import calibrate
+from handful.service.compute.pipeline import read_batches
+from handful.training.backbone import Backbone
+from handful.training.head.calibration import calibrated
+from handful.training.head.fit import Fitted
+from handful.training.head.selection import refit
+from handful.training.metrics import Probabilities, expected_calibration_error, log_loss
+from handful.training.photos.inspection import Inspected
 from torch import Tensor
-
-from service.artifact.card import Int8Card
-from service.artifact.engine import integers
-from service.artifact.errors import ImageError
-from service.artifact.int8 import calibrate
-from service.artifact.pipeline import read_batches
-from service.artifact.preprocessing import Preprocessing
-from training.backbone import Backbone
-from training.calibration import calibrated
-from training.evaluation import Probabilities, expected_calibration_error, log_loss
-from training.fitting import Fitted
-from training.head import refit
-from training.inspection import Inspected
 
 BATCH = 32
 CALIBRATED_ON = 256  # photos; the ranges of more hardly grow

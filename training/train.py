@@ -8,28 +8,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from handful.service.artifact.card import FineTuneCard, ModelCard
+from handful.service.artifact.errors import BackboneUnsupported
+from handful.service.artifact.preprocessing import Preprocessing
+from handful.service.artifact.store import Store, check_name, home, name_from_folder
+from handful.service.classifier import Classifier
+from handful.service.compute.network import Network
+from handful.service.terminal.progress import progress_bar
+from handful.training.backbone import Backbone, load_backbone
+from handful.training.embeddings import Embedder
+from handful.training.evaluate import evaluate_dataset
+from handful.training.export import Export, skipped
+from handful.training.finetune.distributed import Ranks, joined
+from handful.training.finetune.finetune import FineTuned, fine_tune
+from handful.training.finetune.layers import layers_from
+from handful.training.finetune.settings import FineTuneSettings
+from handful.training.head.fit import Fitted, fit
+from handful.training.head.selection import HeadSettings
+from handful.training.photos.inspection import MIN_IMAGES, Inspected, inspect, require_labels
+from handful.training.photos.sources import Dataset, Problem, read_folder
+from handful.training.quantisation import Int8Trial, try_int8
 from pydantic import BaseModel, ConfigDict, Field
-
-from service.artifact.card import FineTuneCard, ModelCard
-from service.artifact.errors import BackboneUnsupported
-from service.artifact.network import Network
-from service.artifact.preprocessing import Preprocessing
-from service.artifact.progress import progress_bar
-from service.artifact.store import Store, check_name, home, name_from_folder
-from service.classifier import Classifier
-from training.backbone import Backbone, load_backbone
-from training.dataset import Dataset, Problem, read_folder
-from training.embeddings import Embedder
-from training.evaluate import evaluate_dataset
-from training.export import Export, skipped
-from training.finetune.layers import layers_from
-from training.finetune.ranks import Ranks, joined
-from training.finetune.settings import FineTuneSettings
-from training.finetune.tuning import FineTuned, fine_tune
-from training.fitting import Fitted, fit
-from training.head import HeadSettings
-from training.inspection import MIN_IMAGES, Inspected, inspect, require_labels
-from training.quantisation import Int8Trial, try_int8
 
 
 class TrainSettings(BaseModel):

@@ -7,9 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from handful.service.artifact.errors import ArtifactInconsistent, ArtifactVersionUnknown
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from service.artifact.errors import ArtifactInconsistent, ArtifactVersionUnknown
 
 FORMAT_VERSION: Literal[1] = 1
 

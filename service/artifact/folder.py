@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handful.service.artifact.card import ModelCard, json_object, parse_card
+from handful.service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent
+from handful.service.artifact.model_card import render_readme
 from safetensors import SafetensorError
-
-from service.artifact.card import ModelCard, json_object, parse_card
-from service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent
-from service.artifact.readme import render_readme
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,11 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from handful.service.artifact import errors as ours
+from handful.service.artifact.folder import file_sha256
 from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # that of httpx or httpx2, whichever it uses
-
-from service.artifact import errors as ours
-from service.artifact.folder import file_sha256
 
 log = logging.getLogger(__name__)
 

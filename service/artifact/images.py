@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
-
-from service.artifact.errors import (
+from handful.service.artifact.errors import (
     ImageError,
     ImageTooManyBytes,
     ImageTooManyPixels,
@@ -21,6 +19,7 @@ from service.artifact.errors import (
     ImageUnreadable,
     NotAnImage,
 )
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 # Endings that promise an image; those of formats that are not read get an error, not silence.

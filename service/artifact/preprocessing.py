@@ -15,11 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from handful.service.artifact.images import read_image
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-
-from service.artifact.images import read_image
 
 TEN_VIEWS_ZOOM = 256 / 224  # the short side over S when an image is looked at ten times
 

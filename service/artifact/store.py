@@ -18,11 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
-
-from service.artifact import history
-from service.artifact.atomic import locked, partial_folder, renamed, replace_text, sweep, sync, sync_folder
-from service.artifact.errors import HandfulError, ModelNotFound, UsageError
-from service.artifact.folder import open_artifact
+from handful.service.artifact import champions as history
+from handful.service.artifact.atomic import locked, partial_folder, renamed, replace_text, sweep, sync, sync_folder
+from handful.service.artifact.errors import HandfulError, ModelNotFound, UsageError
+from handful.service.artifact.folder import open_artifact
 
 CHAMPION, CHAMPIONS, HIGHEST = "champion", "champions", "highest"
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from handful.service.artifact.errors import ArtifactInconsistent
 from numpy.typing import NDArray
-
-from service.artifact.errors import ArtifactInconsistent
 
 METHOD = "cosine_to_label_mean"
 

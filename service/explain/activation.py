@@ -13,10 +13,9 @@ from typing import Literal
 
 import numpy as np
 import torch
+from handful.service.compute.network import Network
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from service.artifact.network import Network
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from handful.service.artifact.errors import ImageError, UsageError
+from handful.service.classifier import Classifier, Prediction
+from handful.service.explain.activation import ActivationMap, activation_map
+from handful.service.explain.stability import Answered, Stability, measure
+from handful.service.explain.stages import Seen, Stage, look
 from PIL import Image
-
-from service.artifact.errors import ImageError, UsageError
-from service.classifier import Classifier, Prediction
-from service.explain.activation import ActivationMap, activation_map
-from service.explain.stability import Answered, Stability, measure
-from service.explain.stages import Seen, Stage, look
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def check_out(out: Path) -> None:
 
 def explain_image(classifier: Classifier, image: Path, out: Path, *, shift: bool = False) -> dict[str, Any]:
     """Writes the picture and returns the numbers; raises an `ImageError` that names the file, and `UsageError`."""
-    from service.explain.picture import draw  # brings matplotlib
+    from handful.service.explain.picture import draw  # brings matplotlib
 
     check_out(out)
     explanation = explain(classifier, image, shift=shift)

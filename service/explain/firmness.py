@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from handful.service.explain.stability import Answered, Stability
 from PIL import Image
-
-from service.explain.stability import Answered, Stability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

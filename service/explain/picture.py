@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from handful.service.explain.activation import placed
+from handful.service.explain.explanation import Explanation
+from handful.service.explain.firmness import FIRMNESS_HEIGHT, draw_firmness, percent
+from handful.service.explain.stages import FirstLayer, Stage, strongest
+from handful.service.terminal.label_text import drawable_names
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-
-from service.artifact.lettering import drawable_names
-from service.explain.activation import placed
-from service.explain.explanation import Explanation
-from service.explain.firmness import FIRMNESS_HEIGHT, draw_firmness, percent
-from service.explain.stages import FirstLayer, Stage, strongest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from handful.service.artifact.preprocessing import Preprocessing, stacked
+from handful.service.classifier import Classifier, Prediction
 from PIL import Image
-
-from service.artifact.preprocessing import Preprocessing, stacked
-from service.classifier import Classifier, Prediction
 
 Kind = Literal["shift across", "shift down", "scale", "crop", "mirror"]
 

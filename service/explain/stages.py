@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from handful.service.artifact.errors import ArtifactError
+from handful.service.compute.network import Network
+from handful.service.explain.receptive import ReceptiveFields, Window
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from service.artifact.errors import ArtifactError
-from service.artifact.network import Network
-from service.explain.receptive import ReceptiveFields, Window
 
 MOST_STAGES = 6
 ALIKE = 0.8  # maps whose correlation is above it show a person the same thing twice

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from handful.service.artifact.errors import BackboneNotFound, BackboneUnsupported, UsageError
+from handful.service.artifact.hub import parse_ref
+from handful.training.backbone import DEFAULT_BACKBONE, load_backbone
 from safetensors.torch import load_file, save_file
 from tiny_networks import TINY, copy_of, save_network, sha256, with_pickle
-
-from service.artifact.errors import BackboneNotFound, BackboneUnsupported, UsageError
-from service.artifact.hub import parse_ref
-from training.backbone import DEFAULT_BACKBONE, load_backbone
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import COLOURS, write_photo
-
-from service.artifact.errors import ImageError, UsageError
-from service.artifact.network import Network
-from training.backbone import load_backbone
-from training.embeddings import Cache, Embedded, Embedder
-from training.train import preprocessing_of
+from handful.service.artifact.errors import ImageError, UsageError
+from handful.service.compute.network import Network
+from handful.training.backbone import load_backbone
+from handful.training.embeddings import Cache, Embedded, Embedder
+from handful.training.train import preprocessing_of
 
 
 def embedder(backbone: Path, cache: Path) -> Embedder:

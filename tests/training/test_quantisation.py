@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import COLOURS, write_photo
+from handful.service.artifact.errors import ImageError
+from handful.service.artifact.folder import open_artifact
+from handful.service.classifier import Classifier
+from handful.service.compute.device import best_device, has_native_int8
+from handful.training.retraining.command import RetrainSettings, retrain_folder
+from handful.training.train import TrainSettings, train_folder
 from safetensors.torch import load_file, save_file
 from tiny_networks import copy_of
-
-from service.artifact.device import best_device, has_native_int8
-from service.artifact.errors import ImageError
-from service.artifact.folder import open_artifact
-from service.classifier import Classifier
-from training.retrain import RetrainSettings, retrain_folder
-from training.train import TrainSettings, train_folder
 
 NATIVE = has_native_int8(best_device())
 

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import COLOURS, write_photo
-
-from service.artifact.atomic import PARTIAL
-from service.artifact.errors import BackboneNotFound, DataError, UsageError
-from service.artifact.folder import open_artifact
-from service.artifact.store import Store
-from service.classifier import Classifier
-from training.train import TrainSettings, train_folder
+from handful.service.artifact.atomic import PARTIAL
+from handful.service.artifact.errors import BackboneNotFound, DataError, UsageError
+from handful.service.artifact.folder import open_artifact
+from handful.service.artifact.store import Store
+from handful.service.classifier import Classifier
+from handful.training.train import TrainSettings, train_folder
 
 
 def test_the_result_names_the_version_and_what_was_measured(tmp_path: Path, photos: Path, backbone: Path) -> None:
@@ -95,7 +94,7 @@ def test_nothing_is_published_when_there_is_nothing_to_learn(tmp_path: Path, pho
 
 def test_killed_at_any_moment_it_leaves_whole_versions_only(tmp_path: Path, photos: Path, backbone: Path) -> None:
     home = tmp_path / "home"
-    command = [sys.executable, "-m", "service", "train", str(photos), "--name", "colours", "--backbone", str(backbone)]
+    command = [sys.executable, "-m", "handful", "train", str(photos), "--name", "colours", "--backbone", str(backbone)]
     environment = {**os.environ, "HANDFUL_HOME": str(home)}
     moments = random.Random(0)
     whole_run = None

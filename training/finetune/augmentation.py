@@ -11,10 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from handful.service.artifact.preprocessing import Preprocessing
 from numpy.random import Generator
 from PIL import Image, ImageFilter
-
-from service.artifact.preprocessing import Preprocessing
 
 Transform = Callable[[Image.Image, Generator], Image.Image]
 

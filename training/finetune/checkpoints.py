@@ -16,9 +16,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from handful.training.finetune.distributed import Ranks
 from torch import distributed
-
-from training.finetune.ranks import Ranks
 
 State = dict[str, Any]
 

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from handful.service.artifact.errors import BackboneUnsupported, UsageError
+from handful.training.finetune.settings import FineTuneSettings
 from timm.models import group_parameters
 from torch import nn
-
-from service.artifact.errors import BackboneUnsupported, UsageError
-from training.finetune.settings import FineTuneSettings
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from handful.service.artifact.errors import DataError, ImageError
+from handful.service.artifact.preprocessing import Preprocessing
+from handful.service.compute.device import cpu_count
+from handful.training.finetune.augmentation import Augmentation
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-
-from service.artifact.device import cpu_count
-from service.artifact.errors import DataError, ImageError
-from service.artifact.preprocessing import Preprocessing
-from training.finetune.augmentation import Augmentation
 
 LARGER = 1.25  # the kept photo's short side over the input's: room to turn and crop
 MEMORY_GIGABYTES = 4.0  # 10,000 photos at 224 pixels, or 30,000 at 128

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from handful.training.finetune.settings import FineTuneSettings
 from numpy.typing import NDArray
-
-from training.finetune.settings import FineTuneSettings
 
 Losses = NDArray[np.float64]  # (B, H), of each photo that is held out, at each blend; smallest blend first
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-
-from service.artifact.console import FOUND, answer, json_option
-from service.artifact.errors import UsageError
-from training.options import backbone_option, seed_option
+from handful.service.artifact.errors import UsageError
+from handful.service.terminal.output import FOUND, answer, json_option
+from handful.training.terminal import backbone_option, seed_option
 
 WIDTH = 100  # characters, so that the table is the same in a terminal and in a file
 
@@ -36,7 +35,7 @@ def compare(
     if data is None:
         _compare_mnist1d(seed, out or Path("compare-mnist1d"), as_json=as_json)
         return
-    from training.ladder.compare import CompareSettings, compare_folder
+    from handful.training.ladder.ladder import CompareSettings, compare_folder
 
     names = tuple(name.strip() for name in rungs.split(",") if name.strip())
     settings = CompareSettings(rungs=names, backbone=backbone, seed=seed)
@@ -52,7 +51,7 @@ def compare(
 
 
 def _compare_mnist1d(seed: int, out: Path, *, as_json: bool) -> None:
-    from training.ladder.convolution import compare_mnist1d
+    from handful.training.ladder.convolution import compare_mnist1d
 
     result = compare_mnist1d(seed, out)
     images = result["images"]

@@ -24,13 +24,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from handful.service.terminal.progress import Advance, progress_bar
+from handful.training.ladder.networks import parameter_count
+from handful.training.ladder.plot import curves_plot
+from handful.training.ladder.signals import DIGITS, LENGTH, Signals, draw_signals
+from handful.training.metrics import wilson_interval
 from torch import Tensor, nn
-
-from service.artifact.progress import Advance, progress_bar
-from training.evaluation import wilson_interval
-from training.ladder.networks import parameter_count
-from training.ladder.plot import curves_plot
-from training.ladder.signals import DIGITS, LENGTH, Signals, draw_signals
 
 CHANNELS = 15
 DENSE_UNITS = (475, 225, 100)

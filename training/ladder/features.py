@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from handful.training.head.calibration import fit_temperature
+from handful.training.head.folds import Labels
+from handful.training.head.hidden import fit_hidden
+from handful.training.head.linear import Basis, Floats, LinearFits
+from handful.training.head.selection import FittedHead, HeadSettings, fit_head
+from handful.training.report.learning_curve import rank_within_label
 from numpy.typing import NDArray
-
-from training.calibration import fit_temperature
-from training.folds import Labels
-from training.head import FittedHead, HeadSettings, fit_head
-from training.hidden import fit_hidden
-from training.learning_curve import rank_within_label
-from training.linear import Basis, Floats, LinearFits
 
 MAX_IMAGES = 4000  # that the settings are chosen on
 

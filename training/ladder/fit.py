@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from handful.service.compute.device import best_device, has_native_bfloat16
+from handful.service.terminal.progress import Advance
+from handful.training.head.folds import Labels
+from handful.training.head.linear import Floats
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from service.artifact.device import best_device, has_native_bfloat16
-from service.artifact.progress import Advance
-from training.folds import Labels
-from training.linear import Floats
 
 Indices = NDArray[np.intp]
 

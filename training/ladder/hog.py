@@ -8,9 +8,8 @@ a pixel votes for its own cell alone, not also for the neighbouring ones.
 from __future__ import annotations
 
 import numpy as np
+from handful.training.head.linear import Floats
 from numpy.typing import NDArray
-
-from training.linear import Floats
 
 ORIENTATIONS = 9
 CELL_PIXELS = 8

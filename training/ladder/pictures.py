@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from handful.service.artifact.errors import DataError, ImageError
+from handful.service.artifact.preprocessing import Preprocessing
+from handful.service.compute.pipeline import read_batches
+from handful.service.terminal.progress import progress_bar
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
-
-from service.artifact.errors import DataError, ImageError
-from service.artifact.pipeline import read_batches
-from service.artifact.preprocessing import Preprocessing
-from service.artifact.progress import progress_bar
 
 BATCH = 64
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from training.plots import BLUE, INK, ORANGE, figure_with_axes, percent_ticks, png
+from handful.training.report.plots import BLUE, INK, ORANGE, figure_with_axes, percent_ticks, png
 
 if TYPE_CHECKING:
-    from training.ladder.compare import Row
-    from training.ladder.convolution import Curve
+    from handful.training.ladder.convolution import Curve
+    from handful.training.ladder.ladder import Row
 
 NETWORK_OF_OTHERS = {"linear", "hidden", "finetuned"}
 

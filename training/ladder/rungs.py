@@ -8,18 +8,17 @@ from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
-
-from service.artifact.errors import UsageError
-from service.artifact.progress import Advance
-from training.backbone import Backbone
-from training.folds import Labels
-from training.ladder.features import FoldHead, learn_head
-from training.ladder.fit import Indices, Recipe, train_network
-from training.ladder.hog import hog
-from training.ladder.networks import alexnet, dense, lenet5, parameter_count, small_cnn
-from training.ladder.pictures import Pictures
-from training.ladder.tuned import photos_seen, tuned_answer
-from training.linear import Floats
+from handful.service.artifact.errors import UsageError
+from handful.service.terminal.progress import Advance
+from handful.training.backbone import Backbone
+from handful.training.head.folds import Labels
+from handful.training.head.linear import Floats
+from handful.training.ladder.features import FoldHead, learn_head
+from handful.training.ladder.fit import Indices, Recipe, train_network
+from handful.training.ladder.hog import hog
+from handful.training.ladder.networks import alexnet, dense, lenet5, parameter_count, small_cnn
+from handful.training.ladder.pictures import Pictures
+from handful.training.ladder.tuned import photos_seen, tuned_answer
 
 PIXELS_SIDE = 32
 HOG_SIDE = 64

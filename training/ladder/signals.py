@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from handful.training.head.folds import Labels
+from handful.training.head.linear import Floats
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
-
-from training.folds import Labels
-from training.linear import Floats
 
 LENGTH = 40
 DIGITS = 10

@@ -11,20 +11,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-
-from service.artifact.progress import Advance
-from training.backbone import Backbone
-from training.finetune.checkpoints import Checkpoints
-from training.finetune.judging import Judge
-from training.finetune.photos import Photos
-from training.finetune.ranks import Ranks
-from training.finetune.run import Start
-from training.finetune.settings import FineTuneSettings
-from training.folds import Labels
-from training.ladder.features import FoldHead
-from training.ladder.fit import Indices
-from training.linear import Floats
-from training.train import preprocessing_of
+from handful.service.terminal.progress import Advance
+from handful.training.backbone import Backbone
+from handful.training.finetune.checkpoints import Checkpoints
+from handful.training.finetune.cross_validation import Judge
+from handful.training.finetune.distributed import Ranks
+from handful.training.finetune.photos import Photos
+from handful.training.finetune.settings import FineTuneSettings
+from handful.training.finetune.trainer import Start
+from handful.training.head.folds import Labels
+from handful.training.head.linear import Floats
+from handful.training.ladder.features import FoldHead
+from handful.training.ladder.fit import Indices
+from handful.training.train import preprocessing_of
 
 SETTINGS = FineTuneSettings()
 

@@ -9,17 +9,16 @@ import sys
 from pathlib import Path
 
 import torch
+from handful.service.artifact.errors import HandfulError, UsageError
+from handful.training.backbone import load_backbone
+from handful.training.pretrain.loop import top1, train
+from handful.training.pretrain.pictures import VALIDATION, read_pictures
+from handful.training.pretrain.recipe import Recipe
+from handful.training.pretrain.sources import Sources
+from handful.training.pretrain.student import Student, export
+from handful.training.pretrain.targets import principal
+from handful.training.pretrain.views import Batches
 from pydantic import ValidationError
-
-from service.artifact.errors import HandfulError, UsageError
-from training.backbone import load_backbone
-from training.pretrain.loop import top1, train
-from training.pretrain.pictures import VALIDATION, read_pictures
-from training.pretrain.recipe import Recipe
-from training.pretrain.sources import Sources
-from training.pretrain.student import Student, export
-from training.pretrain.targets import principal
-from training.pretrain.views import Batches
 
 MAY_CHANGE = ("epochs", "use_pixels")
 log = logging.getLogger(__name__)

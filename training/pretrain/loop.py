@@ -12,18 +12,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from handful.training.pretrain.data_parallel import (
+    gather,
+    learn,
+    part_generator,
+    set_learning_rate,
+    shares,
+    sharing,
+    step_of,
+)
+from handful.training.pretrain.pictures import Pictures
+from handful.training.pretrain.recipe import Recipe
+from handful.training.pretrain.student import Student
+from handful.training.pretrain.views import Batches, normalised
 from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from training.pretrain.parts import gather, learn, part_generator, set_learning_rate, shares, sharing, step_of
-from training.pretrain.pictures import Pictures
-from training.pretrain.recipe import Recipe
-from training.pretrain.student import Student
-from training.pretrain.views import Batches, normalised
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from handful.service.artifact.errors import DataError, ImageError
+from handful.service.artifact.images import read_bytes, read_image
+from handful.training.photos.sources import read_folder
 from PIL import Image
-
-from service.artifact.errors import DataError, ImageError
-from service.artifact.images import read_bytes, read_image
-from training.dataset import read_folder
 
 log = logging.getLogger(__name__)
 

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from service.artifact.errors import UsageError
-from training.pretrain.composed import write_composed
-from training.pretrain.pictures import Pictures, read_pictures
-from training.pretrain.recipe import Recipe
-from training.pretrain.related import alike, related
-from training.pretrain.targets import principal, reduced
-from training.pretrain.teacher import write_targets
-from training.pretrain.views import Views, write_views
+from handful.service.artifact.errors import UsageError
+from handful.training.pretrain.copy_paste import write_composed
+from handful.training.pretrain.mining import alike, related
+from handful.training.pretrain.pictures import Pictures, read_pictures
+from handful.training.pretrain.recipe import Recipe
+from handful.training.pretrain.targets import principal, reduced
+from handful.training.pretrain.teacher import write_targets
+from handful.training.pretrain.views import Views, write_views
 
 RELATED_SCALE = 0.5  # smallest crop of a related picture or one alike: the thing in it should stay in it
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from handful.training.pretrain.recipe import Recipe
 from safetensors.torch import save_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
-
-from training.pretrain.recipe import Recipe
 
 
 class Student(nn.Module):

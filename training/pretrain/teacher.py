@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-
-from training.pretrain.views import normalised
+from handful.training.pretrain.views import normalised
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from handful.training.pretrain.pictures import Pictures
+from handful.training.pretrain.recipe import Recipe
+from handful.training.pretrain.targets import reduced
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-
-from training.pretrain.pictures import Pictures
-from training.pretrain.recipe import Recipe
-from training.pretrain.targets import reduced
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
+from handful.training.sample.materials import Array, Colour, clouds, fabric, leather, shares, some_colour, tinted
+from handful.training.sample.sketch import Sketch, smooth
 from PIL import Image, ImageDraw, ImageFilter
-
-from training.sample.materials import Array, Colour, clouds, fabric, leather, shares, some_colour, tinted
-from training.sample.sketch import Sketch, smooth
 
 Shape: TypeAlias = tuple[int, int]
 WOODS: tuple[Colour, ...] = (

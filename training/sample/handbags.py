@@ -6,9 +6,8 @@ A drawing lays parts on a `Sketch`, from the back to the front; the scene turns 
 from __future__ import annotations
 
 import numpy as np
-
-from training.sample.materials import Outfit
-from training.sample.sketch import Path, Sketch, smooth
+from handful.training.sample.materials import Outfit
+from handful.training.sample.sketch import Path, Sketch, smooth
 
 
 def _arch(left: float, right: float, y: float, rise: float, lean: float = 0.0) -> Path:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from handful.training.sample.backdrops import FLAT, room, thing
+from handful.training.sample.materials import Array, Outfit, outfit, shares
+from handful.training.sample.sketch import Light, Sketch
 from PIL import Image, ImageFilter
-
-from training.sample.backdrops import FLAT, room, thing
-from training.sample.materials import Array, Outfit, outfit, shares
-from training.sample.sketch import Light, Sketch
 
 SCENE_PIXELS = 512  # longest side that is drawn; anything larger is enlarged
 THUMBNAIL_PIXELS = 100  # up to this side a picture is drawn three times larger, then reduced

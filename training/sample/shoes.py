@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
-from training.sample.materials import Material, Outfit
-from training.sample.sketch import Path, Sketch, smooth
+from handful.training.sample.materials import Material, Outfit
+from handful.training.sample.sketch import Path, Sketch, smooth
 
 
 def sneaker(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:

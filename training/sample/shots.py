@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from handful.service.artifact.errors import UsageError
+from handful.training.sample import handbags, shoes
+from handful.training.sample.materials import Outfit
+from handful.training.sample.scenes import photograph
+from handful.training.sample.sketch import Sketch
 from PIL import Image
-
-from service.artifact.errors import UsageError
-from training.sample import handbags, shoes
-from training.sample.materials import Outfit
-from training.sample.scenes import photograph
-from training.sample.sketch import Sketch
 
 Drawing = Callable[[Sketch, Outfit, np.random.Generator], None]
 KINDS: dict[str, tuple[Drawing, ...]] = {

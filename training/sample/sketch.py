@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from handful.training.sample.materials import Array, Material, clouds, resized, shares
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-
-from training.sample.materials import Array, Material, clouds, resized, shares
 
 Path: TypeAlias = Sequence[tuple[float, float]] | NDArray[np.float64]
 SUPERSAMPLING = 3

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from service.artifact.errors import (
+from handful.service.artifact.errors import (
     ImageError,
     ImageTooManyBytes,
     ImageTooManyPixels,
@@ -21,7 +19,8 @@ from service.artifact.errors import (
     ImageUnreadable,
     NotAnImage,
 )
-from service.artifact.images import may_be_image, read_image
+from handful.service.artifact.images import may_be_image, read_image
+from PIL import Image
 
 FORMATS: list[tuple[str, dict[str, Any]]] = [
     ("JPEG", {}),

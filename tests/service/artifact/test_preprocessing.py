@@ -7,11 +7,10 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from handful.service.artifact.preprocessing import Preprocessing
 from PIL import Image
 from pydantic import ValidationError
 from timm.data.transforms_factory import create_transform
-
-from service.artifact.preprocessing import Preprocessing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-
-from service.artifact.atomic import PARTIAL, PARTIAL_KEPT_SECONDS, replace_text, sweep
-from service.artifact.errors import ArtifactError, ModelNotFound, UsageError
-from service.artifact.store import Store, check_name, name_from_folder
+from handful.service.artifact.atomic import PARTIAL, PARTIAL_KEPT_SECONDS, replace_text, sweep
+from handful.service.artifact.errors import ArtifactError, ModelNotFound, UsageError
+from handful.service.artifact.store import Store, check_name, name_from_folder
 
 
 def write(folder: Path, version: str) -> None:

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import timm
 import torch
+from handful.service.artifact.errors import ArtifactError
+from handful.service.compute.network import Network, build_head
+from handful.service.explain.activation import activation_map, placed
+from handful.service.explain.stages import look, strongest
 from tiny_networks import TINY
 from torch import Tensor, nn
-
-from service.artifact.errors import ArtifactError
-from service.artifact.network import Network, build_head
-from service.explain.activation import activation_map, placed
-from service.explain.stages import look, strongest
 
 
 def network(architecture: str, **arguments: Any) -> Network:

@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from handful.service.artifact.errors import ImageError, UsageError
+from handful.service.artifact.images import read_image
+from handful.service.classifier import Classifier
+from handful.service.cli import explain as command
+from handful.service.explain.explanation import explain, explain_image
+from handful.service.explain.stability import measure, views
+from handful.training.train import TrainSettings, train_folder
 from PIL import Image
 from tiny_networks import TINY, save_network
-
-from service.artifact.errors import ImageError, UsageError
-from service.artifact.images import read_image
-from service.classifier import Classifier
-from service.cli import explain as command
-from service.explain.explanation import explain, explain_image
-from service.explain.stability import measure, views
-from training.train import TrainSettings, train_folder
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from handful.service.explain.receptive import ReceptiveFields, Window
 from torch import nn
-
-from service.explain.receptive import ReceptiveFields, Window
 
 
 def last_window(network: nn.Module, side: int = 224) -> Window | None:

@@ -1,0 +1,108 @@
+"""The card -> the Hub's model card (`README.md`): YAML front matter, then what a reader wants to know."""
+
+from __future__ import annotations
+
+from handful.service.artifact.card import ModelCard
+from huggingface_hub import EvalResult, ModelCardData
+
+METRICS = {
+    "accuracy": "Accuracy, cross-validated",
+    "macro_f1": "Macro F1, cross-validated",
+    "log_loss": "Log loss, cross-validated",
+    "ece": "Expected calibration error, cross-validated",
+}
+
+
+def render_readme(card: ModelCard, repo: str | None = None, licence: str | None = None) -> str:
+    """Deterministic; every number in it comes from the card. `repo` is where it is pushed to."""
+    return f"---\n{_front_matter(card, licence)}\n---\n\n{_body(card)}{_use(card, repo) if repo else ''}"
+
+
+def _front_matter(card: ModelCard, licence: str | None) -> str:
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="images",
+            dataset_name=card.name,
+            metric_type=metric,
+            metric_name=name,
+            metric_value=getattr(card.cross_validation, metric),
+        )
+        for metric, name in METRICS.items()
+    ]
+    data = ModelCardData(
+        base_model=card.backbone.ref if card.backbone.revision else None,
+        library_name="timm",
+        license=licence,
+        pipeline_tag="image-classification",
+        tags=["image-classification", "timm", "handful"],
+        model_name=card.model,
+        eval_results=results,
+    )
+    return data.to_yaml()
+
+
+def _body(card: ModelCard) -> str:
+    cv = card.cross_validation
+    low, high = cv.accuracy_ci95
+    rows = "\n".join(
+        f"| {_cell(label)} | {card.data.per_label[label]} | {' | '.join(str(n) for n in row)} |"
+        for label, row in zip(card.labels, cv.confusion, strict=True)
+    )
+    names = " | ".join(_cell(label) for label in card.labels)
+    revision = f" at commit `{card.backbone.revision}`" if card.backbone.revision else ""
+    return f"""# {card.model}
+
+Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with handful on {card.data.images} images
+({card.data.skipped} skipped), {card.created_at:%Y-%m-%d}, seed {card.seed}.
+
+- Backbone: `{card.backbone.ref}`{revision}, weights sha256 `{card.backbone.sha256}`, {_training(card)}.
+- Head: {card.head.kind}, {", ".join(f"{k} {v}" for k, v in card.head.settings.items())}.
+- Accuracy {cv.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}) in {cv.folds}-fold cross-validation
+  repeated {cv.repeats} times; macro F1 {cv.macro_f1:.3f}, log loss {cv.log_loss:.3f}.
+- Probabilities are calibrated with temperature {card.temperature:.3f}; expected calibration error {cv.ece:.3f}.
+- Images that resemble no label are *unknown* ({card.unknown.method}); {cv.unknown_rate:.1%} of the training images
+  are refused out of fold.
+
+| label | images | {names} |
+|---|---|{"---|" * len(card.labels)}
+{rows}
+
+Rows are the folder's labels, columns the answers out of fold. Cross-validation tells how it does on photos like
+these; photos of another style may fare worse.
+"""
+
+
+def _training(card: ModelCard) -> str:
+    if card.finetune is None:
+        return "frozen"
+    return f"fine-tuned from {card.finetune.layer} on" if card.finetune.layer else "fine-tuned end to end"
+
+
+def _use(card: ModelCard, repo: str) -> str:
+    retrain = (
+        "The embeddings of its training images lie beside it, so that it can be retrained."
+        if card.data.embeddings_kept
+        else "The embeddings of its training images were left out, so it answers but cannot be retrained."
+    )
+    timm = f"""
+In timm, which gives logits before the temperature and knows no *unknown*:
+
+```python
+import timm
+
+network = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
+```
+"""
+    return f"""
+## Use it
+
+    handful models pull {repo}
+    handful classify FOLDER --out predictions.csv --model {card.name}
+
+{retrain}
+{timm if card.head.kind == "linear" else ""}"""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

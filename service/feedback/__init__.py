@@ -1,0 +1,1 @@
+"""Images that come back with their right label."""

@@ -1,0 +1,78 @@
+"""The calls about retraining: send photos, look, cancel. Knows HTTP; `retraining.py` does the work."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import get_args
+
+from handful.service.feedback.form import check_parameters
+from handful.service.http.body import OVERHEAD_BYTES, archive_type, save_body, take_archive
+from handful.service.http.capacity import Room
+from handful.service.http.errors import ParameterWrong
+from handful.service.http.filenames import short
+from handful.service.http.schemas import JobBody, JobsBody, JobSummary, Promote
+from handful.service.jobs.worker import Retraining
+from handful.service.settings import Settings
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+UPLOADS = 2  # at once, a worker: each may fill the disk up to its limit
+
+
+class RetrainCalls:
+    """One a worker."""
+
+    def __init__(self, settings: Settings, retraining: Retraining) -> None:
+        self.settings, self.retraining = settings, retraining
+        self.uploading = Room(UPLOADS, "zips of photos")
+        self.routes = [
+            Route("/retrain", self.retrain, methods=["POST"]),
+            Route("/retrain", self.jobs),
+            Route("/retrain/{job}", self.job),
+            Route("/retrain/{job}", self.cancel, methods=["DELETE"]),
+        ]
+
+    async def retrain(self, request: Request) -> Response:
+        """All that can be refused is refused before the body is read."""
+        name, promote, kind = self.retraining.name(), _promote(request), request.headers.get("content-type", "")
+        archive_type(kind)
+        limit_bytes = int(self.settings.max_retrain_megabytes * 1e6) + OVERHEAD_BYTES
+        with self.uploading.lease() as lease:
+            lease.take(1)
+            async with self.retraining.stage() as stage:
+                await asyncio.to_thread(self.retraining.table.check_room, name, self.settings.max_jobs)
+                body, archive = stage.folder / "body", stage.folder / "photos.zip"
+                await save_body(request.headers, request.receive, limit_bytes, self.settings.upload_seconds, body)
+                await asyncio.to_thread(take_archive, kind, body, archive)
+                job = await self.retraining.add(stage, promote, archive)
+        return _json(job, 202, {"Location": f"/retrain/{job.job}"})
+
+    async def jobs(self, _: Request) -> Response:
+        jobs = await asyncio.to_thread(self.retraining.table.all)
+        return _json(JobsBody(jobs=[_summary(job) for job in jobs]))
+
+    async def job(self, request: Request) -> Response:
+        return _json(await asyncio.to_thread(self.retraining.table.read, request.path_params["job"]))
+
+    async def cancel(self, request: Request) -> Response:
+        job = await self.retraining.cancel(request.path_params["job"])
+        return _json(job, 200 if job.finished_at else 202)
+
+
+def _promote(request: Request) -> Promote:
+    check_parameters(request.query_params, {"promote"})
+    value = request.query_params.get("promote", "auto")
+    for allowed in get_args(Promote):
+        if value == allowed:
+            return allowed  # type: ignore[no-any-return]  # get_args has no types
+    raise ParameterWrong(f"promote is {short(value)}; {', '.join(get_args(Promote))} are allowed.")
+
+
+def _summary(job: JobBody) -> JobSummary:
+    return JobSummary(**job.model_dump(exclude={"result"}))
+
+
+def _json(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body.model_dump_json(), status, headers, media_type="application/json")

@@ -1,0 +1,1 @@
+"""The champion in memory and the way of a request through it."""

@@ -1,0 +1,1 @@
+"""What a command shows: its result, its progress, names of labels in pictures."""

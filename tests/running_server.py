@@ -1,0 +1,120 @@
+"""A real server, started as a person would start it, on a free port of this machine."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil  # type: ignore[import-untyped]  # bentoml brings it, nobody its types
+from handful.service.artifact.store import Store
+from PIL import Image
+
+START_SECONDS = 120  # never waited for on a machine that works; a loaded one is no failure
+
+
+class Server:
+    """`handful serve` with a home of its own; `settings` are environment variables without their prefix."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self.port, self.home = free_port(), home
+        own = {f"HANDFUL_{name.upper()}": value for name, value in settings.items()}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HANDFUL_")}
+        environ = {**kept, **own, "HANDFUL_HOME": str(home), "OMP_WAIT_POLICY": "passive"}
+        command = [sys.executable, "-m", "handful", "serve", "--port", str(self.port)]
+        self.log = (home.parent / f"{home.name}-{self.port}.log").open("w+b")
+        self.process = subprocess.Popen(command, env=environ, stdout=self.log, stderr=self.log)
+        key = {"Authorization": f"Bearer {settings['api_key']}"} if "api_key" in settings else {}
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=key, timeout=60, trust_env=False)
+
+    def status(self, path: str) -> int:
+        """0 where nobody listens."""
+        try:
+            return self.client.get(path).status_code
+        except httpx.TransportError:
+            return 0
+
+    def wait_for(self, path: str, status: int = 200) -> None:
+        until(lambda: self.status(path) == status or self.process.poll() is not None)
+        assert self.status(path) == status, self.output()
+
+    def workers(self) -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            return list(psutil.Process(self.process.pid).children())
+        return []
+
+    def output(self) -> str:
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def stop(self) -> int:
+        self.client.close()
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(START_SECONDS)
+        self.log.close()
+        return status
+
+
+@contextmanager
+def running(home: Path, **settings: str) -> Iterator[Server]:
+    """Ready to answer; whatever becomes of the test, no process is left behind."""
+    server = Server(home, **settings)
+    workers: list[psutil.Process] = []
+    try:
+        server.wait_for("/readyz" if Store(home).names() else "/livez")
+        workers = server.workers()
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+
+
+def until(happened: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it has not happened"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def publish_copy(home: Path, artifact: Path, name: str = "colours") -> str:
+    """The same model once more, under the next version's number; not yet champion unless it is the first."""
+
+    def write(folder: Path, version: str) -> None:
+        for file in artifact.iterdir():
+            if file.is_file():
+                (folder / file.name).write_bytes(file.read_bytes())
+        card = json.loads((artifact / "card.json").read_text())
+        (folder / "card.json").write_text(json.dumps({**card, "name": name, "version": version}))
+
+    return Store(home).publish(name, write).name
+
+
+def encoded(kind: str = "JPEG", side: int = 64, seed: int = 0, **how: object) -> bytes:
+    """A small noisy picture, as the bytes of a file."""
+    noise = np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, kind, **how)
+    return file.getvalue()

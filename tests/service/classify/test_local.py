@@ -1,0 +1,186 @@
+"""A folder of anything -> one row a file, in three formats, resumable after a kill."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from handful.service.artifact.errors import ImageError, UsageError
+from handful.service.classifier import Classifier, Prediction
+from handful.service.classify.local import classify_folder, columns
+
+
+@pytest.fixture(scope="module")
+def classifier(artifact: Path) -> Classifier:
+    return Classifier.load(artifact)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photos: Path) -> Path:
+    """Eight good files with names of every kind, and some that cannot be read."""
+    root = tmp_path / "in"
+    good = sorted(photos.rglob("*.jpg"))
+    for path, name in zip(
+        good, ("a.jpg", "b/a.jpg", 'q"uo,te.jpg', "new\nline.jpg", "靴.jpg", "-rf.jpg"), strict=False
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(path.read_bytes())
+    (root / os.fsdecode(b"caf\xe9.jpg")).write_bytes(good[0].read_bytes())
+    (root / "no-ending").write_bytes(good[1].read_bytes())
+    (root / "broken.jpg").write_bytes(good[0].read_bytes()[:200])
+    (root / "empty.png").touch()
+    (root / "words.jpg").write_text("no image")
+    (root / "notes.txt").write_text("not even called one")
+    (root / "gone.jpg").symlink_to(root / "nowhere")
+    (root / "b/loop").symlink_to(root)
+    return root
+
+
+NAMES = {
+    "a.jpg", "b/a.jpg", 'q"uo,te.jpg', "new\nline.jpg", "靴.jpg", "-rf.jpg", "caf\\xe9.jpg", "no-ending",
+    "broken.jpg", "empty.png", "words.jpg", "gone.jpg",
+}  # fmt: skip
+FAILED = {"broken.jpg", "empty.png", "words.jpg", "gone.jpg"}
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+        return rows
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(line) for line in file]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_every_file_is_one_row_with_its_answer_or_its_error(
+    classifier: Classifier, folder: Path, tmp_path: Path, ending: str
+) -> None:
+    out = tmp_path / f"out{ending}"
+    summary = classify_folder(classifier, folder, out)
+    rows = {row["path"]: row for row in read(out)}
+    assert (summary.images, summary.failed) == (12, 4)
+    assert set(rows) == NAMES
+    assert all(list(row) == columns(classifier.labels) for row in rows.values())
+    assert {name for name, row in rows.items() if row["error"]} == FAILED
+    for name in NAMES - FAILED:
+        probabilities = [float(rows[name][f"probability_{label}"]) for label in classifier.labels]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-4)
+        assert float(rows[name]["confidence"]) == pytest.approx(max(probabilities))
+    assert not list(tmp_path.glob("out*.partial")) + list(tmp_path.glob("out*.writing"))
+
+
+def test_the_rows_are_those_of_classifying_each_file_alone(
+    classifier: Classifier, folder: Path, tmp_path: Path
+) -> None:
+    classify_folder(classifier, folder, tmp_path / "out.jsonl")
+    for row in read(tmp_path / "out.jsonl"):
+        if row["error"] or "\\" in row["path"]:
+            continue
+        [alone] = classifier.predict(classifier.read(folder / row["path"])[None])
+        assert row["confidence"] == pytest.approx(alone.confidence, abs=1e-3)
+        assert row["label"] == (alone.label or "")
+
+
+def test_an_unfinished_run_is_not_overwritten_unasked(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    (tmp_path / "out.csv.partial").write_text("{}\n")
+    with pytest.raises(UsageError, match="add --resume"):
+        classify_folder(classifier, folder, out)
+    with pytest.raises(UsageError, match="needs the same"):
+        classify_folder(classifier, folder, out, resume=True)
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out", "nowhere/out.csv"])
+def test_an_out_that_cannot_be_written_is_refused_at_once(
+    classifier: Classifier, folder: Path, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(UsageError, match="--out"):
+        classify_folder(classifier, folder, tmp_path / name)
+
+
+def test_ten_views_are_averaged_and_refuse_what_one_view_refuses(classifier: Classifier, folder: Path) -> None:
+    plain, ten = (
+        list(classifier.classify([folder / "a.jpg", folder / "broken.jpg"], tta=tta)) for tta in (False, True)
+    )
+    image = classifier.preprocessing.read(folder / "a.jpg")
+    each = classifier.predict(classifier.preprocessing.ten_views(image))
+    one, averaged = plain[0][1], ten[0][1]
+    assert isinstance(one, Prediction)
+    assert isinstance(averaged, Prediction)
+    assert averaged.unknown == one.unknown
+    assert averaged.probabilities == pytest.approx(np.mean([p.probabilities for p in each], axis=0), abs=0.01)
+    assert isinstance(ten[1][1], ImageError)
+
+
+def test_a_run_with_ten_views_is_not_resumed_without(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
+    assert classify_folder(classifier, folder, tmp_path / "ten.csv", tta=True).images == 12
+    header = {"model": classifier.card.model, "weights": classifier.card.files, "tta": True}
+    (tmp_path / "out.csv.partial").write_text(json.dumps(header) + "\n")
+    with pytest.raises(UsageError, match="with --tta"):
+        classify_folder(classifier, folder, tmp_path / "out.csv", resume=True)
+    assert classify_folder(classifier, folder, tmp_path / "out.csv", resume=True, tta=True).images == 12
+
+
+def test_an_out_inside_the_folder_is_no_image_of_it(classifier: Classifier, folder: Path) -> None:
+    classify_folder(classifier, folder, folder / "out.csv")
+    assert classify_folder(classifier, folder, folder / "out.csv").images == 12
+
+
+def test_killed_again_and_again_a_resumed_run_repeats_and_loses_nothing(
+    home: Path, photos: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "many"
+    originals = sorted(photos.rglob("*.jpg"))
+    root.mkdir()
+    for number in range(600):
+        (root / f"{number:04}.jpg").write_bytes(originals[number % len(originals)].read_bytes())
+    out = tmp_path / "out.csv"
+    kills = sum(killed_while_classifying(home, root, out) for _ in range(3))
+    run(home, root, out)
+    rows = read(out)
+    assert [row["path"] for row in rows] == [f"{number:04}.jpg" for number in range(600)]
+    assert kills
+
+
+def command(root: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "handful", "classify", str(root), "--out", str(out), "--resume", "--json"]
+
+
+def run(home: Path, root: Path, out: Path) -> None:
+    environment = {**os.environ, "HANDFUL_HOME": str(home)}
+    subprocess.run(command(root, out), env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def killed_while_classifying(home: Path, root: Path, out: Path) -> bool:
+    """Starts a run and kills it once its journal has grown; False where it was done before."""
+    journal = out.with_name(out.name + ".partial")
+    before = journal.stat().st_size if journal.exists() else 0
+    environment = {**os.environ, "HANDFUL_HOME": str(home)}
+    process = subprocess.Popen(command(root, out), env=environment, stdout=subprocess.DEVNULL)
+    for _ in polls():
+        if process.poll() is not None:
+            return False
+        if journal.exists() and journal.stat().st_size > before + 5000:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with journal.open("a") as file:
+        file.write('{"path": "torn')  # what a kill in the middle of a write leaves
+    return True
+
+
+def polls() -> Iterator[None]:
+    for _ in range(6000):
+        time.sleep(0.01)
+        yield

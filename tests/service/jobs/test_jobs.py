@@ -1,0 +1,219 @@
+"""The table of jobs: the same for all workers, and true whatever dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from handful.service.http.errors import JobEnded, JobNotFound, TooManyJobs
+from handful.service.http.schemas import JobBody
+from handful.service.jobs.process import LOG_BYTES, TAIL_BYTES, Tail, drain
+from handful.service.jobs.table import INTERRUPTED, PHOTOS, STATE, JobTable
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> JobTable:
+    return JobTable(tmp_path, kept=3)
+
+
+def add(table: JobTable, name: str = "colours", most: int = 9) -> JobBody:
+    stage = table.stage()
+    (stage.photos / "red").mkdir()
+    try:
+        return table.add(stage, name, "auto", 1, most)
+    finally:
+        table.discard(stage)
+
+
+def finish(table: JobTable, job: JobBody) -> None:
+    table.end(job, "done", None, {"model": "colours:2"})
+
+
+def test_jobs_of_a_model_are_claimed_in_order_and_each_once(table: JobTable) -> None:
+    jobs = [add(table) for _ in range(3)]
+    other = add(table, "shapes")
+    for job in jobs:
+        claimed = table.claim("colours", take=True)
+        assert claimed is not None
+        assert (claimed.job, claimed.state) == (job.job, "running")
+        finish(table, claimed)
+        assert not (table.path(job.job) / "photos").exists()
+    assert table.claim("colours", take=True) is None
+    assert [job.job for job in table.unfinished()] == [other.job]
+
+
+def test_one_holder_at_a_time_and_a_job_that_was_left_is_interrupted(table: JobTable) -> None:
+    job = add(table)
+    with table.running("colours") as lock:
+        assert lock is not None
+        table.claim("colours", take=True)
+        with table.running("colours") as again, table.running("shapes") as other:
+            assert again is None
+            assert other is not None
+    assert table.read(job.job).state == "running"
+    table.claim("colours", take=False)
+    assert (table.read(job.job).state, table.read(job.job).error) == ("interrupted", INTERRUPTED)
+
+
+def test_the_command_holds_the_models_lock_when_its_worker_has_died(table: JobTable) -> None:
+    add(table)
+    with table.running("colours") as lock:
+        assert lock is not None
+        waits = "import sys; sys.stdin.read()"
+        child = subprocess.Popen([sys.executable, "-c", waits], stdin=subprocess.PIPE, pass_fds=(lock,))
+    with table.running("colours") as still:
+        assert still is None
+    child.communicate()
+    with table.running("colours") as free:
+        assert free is not None
+
+
+def test_cancelling(table: JobTable) -> None:
+    first, second = add(table), add(table)
+    assert table.cancel(second.job).state == "cancelled"
+    running = table.claim("colours", take=True)
+    assert running is not None
+    assert running.job == first.job
+    assert not table.is_cancelled(first.job)
+    assert table.cancel(first.job).state == "running"
+    assert table.is_cancelled(first.job)
+    table.claim("colours", take=False)  # its worker has died before it ended the command
+    assert table.read(first.job).state == "cancelled"
+    finished = add(table)
+    finish(table, finished)
+    with pytest.raises(JobEnded, match="done"):
+        table.cancel(finished.job)
+
+
+def test_a_job_that_ends_makes_room_before_it_writes(table: JobTable) -> None:
+    """On a full disk it could not be ended otherwise."""
+    job = add(table)
+    state = table.path(job.job) / STATE
+    state.unlink()
+    state.mkdir()  # nothing can be written there
+    with pytest.raises(OSError, match="directory"):
+        table.end(job, "failed", INTERRUPTED, None)
+    assert not (state.parent / PHOTOS).exists()
+
+
+def test_more_jobs_than_allowed_are_refused_and_leave_nothing(table: JobTable) -> None:
+    for _ in range(2):
+        add(table, most=2)
+    with pytest.raises(TooManyJobs, match="2 retrainings of colours"):
+        add(table, most=2)
+    add(table, "shapes", most=2)
+    assert len(table.all()) == 3
+    assert not list(table.folder.glob(".*"))
+
+
+def test_only_ended_jobs_are_removed_and_the_oldest_first(table: JobTable) -> None:
+    waiting = add(table)
+    ended = [add(table) for _ in range(5)]
+    for job in ended:
+        finish(table, job)
+    newest = add(table)
+    assert [job.job for job in table.all()] == [newest.job, ended[4].job, ended[3].job, waiting.job]
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "open", "table.lock", "../jobs", "x/../open", "\0", "x" * 5000])
+def test_what_is_no_jobs_name_is_not_found(table: JobTable, name: str) -> None:
+    add(table)
+    with pytest.raises(JobNotFound):
+        table.read(name)
+    with pytest.raises(JobNotFound):
+        table.cancel(name)
+
+
+def test_before_the_first_job_none_is_found(table: JobTable) -> None:
+    with pytest.raises(JobNotFound):
+        table.cancel("20260101T000000000000-00000000")
+    assert not table.folder.exists()
+
+
+def test_what_dead_workers_had_gathered_is_removed_and_what_living_ones_gather_is_not(table: JobTable) -> None:
+    dead, alive = table.stage(), table.stage()
+    os.close(dead.lock)
+    (table.open / "20260101T000000000000-00000000").touch()  # killed between the mark and the job
+    table.discard(table.stage())
+    assert not dead.folder.exists()
+    assert alive.photos.is_dir()
+    assert not list(table.open.iterdir())
+
+
+def test_many_workers_add_and_claim_without_losing_or_doubling_a_job(tmp_path: Path) -> None:
+    claimed: list[str] = []
+
+    def work() -> None:
+        table = JobTable(tmp_path, kept=100)
+        for _ in range(10):
+            add(table, most=100)
+            with table.running("colours") as lock:
+                if lock is not None and (job := table.claim("colours", take=True)):
+                    claimed.append(job.job)
+                    finish(table, job)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    table = JobTable(tmp_path, kept=100)
+    assert len(claimed) == len(set(claimed))
+    assert len(table.all()) == 40
+    assert {job.state for job in table.all()} <= {"done", "queued"}
+
+
+@pytest.mark.parametrize("lines", ["", "{", '{"stage": "embed"}\n', "\xff\n", "[]\n", '{"stage": "e", "done": "x"}\n'])
+def test_progress_that_cannot_be_read_is_none(table: JobTable, lines: str) -> None:
+    job = add(table)
+    table.claim("colours", take=True)
+    assert table.read(job.job).progress is None
+    (table.path(job.job) / "progress").write_text(lines, encoding="latin-1")
+    assert table.read(job.job).progress is None
+
+
+def test_progress_is_the_last_whole_line(table: JobTable) -> None:
+    job = add(table)
+    table.claim("colours", take=True)
+    whole = '{"stage": "embed", "done": 3, "total": null}\n'
+    (table.path(job.job) / "progress").write_text(whole * 500 + whole.replace("3", "7") + whole[:9])
+    progress = table.read(job.job).progress
+    assert progress is not None
+    assert (progress.stage, progress.done, progress.total) == ("embed", 7, None)
+
+
+def test_a_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
+    async def fill(data: bytes) -> Tail:
+        stream = asyncio.StreamReader()
+        stream.feed_data(data)
+        stream.feed_eof()
+        tail = Tail(tmp_path / "log")
+        await tail.fill(stream)
+        return tail
+
+    assert asyncio.run(fill(b"short")).text() == "short"
+    assert (tmp_path / "log").read_bytes() == b"short"
+    long = b"begin" + bytes(3 * LOG_BYTES) + b"end"
+    assert asyncio.run(fill(long)).text().endswith("end")
+    kept = (tmp_path / "log").read_bytes()
+    assert kept.startswith(b"begin")
+    assert kept.endswith(b"end")
+    assert len(kept) < LOG_BYTES + TAIL_BYTES + 100
+    asyncio.run(fill(bytes(LOG_BYTES) + b"end"))
+    assert (tmp_path / "log").read_bytes() == bytes(LOG_BYTES) + b"\n[0 bytes left out]\nend"
+
+
+def test_more_output_than_allowed_is_nothing() -> None:
+    async def read(data: bytes) -> bytes:
+        stream = asyncio.StreamReader()
+        stream.feed_data(data)
+        stream.feed_eof()
+        return await drain(stream, 10)
+
+    assert asyncio.run(read(b"x" * 10)) == b"x" * 10
+    assert asyncio.run(read(b"x" * 11)) == b""

@@ -1,0 +1,223 @@
+"""How the service lives: it waits for a model, changes it, refuses strangers, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil  # type: ignore[import-untyped]  # bentoml brings it, nobody its types
+import pytest
+from handful.service.artifact.store import Store
+from running_server import Server, encoded, publish_copy, running, until
+
+JPEG = encoded()
+KEY = "correct-horse"
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterator[Server]:
+    """Two workers, a key, tight limits, and three versions of a model."""
+    home = tmp_path_factory.mktemp("guarded") / "home"
+    for _ in range(3):
+        publish_copy(home, artifact)
+    limits = {"body_seconds": "1", "max_waiting_images": "4", "max_images": "4", "cors_origins": "https://a.example"}
+    with running(home, workers="2", api_key=KEY, **limits) as server:
+        until(lambda: len(server.workers()) == 2)
+        time.sleep(1)  # both may have been asked, one may not have been ready
+        server.wait_for("/readyz")
+        yield server
+
+
+def predict(server: Server) -> httpx.Response:
+    return server.client.post("/predict", content=JPEG, headers={"Content-Type": "image/jpeg"})
+
+
+class Load:
+    """Clients that ask again and again in threads, and remember every answer."""
+
+    def __init__(self, server: Server, clients: int = 4) -> None:
+        self.server, self.answers, self.ended = server, list[tuple[int, str]](), threading.Event()
+        self.threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def _ask(self) -> None:
+        while not self.ended.is_set():
+            try:
+                response = predict(self.server)
+                model = response.json().get("model", "") if response.status_code == 200 else ""
+                self.answers.append((response.status_code, model))
+            except httpx.TransportError as e:
+                self.answers.append((0, type(e).__name__))
+
+    def __enter__(self) -> Load:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        for thread in self.threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("key", [None, "Bearer", "Bearer wrong", f"Basic {KEY}", KEY, f"Bearer {KEY}x", "Bearer \xff"])
+def test_a_call_without_the_right_key_is_401(guarded: Server, key: str | None) -> None:
+    url = str(guarded.client.base_url)
+    headers = {} if key is None else {b"Authorization": key.encode("latin-1")}
+    for path in ("/model", "/metrics", "/openapi.json", "/nothing"):
+        response = httpx.get(f"{url}{path}", headers=headers, trust_env=False)
+        assert response.status_code == 401
+        assert response.json()["error"]["code"] == "key_wrong"
+        assert response.headers["www-authenticate"] == "Bearer"
+    assert httpx.get(f"{url}/livez", headers=headers, trust_env=False).status_code == 200
+    assert httpx.get(f"{url}/readyz", headers=headers, trust_env=False).status_code == 200
+
+
+def test_the_right_key_is_let_through(guarded: Server) -> None:
+    assert predict(guarded).status_code == 200
+
+
+def test_a_page_of_an_origin_that_is_set_may_call_and_reads_errors_too(guarded: Server) -> None:
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    preflight = httpx.options(f"{guarded.client.base_url}/predict", headers=asked, trust_env=False)
+    assert preflight.status_code == 200
+    refused = httpx.post(f"{guarded.client.base_url}/predict", headers={"Origin": "https://a.example"}, trust_env=False)
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "https://a.example"
+
+
+def test_a_slow_sender_is_408_and_holds_nobody_up(guarded: Server) -> None:
+    head = f"POST /predict HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\nContent-Type: image/jpeg\r\n"
+    lines = [guarded.connect() for _ in range(20)]
+    for line in lines:
+        line.sendall(f"{head}Content-Length: 5000\r\n\r\nab".encode())
+    assert predict(guarded).status_code == 200
+    for line in lines:
+        with line:
+            assert line.recv(100).split()[1] == b"408"
+
+
+def test_more_than_there_is_room_for_is_503_with_a_time_to_come_back(guarded: Server) -> None:
+    big = encoded(side=1500)
+    with httpx.Client(base_url=guarded.client.base_url, headers=guarded.client.headers, trust_env=False) as client:
+        answers: list[httpx.Response] = []
+
+        def ask() -> None:
+            answers.append(client.post("/predict_many", files=[("images", ("a", big))] * 4, timeout=60))
+
+        threads = [threading.Thread(target=ask) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    full = [answer for answer in answers if answer.status_code == 503]
+    assert {200, 503} <= {answer.status_code for answer in answers} <= {200, 408, 503}  # 408: it was sent too slowly
+    assert all(answer.json()["error"]["code"] == "overloaded" and answer.headers["retry-after"] for answer in full)
+    assert predict(guarded).status_code == 200
+
+
+def test_a_new_champion_is_taken_up_under_load_without_an_error(guarded: Server) -> None:
+    with Load(guarded) as load:
+        for version in ("2", "3", "1", "2"):
+            Store(guarded.home).promote("colours", version)
+            until(lambda version=version: load.answers[-20:].count((200, f"colours:{version}")) >= 20)  # type: ignore[misc]
+    assert {status for status, _ in load.answers} == {200}
+
+
+def test_a_version_that_does_not_load_is_refused_and_the_old_one_goes_on(guarded: Server, artifact: Path) -> None:
+    until(lambda: predict(guarded).json()["model"] == "colours:2")
+    version = publish_copy(guarded.home, artifact)
+    weights = guarded.home / "models/colours" / version / "model.safetensors"
+    weights.write_bytes(b"broken" + weights.read_bytes()[6:])
+    (guarded.home / "models/colours/champion").write_text(version)
+    until(lambda: guarded.output().count("The champion cannot be had") >= 2)
+    assert {predict(guarded).json()["model"] for _ in range(10)} == {"colours:2"}
+    assert guarded.status("/readyz") == 200
+
+
+def test_a_killed_worker_comes_back(guarded: Server) -> None:
+    until(lambda: len(guarded.workers()) == 2)
+    killed = guarded.workers()[0]
+    with Load(guarded) as load:
+        killed.kill()
+        until(lambda: len([w for w in guarded.workers() if w.pid != killed.pid and w.status() != "zombie"]) == 2)
+        until(lambda: load.answers[-30:].count((200, "colours:2")) == 30)
+    assert {status for status, _ in load.answers} <= {0, 200, 503}
+    assert sum(status == 0 for status, _ in load.answers) <= len(load.threads)  # what the killed one had in its hands
+
+
+def test_sigterm_finishes_what_is_in_flight_and_leaves_no_process(guarded: Server) -> None:
+    workers = guarded.workers()
+    with Load(guarded, clients=2) as load:
+        until(lambda: len(load.answers) > 5)
+        guarded.process.send_signal(signal.SIGTERM)
+        until(lambda: guarded.process.poll() is not None)
+    statuses = [status for status, _ in load.answers]
+    assert set(statuses) <= {0, 200}
+    assert statuses == sorted(statuses, reverse=True) or 200 not in statuses[statuses.index(0) + len(load.threads) :]
+    assert not any(worker.is_running() for worker in workers)
+
+
+def test_without_a_model_the_service_lives_and_the_first_one_is_served_and_no_orphan_stays(
+    tmp_path: Path, artifact: Path
+) -> None:
+    with running(tmp_path / "home") as server:
+        assert server.status("/livez") == 200
+        for response in (server.client.get("/readyz"), server.client.get("/model"), predict(server)):
+            assert response.status_code == 503
+            assert response.json()["error"]["code"] == "not_ready"
+            assert response.headers["retry-after"]
+            assert str(tmp_path) not in response.text
+        publish_copy(server.home, artifact)
+        server.wait_for("/readyz")
+        assert predict(server).json()["model"] == "colours:1"
+
+        workers = server.workers()
+        server.process.kill()
+        server.process.wait()
+        until(lambda: not any(_alive(worker) for worker in workers))
+        assert server.status("/livez") == 0
+
+
+def _alive(process: psutil.Process) -> bool:
+    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "said"),
+    [
+        (["--host", "8.8.8.8"], {}, "HANDFUL_API_KEY"),
+        (["--host", "example.org"], {}, "IP address"),
+        (["--name", "nothing"], {}, "colours"),
+        ([], {"HANDFUL_WORKERS": "none"}, "HANDFUL_WORKERS"),
+        ([], {"HANDFUL_MAX_WAITING_IMAGES": "1"}, "max_waiting_images"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_status_2(
+    home: Path, arguments: list[str], settings: dict[str, str], said: str
+) -> None:
+    sentence = refusal(home, arguments, settings)
+    assert said in sentence
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_status_2(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        sentence = refusal(home, ["--port", port], {})
+    assert sentence == f"handful: 127.0.0.1:{port} cannot be listened on: Address already in use."
+
+
+def refusal(home: Path, arguments: list[str], settings: dict[str, str]) -> str:
+    environ = {**os.environ, "HANDFUL_HOME": str(home), **settings}
+    command = [sys.executable, "-m", "handful", "serve", *arguments]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    return done.stderr.strip()

@@ -1,0 +1,212 @@
+"""From the store to BentoML's, from there into a Bento, and out of it again with the checkout out of reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import bentoml
+import pytest
+from handful.service.bento import packed_model
+from handful.service.classifier import Classifier
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+REGISTER_TWO_IN_TURN = """
+import json, sys
+from pathlib import Path
+import bentoml
+from handful.service.bento import register
+one, two = map(Path, sys.argv[1:])
+tags = [register(each) for each in (one, one, two, one)]
+latest = bentoml.models.get("handful:latest")
+print(json.dumps({"tags": tags, "latest": str(latest.tag), "info": latest.info.labels, "path": latest.path}))
+"""
+LOAD_THE_BENTO = """
+import json, sys
+from pathlib import Path
+import bentoml
+bentoml.load(sys.argv[1], standalone_load=True)  # as its workers do
+import service.app
+import handful.training
+from handful import service, training
+from handful.service.bento import packed_model
+from handful.service.classifier import Classifier
+model = packed_model()
+classifier = Classifier.load(model)
+prediction, = classifier.predict(classifier.read(Path(sys.argv[2]))[None])
+files = [module.__file__ for module in (service, sys.modules['service.app'], training)]
+print(json.dumps({"files": files, "model": str(model), "probabilities": prediction.probabilities}))
+"""
+
+
+def run(*command: str, bentoml_home: Path, home: Path, cwd: Path) -> str:
+    """Standard output of a Python that does not see the checkout unless `cwd` is in it."""
+    env = {**os.environ, "BENTOML_HOME": str(bentoml_home), "HANDFUL_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true"}
+    done = subprocess.run([sys.executable, *command], env=env, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def bentoml_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bentoml")
+
+
+@pytest.fixture(scope="module")
+def tag(bentoml_home: Path, home: Path) -> str:
+    return run("-m", "handful", "models", "bento", "colours", bentoml_home=bentoml_home, home=home, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def bento(bentoml_home: Path, tag: str, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001 - packed
+    """A Bento of the checkout, built without its tests, caches and network."""
+    empty = tmp_path_factory.mktemp("no-home")
+    built = run("-m", "bentoml", "build", "--output", "tag", bentoml_home=bentoml_home, home=empty, cwd=ROOT)
+    name, _, version = built.removeprefix("__tag__:").partition(":")
+    return bentoml_home / "bentos" / name / version
+
+
+def test_a_registered_version_is_the_whole_artifact_under_a_readable_tag(
+    tag: str, bentoml_home: Path, artifact: Path
+) -> None:
+    assert re.fullmatch(r"handful:colours-1-[0-9a-f]{8}", tag)
+    copied = bentoml_home / "models" / tag.replace(":", "/")
+    for path in artifact.rglob("*"):
+        assert not path.is_file() or (copied / path.relative_to(artifact)).read_bytes() == path.read_bytes(), path
+
+
+def test_registering_again_changes_nothing_and_another_one_becomes_the_latest(artifact: Path, tmp_path: Path) -> None:
+    other = tmp_path / "Sac à main"
+    other.mkdir()
+    for path in artifact.iterdir():
+        if path.is_file():
+            (other / path.name).write_bytes(path.read_bytes())
+    card = json.loads((artifact / "card.json").read_text())
+    (other / "card.json").write_text(json.dumps({**card, "name": "Sac à main", "version": "12"}))
+    out = run(
+        "-c", REGISTER_TWO_IN_TURN, str(artifact), str(other), bentoml_home=tmp_path / "b", home=tmp_path, cwd=ROOT
+    )
+    got = json.loads(out)
+    first, again, second, back = got["tags"]
+    assert first == again
+    assert second.startswith("handful:sac-main-12-")
+    assert back not in {first, second}
+    assert got["latest"] == back
+    assert got["info"] == {
+        "model": "colours",
+        "version": "1",
+        "backbone": card["backbone"]["ref"],
+        "head": card["head"]["kind"],
+    }
+
+
+def test_outside_a_bento_nothing_is_packed() -> None:
+    assert packed_model() is None
+
+
+def test_a_bento_holds_the_code_and_the_builtin_backbone_and_leaves_the_rest_out(bento: Path) -> None:
+    src = bento / "src"
+    held = {path.relative_to(src).as_posix() for path in src.rglob("*") if path.is_file()}
+    code = {
+        path.relative_to(ROOT).as_posix()
+        for part in ("handful", "service", "training")
+        for path in ROOT.glob(f"{part}/**/*.py")
+    }
+    assert {name for name in code - held if not name.startswith("training/pretrain/")} == set()
+    assert {"training/builtin/config.json", "training/builtin/model.safetensors", "pyproject.toml"} <= held
+    tops = {name.partition("/")[0] for name in held}
+    assert tops <= {
+        "handful",
+        "service",
+        "training",
+        "handful.egg-info",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "bentofile.yaml",
+    }
+    assert not {name for name in held if "__pycache__" in name or name.endswith(".pyc") or "/pretrain/" in name}
+
+
+def test_a_bento_names_one_version_and_pins_what_it_installs(bento: Path, tag: str) -> None:
+    described = (bento / "bento.yaml").read_text(encoding="utf-8")
+    assert f"tag: {tag}" in described
+    assert "latest" not in described
+    installs = (bento / "env/python/requirements.txt").read_text(encoding="utf-8")
+    lines = [line for line in installs.splitlines() if line.strip() and not line.startswith("#")]
+    assert not [line for line in lines if "==" not in line]
+    assert f"bentoml=={bentoml.__version__}" in lines
+
+
+def test_a_bento_answers_the_same_with_its_own_code_and_model_wherever_it_is(
+    bento: Path, bentoml_home: Path, tag: str, artifact: Path, photos: Path, tmp_path: Path
+) -> None:
+    photo = min(photos.rglob("*.jpg"))
+    command = ("-c", LOAD_THE_BENTO, f"handful:{bento.name}", str(photo))
+    out = json.loads(run(*command, bentoml_home=bentoml_home, home=tmp_path, cwd=tmp_path))
+    assert all(Path(file).is_relative_to(bento / "src") for file in out["files"])
+    assert Path(out["model"]) == bentoml_home / "models" / tag.replace(":", "/")
+    classifier = Classifier.load(artifact)
+    (expected,) = classifier.predict(classifier.read(photo)[None])
+    assert out["probabilities"] == pytest.approx(expected.probabilities, abs=1e-3)
+
+
+def requirements() -> dict[str, Version]:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("==") for line in lines if not line.startswith("#"))
+    return {name: Version(version) for name, version in pairs}
+
+
+def test_every_dependency_is_pinned_within_what_pyproject_allows() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = requirements()
+    found = re.search(r"bentoml==(\S+)", DOCKERFILE)
+    assert found
+    pinned["bentoml"] = Version(found[1])
+    for dependency in map(Requirement, project["dependencies"]):
+        name = re.sub(r"[-_.]+", "-", dependency.name).lower()
+        assert pinned[name] in dependency.specifier, dependency
+
+
+def stages() -> dict[str, list[str]]:
+    """Each stage's instructions, one string an instruction, without its FROM."""
+    code = "\n".join(line for line in DOCKERFILE.splitlines() if not line.startswith("#")).replace("\\\n", " ")
+    found: dict[str, list[str]] = {}
+    for line in filter(None, map(str.strip, code.splitlines())):
+        if line.startswith("FROM"):
+            found[line.split()[-1]] = []
+        elif found:
+            found[next(reversed(found))].append(" ".join(line.split()))
+    return found
+
+
+def test_both_targets_of_the_dockerfile_differ_only_in_their_base_and_in_cuda() -> None:
+    cpu, gpu = stages()["cpu"], stages()["gpu"]
+    assert [line for line in cpu if "That is CUDA" not in line] == gpu
+
+
+def test_what_the_dockerfile_copies_reaches_it() -> None:
+    allowed = {
+        line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
+    }
+    copied = [line.split()[1:-1] for line in stages()["build"] if line.startswith("COPY")]
+    assert {name for names in copied for name in names} == allowed
+    assert all((ROOT / name).exists() for name in allowed)
+
+
+def test_the_container_runs_as_nobody_in_particular_and_tells_whether_it_is_ready() -> None:
+    for name in ("cpu", "gpu"):
+        text = "\n".join(stages()[name])
+        assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", text, re.MULTILINE)
+        assert "/readyz" in text
+        assert '\nCMD ["handful", "serve", "--host", "0.0.0.0"]' in text
+        assert "HANDFUL_API_KEY" not in text

@@ -1,0 +1,156 @@
+"""The head that is chosen, and that what leaves works on raw embeddings."""
+
+import numpy as np
+import pytest
+from handful.service.artifact.errors import DataError
+from handful.training.head.selection import FittedHead, HeadSettings, fit_head
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+Data = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+def clouds(images_per_label: list[int], dimensions: int = 40, distance: float = 6.0, seed: int = 0) -> Data:
+    """Embeddings (N, D) around one random centre a label, far from the origin and of no particular scale."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(images_per_label)), images_per_label)
+    centres = random.normal(size=(len(images_per_label), dimensions))
+    centres *= distance / np.linalg.norm(centres, axis=1, keepdims=True)
+    embeddings = 30 + 7 * (centres[labels] + random.normal(size=(len(labels), dimensions)))
+    return embeddings.astype(np.float32), labels
+
+
+def fitted(embeddings: np.ndarray, labels: np.ndarray, **settings: object) -> FittedHead:
+    label_count = int(labels.max()) + 1
+    return fit_head(
+        embeddings, labels, np.arange(len(labels)), label_count, HeadSettings.model_validate(settings), seed=0
+    )
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+@pytest.mark.parametrize("kind", ["linear", "hidden"])
+@pytest.mark.parametrize("dimensions", [12, 100])
+def test_both_kinds_learn_raw_embeddings_with_more_and_fewer_dimensions_than_photos(kind: str, dimensions: int) -> None:
+    embeddings, labels = clouds([20, 20, 20], dimensions)
+    head = fitted(embeddings, labels, kind=kind, widths=(64,), weight_decays=(0.3,))
+    assert head.kind == kind
+    assert accuracy(head.logits(embeddings), labels) > 0.95
+    assert accuracy(head.out_of_fold_logits, labels) > 0.85
+    assert head.weights["weight"].dtype == np.float32
+
+
+def test_linear_head_is_one_matrix_on_the_raw_embedding() -> None:
+    embeddings, labels = clouds([20, 20])
+    head = fitted(embeddings, labels, kind="linear")
+    assert set(head.weights) == {"weight", "bias"}
+    assert head.weights["weight"].shape == (2, 40)
+    assert np.allclose(head.logits(embeddings), embeddings @ head.weights["weight"].T + head.weights["bias"])
+
+
+def test_choice_does_not_depend_on_the_backbones_scale_or_offset() -> None:
+    embeddings, labels = clouds([15, 15], distance=2.0)
+    head, scaled = fitted(embeddings, labels, kind="linear"), fitted(embeddings * 50 + 9, labels, kind="linear")
+    assert head.settings == scaled.settings
+    assert np.allclose(head.logits(embeddings), scaled.logits(embeddings * 50 + 9), atol=0.05)
+
+
+def test_auto_stays_linear_where_linear_makes_no_mistake() -> None:
+    head = fitted(*clouds([25, 25], distance=12.0))
+    assert head.kind == "linear"
+    assert head.settings["strength"] == 1.0
+
+
+def test_auto_takes_the_hidden_head_where_no_line_divides_the_labels() -> None:
+    random = np.random.default_rng(0)
+    corners = random.choice([-1.0, 1.0], size=(240, 2))
+    embeddings = (corners + random.normal(0, 0.2, (240, 2))).astype(np.float32)
+    head = fitted(embeddings, (corners.prod(axis=1) > 0).astype(np.int64), kind="auto")
+    assert head.kind == "hidden"
+    assert set(head.weights) == {"hidden.weight", "hidden.bias", "weight", "bias"}
+
+
+def test_rare_label_is_still_predicted() -> None:
+    embeddings, labels = clouds([200, 6], distance=8.0)
+    head = fitted(embeddings, labels, kind="linear")
+    assert accuracy(head.out_of_fold_logits[200:], labels[200:]) > 0.6
+
+
+def test_label_of_two_photos_may_stand_beside_others() -> None:
+    head = fitted(*clouds([10, 10, 2]), kind="linear")
+    assert np.isfinite(head.out_of_fold_logits).all()
+
+
+def test_many_labels_of_five_photos_are_learned() -> None:
+    embeddings, labels = clouds([5] * 60, dimensions=64, distance=9.0)
+    assert accuracy(fitted(embeddings, labels).out_of_fold_logits, labels) > 0.85
+
+
+def test_out_of_fold_logits_do_not_see_the_label_of_the_photo() -> None:
+    """Labels without any relation to the embeddings are guessed no better than by chance."""
+    random = np.random.default_rng(0)
+    embeddings = random.normal(size=(120, 60)).astype(np.float32)
+    assert (
+        0.3
+        < accuracy(
+            fitted(embeddings, random.permutation(np.repeat([0, 1], 60))).out_of_fold_logits, np.repeat([0, 1], 60)
+        )
+        < 0.7
+    )
+
+
+@pytest.mark.parametrize("kind", ["linear", "hidden"])
+def test_same_seed_gives_the_same_bytes(kind: str) -> None:
+    data = clouds([12, 12])
+    first, again = (fitted(*data, kind=kind, widths=(16,), weight_decays=(0.3,)) for _ in range(2))
+    assert all(first.weights[name].tobytes() == again.weights[name].tobytes() for name in first.weights)
+
+
+def test_identical_embeddings_do_not_break() -> None:
+    head = fitted(np.ones((20, 8), dtype=np.float32), np.repeat([0, 1], 10), kind="linear")
+    assert np.isfinite(head.weights["weight"]).all()
+
+
+def test_embeddings_that_are_not_finite_are_an_error() -> None:
+    embeddings, labels = clouds([5, 5])
+    embeddings[0, 0] = np.nan
+    with pytest.raises(DataError, match="not finite"):
+        fitted(embeddings, labels)
+
+
+def test_a_single_label_is_an_error() -> None:
+    with pytest.raises(DataError, match="at least 2 labels"):
+        fitted(np.ones((5, 3), dtype=np.float32), np.zeros(5, dtype=np.int64))
+
+
+def test_unknown_setting_is_an_error() -> None:
+    with pytest.raises(ValidationError):
+        HeadSettings.model_validate({"depth": 3})
+
+
+def test_scouts_choose_for_all_folds_and_every_photo_is_still_judged() -> None:
+    embeddings, labels = clouds([30, 30], distance=2.0)
+    scouted = fitted(embeddings, labels, kind="linear", scouted_from=0)
+    whole = fitted(embeddings, labels, kind="linear")
+    assert scouted.settings == whole.settings
+    assert np.allclose(scouted.out_of_fold_logits, whole.out_of_fold_logits, atol=0.2)
+    assert scouted.candidates[0]["settings"] == {"strength": 1.0}
+
+
+def test_folds_that_are_fitted_side_by_side_give_the_same_bytes() -> None:
+    embeddings, labels = clouds([60] * 10, dimensions=400)
+    first, again = (fitted(embeddings, labels, kind="linear") for _ in range(2))
+    assert first.weights["weight"].tobytes() == again.weights["weight"].tobytes()
+    assert accuracy(first.out_of_fold_logits, labels) > 0.95
+
+
+def test_a_hidden_head_learns_from_more_photos_than_one_step_takes() -> None:
+    random = np.random.default_rng(0)
+    corners = random.choice([-1.0, 1.0], size=(4500, 2))
+    embeddings = (corners + random.normal(0, 0.2, (4500, 2))).astype(np.float32)
+    labels = (corners.prod(axis=1) > 0).astype(np.int64)
+    head = fitted(embeddings, labels, kind="hidden", widths=(32,), weight_decays=(0.3,))
+    assert accuracy(head.out_of_fold_logits, labels) > 0.95
+    assert accuracy(head.logits(embeddings), labels) > 0.95

@@ -1,0 +1,107 @@
+"""What is found wrong with a folder, file by file, and what is left to learn from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import COLOURS, write_photo
+from handful.service.artifact.errors import DataError
+from handful.training.photos.inspection import Inspected, connected, near_duplicates, require_labels
+from handful.training.train import check_folder
+from PIL import Image
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photos: Path) -> Path:
+    return Path(shutil.copytree(photos, tmp_path / "photos"))
+
+
+def named(inspected: Inspected) -> dict[str, str]:
+    """Path to kind, near-duplicates left out: to a random network some noise is more alike than other noise."""
+    return {p.path: p.kind for p in inspected.problems if not p.kind.startswith("near_duplicate")}
+
+
+def kinds(folder: Path, backbone: Path) -> dict[str, str]:
+    return named(check_folder(folder, str(backbone), folder.parent / "home"))
+
+
+def test_a_clean_folder_has_no_problems(folder: Path, backbone: Path) -> None:
+    inspected = check_folder(folder, str(backbone), folder.parent / "home")
+    assert not named(inspected)
+    assert inspected.per_label == {"blue": 12, "red": 12}
+    assert inspected.embeddings.shape[0] == 24
+
+
+def test_each_bad_file_is_named_with_its_kind(folder: Path, backbone: Path) -> None:
+    whole = (folder / "blue/00.jpg").read_bytes()
+    (folder / "blue/cut.jpg").write_bytes(whole[:-300])
+    (folder / "blue/empty.jpg").touch()
+    (folder / "blue/notes.txt").write_text("words")
+    (folder / "red/phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
+    (folder / "blue/.hidden.jpg").write_bytes(b"silently left out")
+    found = kinds(folder, backbone)
+    assert found == {
+        "blue/cut.jpg": "image_truncated",
+        "blue/empty.jpg": "image_unreadable",
+        "blue/notes.txt": "not_an_image",
+        "red/phone.heic": "not_an_image",
+    }
+
+
+def test_the_same_picture_in_another_file_is_a_duplicate(folder: Path, backbone: Path) -> None:
+    Image.open(folder / "blue/01.png").save(folder / "blue/99.bmp")
+    assert kinds(folder, backbone) == {"blue/99.bmp": "duplicate"}
+
+
+def test_the_same_picture_under_two_labels_is_left_out_of_both(folder: Path, backbone: Path) -> None:
+    shutil.copy(folder / "blue/01.png", folder / "red/copy.png")
+    inspected = check_folder(folder, str(backbone), folder.parent / "home")
+    assert named(inspected) == {"blue/01.png": "two_labels", "red/copy.png": "two_labels"}
+    assert inspected.per_label == {"blue": 11, "red": 12}
+
+
+def test_small_labels_are_left_out_and_imbalance_is_named(folder: Path, backbone: Path) -> None:
+    for number in range(120):
+        write_photo(folder / f"blue/more-{number}.png", COLOURS["blue"], 1000 + number)
+    write_photo(folder / "single/a.png", (0, 200, 0), 7)
+    for number in range(3):
+        write_photo(folder / f"three/{number}.png", (200, 200, 0), 20 + number)
+    (folder / "none").mkdir()
+    inspected = check_folder(folder, str(backbone), folder.parent / "home")
+    assert named(inspected) == {
+        "single": "one_image",
+        "three": "too_few_images",
+        "none": "empty_label",
+        "red": "imbalance",
+    }
+    assert inspected.labels == ("blue", "red")
+
+
+def test_fewer_than_two_usable_labels_is_one_sentence(tmp_path: Path, backbone: Path) -> None:
+    for number in range(6):
+        write_photo(tmp_path / f"photos/one/{number}.png", COLOURS["red"], number)
+    inspected = check_folder(tmp_path / "photos", str(backbone), tmp_path / "home")
+    with pytest.raises(DataError, match=r"labels left: one \(6\)"):
+        require_labels(inspected)
+
+
+def test_near_duplicates_are_outliers_among_neighbours() -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float32)
+    rows[40] = rows[7] + 0.1 * rows[8]
+    assert [(first, second) for first, second, _ in near_duplicates(rows, np.zeros(60, int))] == [(7, 40)]
+
+
+def test_pairs_join_into_groups() -> None:
+    groups = connected([(0, 1), (1, 4), (2, 3)], 6)
+    assert groups[0] == groups[1] == groups[4]
+    assert groups[2] == groups[3]
+    assert len(set(groups.tolist())) == 3
+
+
+def test_inspecting_twice_gives_the_same(folder: Path, backbone: Path) -> None:
+    home = folder.parent / "home"
+    first, second = (check_folder(folder, str(backbone), home) for _ in range(2))
+    np.testing.assert_array_equal(first.embeddings, second.embeddings)

@@ -1,0 +1,209 @@
+"""The page that a person reads after a training run, made from tiny random embeddings and pictures."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from handful.service.artifact.card import BackboneCard, CrossValidationCard, DataCard, HeadCard, ModelCard, UnknownCard
+from handful.service.artifact.unknown import UnknownDetector
+from handful.training.embeddings import Embedded
+from handful.training.head.fit import Fitted
+from handful.training.head.selection import FittedHead
+from handful.training.metrics import metrics
+from handful.training.photos.inspection import Inspected
+from handful.training.photos.sources import Problem
+from handful.training.report.of_training import write_report
+from PIL import Image
+
+STRANGE = ("Sac à main", "靴", 'a,b"c', "<script>alert(1)</script>", "$x^2$", "_", "\u202egnp.tac", "a\nb")
+PICTURES = {"confusion.png", "embedding_map.png", "learning_curve.png", "reliability.png", "refusal.png"}
+VOID = {"meta", "img", "br"}
+
+
+def inspected_of(labels: tuple[str, ...], per_label: int, root: Path, problems: tuple[Problem, ...] = ()) -> Inspected:
+    """Clusters of embeddings, one a label, that overlap a little; no file behind them."""
+    random = np.random.default_rng(0)
+    index = np.repeat(np.arange(len(labels)), per_label)
+    embeddings = random.normal(size=(len(labels), 12))[index] + random.normal(scale=0.7, size=(len(index), 12))
+    images = tuple(
+        Embedded(root / f"{label}" / f"{row}.png", "0" * 64, "0" * 64, embedding.astype(np.float32))
+        for row, (label, embedding) in enumerate(zip(index, embeddings, strict=True))
+    )
+    return Inspected(labels, images, index, np.arange(len(index)), problems, len(index))
+
+
+def fitted_of(inspected: Inspected, mistakes: int) -> Fitted:
+    """Answers as heads would have given them: `mistakes` photos wrong, by turns surely, the others right."""
+    labels, count = inspected.label_index, len(inspected.labels)
+    answers = labels.copy()
+    answers[:mistakes] = (answers[:mistakes] + 1) % count
+    sure = np.full(len(labels), 0.9)
+    sure[:mistakes:2], sure[1:mistakes:2] = 0.95, 0.6
+    probabilities = np.repeat((1 - sure)[:, None] / (count - 1), count, axis=1)
+    probabilities[np.arange(len(labels)), answers] = sure
+    head = FittedHead("linear", {}, {"strength": 1.0}, np.log(probabilities).astype(np.float32), [])
+    unknown = UnknownDetector.of(np.eye(count, 12, dtype=np.float32), 0.8)
+    scores = np.linspace(0.1, 1, len(labels))
+    measured, folds = metrics(probabilities, labels, inspected.labels), np.zeros((len(labels), 1), dtype=np.uint8)
+    return Fitted(head, 1.0, unknown, measured, probabilities, scores, 5, 1, folds)
+
+
+def card_of(inspected: Inspected, fitted: Fitted) -> ModelCard:
+    measured = fitted.metrics.model_dump(exclude={"images"})
+    images = len(inspected.images)
+    return ModelCard(
+        name="bags",
+        version="3",
+        created_at=datetime(2026, 1, 2, tzinfo=UTC),
+        labels=inspected.labels,
+        backbone=BackboneCard(ref="builtin", revision=None, sha256="0" * 64),
+        head=HeadCard(kind="linear", settings={"strength": 1.0}),
+        temperature=1.0,
+        unknown=UnknownCard(method="cosine_to_label_mean", threshold=0.8),
+        cross_validation=CrossValidationCard(folds=5, repeats=1, unknown_rate=0.2, **measured),
+        data=DataCard(fingerprint="0" * 64, images=images, skipped=0, per_label=inspected.per_label),
+        seed=0,
+        libraries={"torch": "2"},
+        files={},
+    )
+
+
+def report_of(folder: Path, inspected: Inspected, mistakes: int = 2) -> str:
+    fitted = fitted_of(inspected, mistakes)
+    write_report(folder, card_of(inspected, fitted), inspected, fitted)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def save_pictures(inspected: Inspected) -> None:
+    for row, image in enumerate(inspected.images):
+        image.path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (row % 256, 90, 140)).save(image.path)
+
+
+class Page(HTMLParser):
+    """What a browser would see: text, addresses, elements, and whether every element is closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.addresses: list[str] = []
+        self.elements: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data", "action"}]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_the_page_asks_for_nothing_outside_itself(tmp_path: Path) -> None:
+    inspected = inspected_of(("bags", "shoes"), 10, tmp_path)
+    save_pictures(inspected)
+    text = report_of(tmp_path / "report", inspected)
+    page = Page(text)
+    assert page.addresses
+    assert all(address.startswith("data:image/") for address in page.addresses)
+    assert not {"script", "link", "iframe", "object"} & set(page.elements)
+    assert not re.search(r"https?:|url\(|@import", text)
+    assert page.open == []
+
+
+def test_the_pictures_lie_beside_the_page(tmp_path: Path) -> None:
+    inspected = inspected_of(("bags", "shoes"), 10, tmp_path)
+    save_pictures(inspected)
+    report_of(tmp_path / "report", inspected)
+    written = {path.name for path in (tmp_path / "report").iterdir()}
+    assert written == PICTURES | {"mistakes.png", "report.html"}
+    for name in written - {"report.html"}:
+        with Image.open(tmp_path / "report" / name) as picture:
+            picture.verify()
+
+
+def test_the_accuracy_stands_with_its_interval(tmp_path: Path) -> None:
+    words = " ".join("".join(Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path))).words).split())
+    assert "90.0 % of the photos" in words
+    assert "18 of 20 photos" in words
+    assert "69.9 % to 97.2 %" in words
+
+
+def test_strange_labels_are_text_and_warn_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    problems = (Problem("<b>.jpg", "near_duplicate", "It looks like <i>.jpg."),)
+    page = Page(report_of(tmp_path / "report", inspected_of(STRANGE, 6, tmp_path, problems), mistakes=20))
+    words = "".join(page.words)
+    assert all(label in words for label in (*STRANGE, "<b>.jpg", "<i>.jpg"))
+    assert not {"script", "b", "i"} & set(page.elements)
+    assert page.open == []
+    assert not [w for w in recwarn if "lyph" in str(w.message)]
+
+
+def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
+    inspected = inspected_of(STRANGE, 6, tmp_path)
+    save_pictures(inspected)
+    for name in ("one", "two"):
+        report_of(tmp_path / name, inspected)
+    assert (tmp_path / "one/mistakes.png").is_file()
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+def test_a_vanished_photo_leaves_its_name(tmp_path: Path) -> None:
+    page = Page(report_of(tmp_path / "report", inspected_of(("bags", "shoes"), 10, tmp_path)))
+    assert "The photo is not at hand." in page.words
+    assert "0.png" in page.words
+    assert (tmp_path / "report/mistakes.png").is_file()
+
+
+def test_folders_above_the_label_are_not_told(tmp_path: Path) -> None:
+    inspected = inspected_of(("0", "1"), 10, tmp_path / "home" / "someone")
+    save_pictures(inspected)
+    page = Page(report_of(tmp_path / "report", inspected))
+    assert "0/0.png" in page.words
+    assert "someone" not in "".join(page.words)
+
+
+def test_without_a_mistake_there_is_no_sheet_of_them(tmp_path: Path) -> None:
+    page = Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path), mistakes=0))
+    assert "There was none." in page.words
+    assert {path.name for path in tmp_path.iterdir()} == PICTURES | {"report.html"}
+
+
+def test_a_surely_contradicted_photo_is_asked_about_first(tmp_path: Path) -> None:
+    words = Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path), mistakes=1)).words
+    assert "Is the folder right?" in words
+    assert "Other mistakes" not in words
+
+
+def test_hundreds_of_labels_fit_on_the_page(tmp_path: Path) -> None:
+    labels = tuple(f"label number {number}" for number in range(300))
+    page = Page(report_of(tmp_path, inspected_of(labels, 5, tmp_path), mistakes=200))
+    words = "".join(page.words)
+    assert all(label in words for label in labels)
+    assert "the 20 labels with the most mistakes of 300" in words
+    with Image.open(tmp_path / "confusion.png") as picture:
+        assert max(picture.size) < 1000
+
+
+def test_five_photos_of_two_labels_are_enough(tmp_path: Path) -> None:
+    page = Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 5, tmp_path), mistakes=1))
+    assert (tmp_path / "learning_curve.png").is_file()
+    assert page.open == []
+
+
+def test_photos_that_all_look_the_same_can_be_reported(tmp_path: Path) -> None:
+    inspected = inspected_of(("bags", "shoes"), 5, tmp_path)
+    same = tuple(Embedded(i.path, i.content_sha256, i.pixels_sha256, np.ones(12, np.float32)) for i in inspected.images)
+    text = report_of(tmp_path, Inspected(inspected.labels, same, inspected.label_index, inspected.groups, (), 10))
+    assert "nan" not in Page(text).words

@@ -1,0 +1,124 @@
+"""(probabilities, labels) to metrics; pure, and indifferent to labels that have no example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from handful.service.artifact.errors import DataError
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, f1_score
+
+Probabilities = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+class Metrics(BaseModel):
+    """How good the probabilities were on labelled photos."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int
+    accuracy: float = Field(description="part of the photos whose likeliest label is right")
+    accuracy_ci95: tuple[float, float] = Field(description="Wilson's 95 % interval of the accuracy")
+    macro_f1: float = Field(description="F1, each label that occurs weighing the same")
+    log_loss: float = Field(description="mean negative log probability of the right label, in nats")
+    ece: float = Field(description="expected calibration error, 15 bins")
+    confusion: list[list[int]] = Field(description="photos by true (row) and predicted (column) label")
+
+
+class SuspectedLabel(BaseModel):
+    """A photo whose label the others contradict."""
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    given: int
+    suggested: int
+    probability: float = Field(description="of the suggested label, out of fold")
+
+
+def metrics(probabilities: Probabilities, labels: Labels, label_names: Sequence[str]) -> Metrics:
+    """Of probabilities (N, L) against label indices (N,)."""
+    _raise_unless_matching(probabilities, labels, label_names)
+    predicted = probabilities.argmax(axis=1)
+    right = int((predicted == labels).sum())
+    return Metrics(
+        images=len(labels),
+        accuracy=right / len(labels),
+        accuracy_ci95=wilson_interval(right, len(labels)),
+        macro_f1=macro_f1(predicted, labels),
+        log_loss=log_loss(probabilities, labels),
+        ece=expected_calibration_error(probabilities, labels),
+        confusion=confusion(predicted, labels, len(label_names)),
+    )
+
+
+def _raise_unless_matching(probabilities: Probabilities, labels: Labels, label_names: Sequence[str]) -> None:
+    if len(labels) == 0:
+        raise DataError("got no labelled photo to evaluate on; at least one is needed")
+    if probabilities.shape != (len(labels), len(label_names)):
+        raise DataError(
+            f"got probabilities {probabilities.shape} for {len(labels)} photos and {len(label_names)} labels; "
+            "one row a photo and one column a label are needed"
+        )
+
+
+def wilson_interval(correct: int, count: int) -> tuple[float, float]:
+    """95 %, Wilson 1927: unlike the normal one it does not collapse when nothing, or everything, is right."""
+    interval = binomtest(correct, count).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def macro_f1(predicted: NDArray[np.integer], labels: Labels) -> float:
+    return float(f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0.0))
+
+
+def log_loss(probabilities: Probabilities, labels: Labels) -> float:
+    """Not scikit-learn's, which renormalises rows and refuses labels without an example unless told of them."""
+    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-15)).mean())
+
+
+def expected_calibration_error(probabilities: Probabilities, labels: Labels, bins: int = 15) -> float:
+    """Guo et al. 2017: |accuracy - confidence| in bins of equal width, weighted by their photos."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bin_of_image = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return float(np.abs(np.bincount(bin_of_image, weights=right - confidence, minlength=bins)).sum() / len(labels))
+
+
+def confusion(predicted: NDArray[np.integer], labels: Labels, label_count: int) -> list[list[int]]:
+    """(L, L) photos, rows by true and columns by predicted label."""
+    counts: list[list[int]] = confusion_matrix(labels, predicted, labels=np.arange(label_count)).tolist()
+    return counts
+
+
+def suspected_labels(out_of_fold_probabilities: Probabilities, labels: Labels) -> list[SuspectedLabel]:
+    """Photos that look like another label and not like their own, surest first.
+
+    Confident learning (Northcutt et al. 2021): a photo is confidently of a label if that probability is at least
+    the mean which the label's own photos get.
+    """
+    thresholds = _self_confidence(out_of_fold_probabilities, labels)  # (L,)
+    suggested = np.where(out_of_fold_probabilities >= thresholds, out_of_fold_probabilities, -1.0).argmax(axis=1)
+    rows = np.arange(len(labels))
+    probability = out_of_fold_probabilities[rows, suggested]
+    own = out_of_fold_probabilities[rows, labels]
+    contradicted = (suggested != labels) & (probability >= thresholds[suggested]) & (probability > own)
+    surest_first = sorted(np.flatnonzero(contradicted), key=lambda row: (-probability[row], row))
+    return [
+        SuspectedLabel(
+            index=int(row), given=int(labels[row]), suggested=int(suggested[row]), probability=float(probability[row])
+        )
+        for row in surest_first
+    ]
+
+
+def _self_confidence(probabilities: Probabilities, labels: Labels) -> Probabilities:
+    """(L,) mean probability of a label among its own photos; above 1, so never reached, for one without any."""
+    label_count = probabilities.shape[1]
+    images = np.bincount(labels, minlength=label_count)
+    sums = np.bincount(labels, weights=probabilities[np.arange(len(labels)), labels], minlength=label_count)
+    return np.where(images > 0, sums / np.maximum(images, 1), np.inf)

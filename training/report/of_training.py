@@ -1,0 +1,79 @@
+"""What cross-validation found out about a version -> its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from handful.service.artifact.card import ModelCard
+from handful.training.head.fit import Fitted
+from handful.training.photos.inspection import Inspected
+from handful.training.report.embedding_map import MAX_COLOURED_LABELS, MAX_MAP_IMAGES, embedding_map, map_sample
+from handful.training.report.learning_curve import learning_curve
+from handful.training.report.page import MAX_PROBLEMS, ReportPage
+from handful.training.report.plots import learning_plot, refusal_plot
+from handful.training.report.sections import Judged, shared_parts
+
+
+def write_report(folder: Path, card: ModelCard, inspected: Inspected, fitted: Fitted, *, pictures: bool = True) -> None:
+    """report.html and its PNGs; no mistakes.png without a mistake, no learning_curve.png where there is no curve.
+
+    `card.files` is not looked at: they are written after this. Without `pictures` no photo is shown, only named.
+    """
+    page = ReportPage()
+    paths = [image.path for image in inspected.images]
+    given = [inspected.labels[index] for index in inspected.label_index]
+    judged = Judged(
+        labels=inspected.labels,
+        label_index=inspected.label_index,
+        probabilities=fitted.probabilities,
+        confusion=np.array(fitted.metrics.confusion),
+        paths=paths,
+        names=[_name_below(path, label) for path, label in zip(paths, given, strict=True)],
+    )
+    page.write(
+        folder,
+        "of_training.html",
+        card=card,
+        cv=card.cross_validation,
+        **shared_parts(page, judged, fitted.metrics, show_photos=pictures),
+        curve=_learning_curve(page, card, inspected, fitted),
+        map=_map(page, card, inspected, judged),
+        map_limit=MAX_MAP_IMAGES,
+        colour_limit=MAX_COLOURED_LABELS,
+        refusal=page.add(
+            "refusal.png", refusal_plot({"training photos refused": fitted.unknown_scores}, fitted.unknown.threshold)
+        ),
+        problems=inspected.problems[:MAX_PROBLEMS],
+        problem_count=len(inspected.problems),
+        left_out=card.data.skipped,
+        lists_all="handful check",
+        candidates=fitted.head.candidates,
+    )
+
+
+def _learning_curve(page: ReportPage, card: ModelCard, inspected: Inspected, fitted: Fitted) -> dict[str, Any] | None:
+    if card.finetune:
+        return None  # the tuned network has seen every photo: a head on its embeddings would seem better than it is
+    strength = float(fitted.head.settings.get("strength", 1.0))  # a hidden head has none
+    curve = learning_curve(inspected.embeddings, inspected.label_index, inspected.groups, strength, card.seed)
+    if curve is None:
+        return None
+    return {"found": curve, "picture": page.add("learning_curve.png", learning_plot(curve))}
+
+
+def _map(page: ReportPage, card: ModelCard, inspected: Inspected, judged: Judged) -> dict[str, Any]:
+    shown = map_sample(len(judged.label_index), card.seed)
+    return embedding_map(
+        page, judged.drawable, inspected.embeddings[shown], judged.label_index[shown], judged.wrong[shown]
+    )
+
+
+def _name_below(path: Path, label: str) -> str:
+    """From the label's folder on: what lies above it is nobody's business."""
+    folders = path.parts[:-1]
+    if label not in folders:
+        return path.name
+    above = len(folders) - 1 - folders[::-1].index(label)
+    return "/".join(path.parts[above:])

@@ -1,0 +1,191 @@
+"""Numbers -> PNG: what the report draws.
+
+Same numbers, same bytes. The paper is transparent and the ink a grey that reads on white and on black, so that one
+picture serves a light page and a dark one. matplotlib is imported by the first picture, not with this module.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from handful.training.metrics import wilson_interval
+from handful.training.report.learning_curve import LearningCurve
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#777b80"
+BLUE, ORANGE, RED, GREEN = "#3a86c8", "#d9822b", "#d64545", "#2f9e6e"
+PALE, DEEP = np.array([0.88, 0.91, 0.94]), np.array([0.11, 0.31, 0.57])  # of a confusion's cells
+COLOURS = ("#3a86c8", "#d9822b", "#2f9e6e", "#9b6bd3", "#c9a227", "#1fa3a3", "#d6619e", "#8c6d4f", "#6b8e23", "#5c6bc0")
+MARKERS = "os^DvPX<>*"
+DPI = 120
+WIDTH = 5.2  # inches: on a phone the page shows the 10-point text at about 10 pixels
+BINS = 15  # those of the expected calibration error
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Photos on a map."""
+
+    points: NDArray[np.float64]  # (N, 2)
+    shown_as: NDArray[np.int64]  # (N,) a number of `COLOURS`; -1: grey
+
+    @property
+    def colours(self) -> list[str]:
+        return [COLOURS[number] if number >= 0 else INK for number in self.shown_as]
+
+
+def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
+    """Cells (K, K): the number is photos, the colour their share of the row."""
+    figure, axes = figure_with_axes(height=min(WIDTH, 2.2 + 0.45 * len(names)))
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(PALE + share[..., None] * (DEEP - PALE))
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        colour = "white" if share[row, column] > 0.5 else "#1d2b3a"
+        size = 13 if len(names) <= 6 else 7
+        axes.text(column, row, str(counts[row, column]), color=colour, fontsize=size, ha="center", va="center")
+    size = 10 if len(names) <= 10 else 7
+    leaning = len(names) > 3
+    axes.set_xticks(range(len(names)), names, rotation=55 if leaning else 0, ha="right" if leaning else "center")
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(length=0, labelsize=size)
+    axes.set(xlabel="answer", ylabel="label in the folder")
+    return png(figure)
+
+
+def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> bytes:
+    """How often an answer was right against how sure it was, with 95 % intervals; the counts below."""
+    figure = _blank(height=4.4)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+    bin_of_image = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    counts = np.bincount(bin_of_image, minlength=BINS)
+    used = np.flatnonzero(counts)
+    means = [float(confidence[bin_of_image == b].mean()) for b in used]
+    hits = [int(right[bin_of_image == b].sum()) for b in used]
+    shares = np.array([hit / counts[b] for hit, b in zip(hits, used, strict=True)])
+    intervals = np.array([wilson_interval(hit, int(counts[b])) for hit, b in zip(hits, used, strict=True)])  # (U, 2)
+    spread = np.abs(intervals - shares[:, None]).T
+    above.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1)
+    above.errorbar(means, shares, yerr=spread, fmt="o", color=BLUE, ecolor=BLUE, elinewidth=1.2, capsize=3)
+    above.set(ylabel="were right", ylim=(-0.03, 1.03))
+    below.bar((used + 0.5) / BINS, counts[used], width=0.9 / BINS, color=BLUE)
+    for b in used:
+        below.annotate(
+            str(counts[b]), ((b + 0.5) / BINS, counts[b]), (0, 2), textcoords="offset points", color=INK,
+            ha="center", fontsize=8,
+        )  # fmt: skip
+    below.set(xlabel="sure of the answer", ylabel="photos", ylim=(0, 1.3 * counts.max()))
+    below.set_xlim(used[0] / BINS - 0.03, 1.03)
+    for axes in (above, below):
+        _style(axes)
+    percent_ticks(above, "y")
+    percent_ticks(below, "x")
+    return png(figure)
+
+
+def learning_plot(curve: LearningCurve) -> bytes:
+    figure, axes = figure_with_axes(height=3.4)
+    mean = curve.accuracy.mean(axis=1)
+    axes.fill_between(curve.sizes, curve.accuracy.min(axis=1), curve.accuracy.max(axis=1), color=BLUE, alpha=0.25, lw=0)
+    axes.plot(curve.sizes, mean, "o-", color=BLUE)
+    axes.plot(curve.sizes, curve.accuracy, ".", color=BLUE, alpha=0.6)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(curve.sizes, [str(size) for size in curve.sizes])
+    axes.minorticks_off()
+    margin = max(0.01, 0.1 * float(np.ptp(curve.accuracy)))
+    axes.set_ylim(max(-0.02, curve.accuracy.min() - margin), min(1.02, curve.accuracy.max() + margin))
+    axes.set(xlabel="photos per label (at most)", ylabel="accuracy")
+    percent_ticks(axes, "y")
+    return png(figure)
+
+
+def map_plot(dots: Dots, names: Sequence[str], mistaken: NDArray[np.bool_], background: Dots | None = None) -> bytes:
+    """Mistaken (N,) dots are ringed; the background lies pale beneath."""
+    figure, axes = figure_with_axes(height=4.8)
+    if background is not None:
+        x, y = background.points.T
+        axes.scatter(x, y, s=70, c=background.colours, marker=".", linewidths=0, alpha=0.35)
+    others = dots.shown_as < 0
+    if others.any():
+        marker = "." if background is None else "x"
+        x, y = dots.points[others].T
+        axes.scatter(x, y, c=INK, marker=marker, label="other labels", alpha=0.5)
+    for index, name in enumerate(names):
+        x, y = dots.points[dots.shown_as == index].T
+        axes.scatter(x, y, s=22, c=COLOURS[index], marker=MARKERS[index], label=name, linewidths=0, alpha=0.8)
+    x, y = dots.points[mistaken].T
+    axes.scatter(
+        x, y, s=85, facecolors="none", edgecolors=RED, linewidths=1.4,
+        label="mistake" if mistaken.any() else None,
+    )  # fmt: skip
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
+    return png(figure)
+
+
+def refusal_plot(curves: Mapping[str, NDArray[np.floating]], threshold: float) -> bytes:
+    """Whose photos -> their scores; each curve is the share of them above a threshold, for every threshold."""
+    figure, axes = figure_with_axes(height=3.6)
+    for colour, (whose, scores) in zip((BLUE, GREEN), curves.items(), strict=False):
+        ordered = np.sort(scores)
+        share = 1 - np.arange(1, len(ordered) + 1) / len(ordered)
+        refused = float((scores > threshold).mean())
+        x, y = np.concatenate([ordered[:1], ordered]), np.concatenate([[1.0], share])
+        axes.step(x, y, where="post", color=colour, label=f"{whose}: {refused:.1%}")
+        axes.plot([threshold], [refused], "o", color=ORANGE)
+    axes.axvline(threshold, color=ORANGE, linestyle="--")
+    side = "right" if threshold > sum(axes.get_xlim()) / 2 else "left"
+    axes.annotate(
+        f"chosen: {threshold:.3f}", (threshold, 1.04), color=ORANGE, ha=side, va="bottom", annotation_clip=False
+    )
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
+    axes.set(xlabel="threshold (distance to the nearest label)", ylabel="photos refused", ylim=(-0.03, 1.03))
+    percent_ticks(axes, "y")
+    return png(figure)
+
+
+def _blank(height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def figure_with_axes(height: float) -> tuple[Figure, Axes]:
+    figure = _blank(height)
+    axes = figure.subplots()
+    _style(axes)
+    return figure, axes
+
+
+def _style(axes: Axes) -> None:
+    axes.set_facecolor("none")
+    axes.tick_params(colors=INK)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    axes.spines[:].set_color(INK)
+    axes.spines[:].set_linewidth(0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def percent_ticks(axes: Axes, which: Literal["x", "y"]) -> None:
+    """No tick above 100 %, even where the margin goes beyond."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    axis, (low, high) = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
+    ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)
+    axis.set_ticks([tick for tick in ticks if max(low, 0) <= tick <= min(high, 1 + 1e-9)])
+    axis.set_major_formatter(PercentFormatter(1.0))
+
+
+def png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, transparent=True, metadata={"Software": None})
+    return buffer.getvalue()

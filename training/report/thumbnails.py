@@ -1,0 +1,51 @@
+"""Photos at the size of a stamp: for a page as JPEG, and side by side as one PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from handful.service.artifact.errors import ImageError
+from handful.service.artifact.images import read_image
+from PIL import Image, ImageDraw, ImageFont
+
+SIDE = 176  # pixels of the longer side
+COLUMNS = 4
+CAPTION = 26  # pixels
+INK = "#777b80"  # reads on white and on black
+
+
+def thumbnail(path: Path) -> Image.Image | None:
+    """None where the photo has vanished or changed into something unreadable: a report can do without."""
+    try:
+        image = read_image(path, min_side=SIDE)
+    except ImageError:
+        return None
+    image.thumbnail((SIDE, SIDE))
+    return image
+
+
+def jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()
+
+
+def contact_sheet(images: Sequence[Image.Image | None]) -> bytes:
+    """Numbered from 1, left to right; what is missing leaves its frame."""
+    columns = min(COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    gap = 8
+    sheet = Image.new("RGBA", (columns * (SIDE + gap), rows * (SIDE + CAPTION + gap)))
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(18)
+    for number, image in enumerate(images):
+        left, top = number % columns * (SIDE + gap), number // columns * (SIDE + CAPTION + gap)
+        pen.text((left + SIDE / 2, top + CAPTION / 2), str(number + 1), INK, font, anchor="mm")
+        if image is None:
+            pen.rectangle((left, top + CAPTION, left + SIDE - 1, top + CAPTION + SIDE - 1), outline=INK)
+        else:
+            sheet.paste(image, (left + (SIDE - image.width) // 2, top + CAPTION + (SIDE - image.height) // 2))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""`handful retrain`: new photos on top of what the champion knows."""
