@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from handful.__main__ import handful
 
 ROOT = Path(__file__).parent.parent
