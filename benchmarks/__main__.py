@@ -1,6 +1,6 @@
 """make bench: every benchmark, or those named, and benchmarks/RESULTS.md from all that were ever run here.
 
-python -m benchmarks [NAME ...] [--quick] [--photos FOLDER]
+python -m benchmarks [NAME ...] [--quick] [--photos FOLDER] [--device cpu|cuda] [--seconds N]
 """
 
 from __future__ import annotations
@@ -27,12 +27,18 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--quick", action="store_true", help="one round of little; RESULTS.md is left as it is")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="labelled photos instead of generated ones")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        help="of gpu; default: cuda where there is one; cpu only tries it, in small",
+    )
+    parser.add_argument("--seconds", type=float, default=430.0, help="of gpu; default: 430")
     asked = parser.parse_args()
     if wrong := set(asked.names) - set(NAMES):
         parser.error(f"{', '.join(sorted(wrong))}: no such benchmark; {', '.join(NAMES)} are allowed")
     if asked.photos and not asked.photos.is_dir():
         parser.error(f"--photos {asked.photos} is not a folder")
-    bench = Bench(asked.photos.resolve() if asked.photos else None, asked.quick)
+    bench = Bench(asked.photos.resolve() if asked.photos else None, asked.quick, asked.device, asked.seconds)
     failed = [name for name in asked.names or NAMES if not _run(name, bench)]
     shutil.rmtree(CACHE / "scratch", ignore_errors=True)
     return 1 if failed else 0
@@ -49,9 +55,10 @@ def _run(name: str, bench: Bench) -> bool:
         return False
     seconds = time.perf_counter() - started
     when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {began} before"
-    section = section.model_copy(update={"measured_at": when, "seconds": seconds})
+    if not section.measured_at:  # it may be an earlier run's, on a machine with a GPU
+        section = section.model_copy(update={"measured_at": when, "seconds": seconds})
     print(f"{section.text}\n\n{targets_table(section.targets)}\n({seconds:.0f} s)\n", flush=True)
-    if not bench.quick:
+    if not bench.quick and bench.device != "cpu":
         kept = CACHE / "results"
         kept.mkdir(parents=True, exist_ok=True)
         (kept / f"{name}.json").write_text(section.model_dump_json(indent=1))

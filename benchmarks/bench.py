@@ -27,6 +27,8 @@ class Bench:
 
     photos_given: Path | None
     quick: bool
+    device: str | None = None  # cpu: processes see no GPU; None: whatever is there
+    seconds: float = 430.0  # of the GPU benchmark, start to end
 
     @property
     def repeats(self) -> int:
@@ -85,4 +87,5 @@ class Bench:
     def environ(self, **more: str) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HANDFUL_", "OMP_"))}
         quiet = {"HF_HUB_OFFLINE": "1", "YOLO_CONFIG_DIR": str(CACHE), "MPLCONFIGDIR": str(CACHE), "DO_NOT_TRACK": "1"}
-        return {**kept, **quiet, "HANDFUL_HOME": str(self.home), **more}
+        unseen = {"CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else {}
+        return {**kept, **quiet, **unseen, "HANDFUL_HOME": str(self.home), **more}
