@@ -120,5 +120,5 @@ class Client:
         return {ref: self.load(ref) for ref in refs}
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.stderr.read_text()

@@ -222,7 +222,7 @@ def _json(value: object, status: int = 200) -> Answer:
 
 
 def git_sha1(content: bytes) -> str:
-    """git's object name of a file's content."""
+    """Git's object name of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
