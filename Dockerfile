@@ -1,18 +1,17 @@
-# Two targets of one file:
+# Two targets:
 #   docker build --target gpu --tag handful:gpu .
 #   docker build --target cpu --tag handful:cpu --build-arg PIP_ARGS="--extra-index-url INDEX" .
-# where INDEX is PyTorch's own index of CPU builds. A model is mounted at /srv/handful (a HANDFUL_HOME, read-only will
-# do), or baked in: --build-context models=FOLDER, where FOLDER is a HANDFUL_HOME's models/.
-# Podman and buildah leave HEALTHCHECK out unless told --format docker.
+# where INDEX is PyTorch's own index of CPU builds. The models are mounted at /srv/handful (a HANDFUL_HOME, read-only is
+# enough) or built into the image: --build-context models=FOLDER, where FOLDER is the models/ of a HANDFUL_HOME.
+# Podman and buildah leave HEALTHCHECK out unless they get --format docker.
 
 ARG CPU_BASE=ubuntu:24.04
-# torch's wheels bring their own CUDA and find it by RPATH, ahead of LD_LIBRARY_PATH. So of NVIDIA's images this is the
-# one without cuBLAS, cuDNN and NCCL. What it adds is no second CUDA, but the check of the host's driver before
-# anything starts, and the libraries with which the older driver of a data centre runs this CUDA. Same Ubuntu, same
-# Python as above.
+# torch's wheels bring their own CUDA and find it by RPATH, before LD_LIBRARY_PATH. So this is NVIDIA's image without
+# cuBLAS, cuDNN and NCCL. It adds the check of the host's driver at the start, and the compatibility libraries with which
+# the older driver of a data centre runs this CUDA. It has the same Ubuntu and the same Python as the CPU image.
 ARG GPU_BASE=nvidia/cuda:13.0.2-base-ubuntu24.04
 
-# Stands in for --build-context models=FOLDER: no model.
+# Used without --build-context models=FOLDER: no model.
 FROM scratch AS models
 
 FROM ${CPU_BASE} AS build
@@ -23,7 +22,7 @@ ENV PATH=/opt/handful/bin:$PATH
 WORKDIR /src
 COPY requirements.txt .
 ARG PIP_ARGS=""
-# The cache keeps gigabytes of wheels from one build to the next, and out of the image.
+# The cache mount keeps gigabytes of wheels between builds without putting them into the image.
 # hadolint ignore=DL3042,SC2086
 RUN --mount=type=cache,target=/root/.cache/pip pip install $PIP_ARGS --requirement requirements.txt bentoml==1.4.39
 COPY pyproject.toml README.md LICENSE ./
@@ -37,10 +36,10 @@ FROM ${CPU_BASE} AS cpu
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --no-create-home handful && install --directory --owner handful /srv/handful
 COPY --from=build /opt/handful /opt/handful
-RUN ! ls -d /opt/handful/lib/python3*/site-packages/nvidia || { echo 'That is CUDA: give PIP_ARGS, see above.'; exit 1; }
+RUN ! ls -d /opt/handful/lib/python3*/site-packages/nvidia || { echo 'That is CUDA: set PIP_ARGS, described at the top of the Dockerfile.'; exit 1; }
 COPY --from=models . /srv/handful/models/
-# All that is ever written lies in HOME and BENTOML_HOME, so --read-only with --tmpfs /tmp works.
-# No OMP_NUM_THREADS: the service counts the cores that the container may use.
+# Everything that is written lies in HOME and BENTOML_HOME, so --read-only with --tmpfs /tmp works.
+# OMP_NUM_THREADS is not set: the service counts the cores that the container may use.
 ENV PATH=/opt/handful/bin:$PATH \
     HANDFUL_HOME=/srv/handful \
     HOME=/tmp \
@@ -52,10 +51,10 @@ USER 10001:10001
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
-# It wants HANDFUL_API_KEY: beyond loopback nothing is answered without a key.
+# HANDFUL_API_KEY is required: without a key only loopback addresses are served.
 CMD ["handful", "serve", "--host", "0.0.0.0"]
 
-# From here on as above.
+# The same as the cpu target from here on.
 FROM ${GPU_BASE} AS gpu
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*

@@ -1,7 +1,7 @@
-# make demo                  the whole story on generated photos, offline
-# make demo DEMO=--no-serve  the same, ending instead of serving
+# make demo                  sample, check, train, classify and serve on generated photos, offline
+# make demo DEMO=--no-serve  the same without serving at the end
 # make test                  lint, types, tests
-# make bench                 what it is measured by, peers included; BENCH=--quick, BENCH=--photos=FOLDER
+# make bench                 the benchmarks, peers included; BENCH=--quick, BENCH=--photos=FOLDER
 
 PYTHON ?= python3
 VENV := .venv
@@ -25,7 +25,7 @@ test: $(VENV)/.installed-dev .types
 bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python -m benchmarks $(BENCH)
 
-# What handful is compared with, apart from it: about 6 GB.
+# The libraries that handful is compared with, in an environment of their own: about 6 GB.
 $(PEERS)/.installed: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --requirement $<
@@ -37,7 +37,7 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 	ln -sfn ../../handful/__init__.py ../../handful/__main__.py ../../handful/py.typed .types/handful/
 	ln -sfn ../../service ../../training .types/handful/
 
-# Installed once; again only when pyproject.toml changes.
+# Installed once, and again only when pyproject.toml changes.
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""A tiny random network, a folder of tiny photos, and the model that training on them gives."""
+"""Fixtures: a tiny random network, a folder of tiny photos, and a model trained on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = ("jpg", "png", "webp")
 
 
 def write_photo(path: Path, colour: tuple[int, int, int], seed: int, side: int = 48) -> Path:
-    """Noise around one colour; the ending says the format."""
+    """Writes noise around one colour, in the format of the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).normal(0, 40, (side, side + seed % 5, 3))
     Image.fromarray((noise + colour).clip(0, 255).astype(np.uint8)).save(path)
@@ -29,7 +29,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 photos for each of two labels, in three formats."""
+    """12 photos per label, two labels, three formats."""
     folder = tmp_path_factory.mktemp("photos")
     for label, (name, colour) in enumerate(COLOURS.items()):
         for number in range(12):

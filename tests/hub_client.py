@@ -1,4 +1,4 @@
-"""The real huggingface_hub, in a process of its own: what we make of it as somebody else's environment sees it."""
+"""Runs handful with the real huggingface_hub in a process of its own, with a chosen environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Self
 
 ROOT = Path(__file__).parents[1]
 
-# huggingface_hub reads its environment once, when it is imported: every environment needs a process of its own.
+# huggingface_hub reads the environment once, at import, so every environment needs its own process.
 CLIENT = """
 import json, resource, sys
 import torch
@@ -68,7 +68,7 @@ for line in sys.stdin:
 
 @dataclass
 class Outcome:
-    """What loading one reference came to."""
+    """The result of loading one reference, or its error."""
 
     ref: str | None = None
     revision: str | None = None
@@ -80,7 +80,7 @@ class Outcome:
 
 
 class Client:
-    """Answers one question after the other, in an environment with no word about the Hub but what is given."""
+    """A process that answers questions in turn; of the Hub's environment variables it has only the given ones."""
 
     def __init__(self, home: Path, code: str = CLIENT, **environment: str) -> None:
         self.code = code
@@ -120,5 +120,5 @@ class Client:
         return {ref: self.load(ref) for ref in refs}
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.stderr.read_text()

@@ -1,8 +1,7 @@
-"""A Hub small enough to misbehave: the real huggingface_hub client talks to it over loopback.
+"""A small stand-in for the Hub that can fail on purpose; the real huggingface_hub client talks to it over loopback.
 
-It speaks what a download needs (HEAD and GET of `/ORG/NAME/resolve/REVISION/FILE`, with the Hub's headers, error
-codes and byte ranges), what a push needs (making a repository, LFS uploads, one commit), and remembers what it was
-asked.
+It implements what a download needs (HEAD and GET of `/ORG/NAME/resolve/REVISION/FILE`, with the Hub's headers, error
+codes and byte ranges) and what a push needs (creating a repository, LFS uploads, one commit), and records the requests.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ LFS = re.compile(r"/lfs/(?P<sha256>[0-9a-f]{64})")
 
 @dataclass
 class Repo:
-    """A folder under one commit, and how serving it goes wrong."""
+    """A folder at one commit, and the failures of serving it."""
 
     folder: Path
     commit: str
     revisions: tuple[str, ...] = ("main",)
     refuse: tuple[int, str] | None = None  # status and X-Error-Code of every answer
-    token: str | None = None  # what opens a refused repository
+    token: str | None = None  # the token that opens a refused repository
     corrupt_weights: int = 0  # how many times the first byte arrives wrong
     cut_weights: int = 0  # how many times the connection ends in the middle
-    cut_at: int = 0  # bytes that still arrive
+    cut_at: int = 0  # bytes that arrive before the cut
     cut_by: Literal["close", "reset"] = "close"
     private: bool = False
-    cut_commits: int = 0  # how many times the connection ends in the middle of a commit that is sent
+    cut_commits: int = 0  # how many times the connection ends in the middle of a pushed commit
 
 
 @dataclass
@@ -65,14 +64,14 @@ class Answer:
 
 @dataclass
 class HubStandIn:
-    """Use it as a context manager; `endpoint` is what HF_ENDPOINT has to be."""
+    """A context manager; set HF_ENDPOINT to its `endpoint`."""
 
     repos: dict[str, Repo] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
-    written: Path = Path()  # where what is pushed lies, a folder a commit
+    written: Path = Path()  # where pushed files are written, one folder per commit
     writers: dict[str, str] = field(default_factory=dict)  # an organisation -> the token that may write to it
     uploaded: dict[str, bytes] = field(default_factory=dict)  # by sha256
-    cut_uploads: int = 0  # how many times the connection ends in the middle of a large file that is sent
+    cut_uploads: int = 0  # how many times the connection ends in the middle of a pushed large file
 
     def __enter__(self) -> Self:
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -85,7 +84,7 @@ class HubStandIn:
         self.close()
 
     def close(self) -> None:
-        """From here on connections are refused."""
+        """Closes the port: from here on connections are refused."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -134,7 +133,7 @@ class HubStandIn:
         return answer
 
     def answer_api(self, path: str, body: bytes, token: str | None) -> Answer:
-        """A call that has to do with a whole repository or changes it."""
+        """The answer to a call about a whole repository, or one that changes it."""
         if path == "/api/validate-yaml":
             return _json({})
         if path == "/api/repos/create":
@@ -223,7 +222,7 @@ def _json(value: object, status: int = 200) -> Answer:
 
 
 def git_sha1(content: bytes) -> str:
-    """The name git gives a file's content."""
+    """Git's object name of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -238,7 +237,7 @@ def _ranged(headers: dict[str, str], content: bytes, wanted: str | None) -> Answ
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing; a client that goes away is part of the play."""
+        """Does nothing: clients that disconnect are part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -265,7 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_POST()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
-        """Nothing; the requests are remembered."""
+        """Does nothing: the requests are recorded."""
 
     def _serve(self) -> None:
         match = RESOLVE.fullmatch(self.path)

@@ -1,4 +1,4 @@
-"""A real server, started as a person would start it, on a free port of this machine."""
+"""A real `handful serve` process on a free local port."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import psutil  # type: ignore[import-untyped]  # bentoml brings it, nobody its types
+import psutil  # type: ignore[import-untyped]  # bentoml installs it; there are no types for it
 from handful.service.artifact.store import Store
 from PIL import Image
 
-START_SECONDS = 120  # never waited for on a machine that works; a loaded one is no failure
+START_SECONDS = 120  # far more than needed, so that a loaded machine does not fail the test
 
 
 class Server:
-    """`handful serve` with a home of its own; `settings` are environment variables without their prefix."""
+    """`handful serve` with its own home; `settings` are environment variables without the prefix HANDFUL_."""
 
     def __init__(self, home: Path, **settings: str) -> None:
         self.port, self.home = free_port(), home
@@ -38,7 +38,7 @@ class Server:
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=key, timeout=60, trust_env=False)
 
     def status(self, path: str) -> int:
-        """0 where nobody listens."""
+        """The HTTP status, or 0 where nothing listens."""
         try:
             return self.client.get(path).status_code
         except httpx.TransportError:
@@ -70,7 +70,7 @@ class Server:
 
 @contextmanager
 def running(home: Path, **settings: str) -> Iterator[Server]:
-    """Ready to answer; whatever becomes of the test, no process is left behind."""
+    """A server that is ready; its processes are ended even if the test fails."""
     server = Server(home, **settings)
     workers: list[psutil.Process] = []
     try:
@@ -88,7 +88,7 @@ def running(home: Path, **settings: str) -> Iterator[Server]:
 def until(happened: Callable[[], bool], seconds: float = START_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
-        assert time.monotonic() < deadline, "it has not happened"
+        assert time.monotonic() < deadline, f"it has not happened within {seconds} seconds"
         time.sleep(0.05)
 
 
@@ -100,7 +100,7 @@ def free_port() -> int:
 
 
 def publish_copy(home: Path, artifact: Path, name: str = "colours") -> str:
-    """The same model once more, under the next version's number; not yet champion unless it is the first."""
+    """Publishes a copy of the model as the next version, which becomes champion only if it is the first."""
 
     def write(folder: Path, version: str) -> None:
         for file in artifact.iterdir():
@@ -113,7 +113,7 @@ def publish_copy(home: Path, artifact: Path, name: str = "colours") -> str:
 
 
 def encoded(kind: str = "JPEG", side: int = 64, seed: int = 0, **how: object) -> bytes:
-    """A small noisy picture, as the bytes of a file."""
+    """A small noisy picture as the bytes of a file."""
     noise = np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).save(file, kind, **how)

@@ -1,4 +1,4 @@
-"""Photos that a random network does not tell apart until it has learned to: stripes that lie or stand."""
+"""Photos that a random network cannot tell apart without fine-tuning: horizontal and vertical stripes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LABELS = ("lying", "standing")
 
 
 def write_stripes(folder: Path, per_label: int, side: int = 40) -> Path:
-    """Of any colour, width and phase, in noise."""
+    """Writes noisy stripes of random colour, width and phase."""
     for label, name in enumerate(LABELS):
         (folder / name).mkdir(parents=True)
         for number in range(per_label):
@@ -20,7 +20,7 @@ def write_stripes(folder: Path, per_label: int, side: int = 40) -> Path:
 
 
 def stripes(label: int, seed: int, side: int) -> np.ndarray:
-    """(S, S, 3) uint8"""
+    """(S, S, 3) uint8; label 0 is horizontal, 1 vertical."""
     random = np.random.default_rng(seed)
     wave = np.sin(np.arange(side) * random.uniform(0.7, 1.4) + random.uniform(0, 6))
     pixels = 128 + 60 * random.uniform(0.5, 1, 3) * np.broadcast_to(wave[:, None, None], (side, side, 3))

@@ -1,4 +1,4 @@
-"""What the benchmarks do with what they measured, and that each of them is there."""
+"""Every benchmark exists, and how measurements become tables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_contenders_take_turns() -> None:
     assert str(measured["a"]) == "3 (1 to 5)"
 
 
-def test_what_shares_the_cores_costs_the_sum() -> None:
+def test_the_times_of_network_and_decoding_on_the_same_cores_add_up() -> None:
     assert folder_limit(network=100, decode=100) == pytest.approx(50)
 
 

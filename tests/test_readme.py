@@ -1,4 +1,4 @@
-"""What the README promises exists: commands, flags, make targets."""
+"""The commands, flags and make targets in the README exist."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def command_lines() -> list[str]:
     lines = [line.strip() for line in README.splitlines() if line.startswith("    ")]
     spans = re.findall(r"`([^`\n]+)`", README)
-    found = [re.sub(r"^([A-Z_]+=\S+ )+", "", line).partition("  #")[0].strip() for line in [*lines, *spans]]
-    return sorted({line for line in found if line.startswith("handful ")})
+    commands = [re.sub(r"^([A-Z_]+=\S+ )+", "", line).partition("  #")[0].strip() for line in [*lines, *spans]]
+    return sorted({line for line in commands if line.startswith("handful ")})
 
 
 @pytest.mark.parametrize("line", command_lines())
@@ -28,9 +28,9 @@ def test_every_command_in_the_readme_exists_with_its_flags(line: str) -> None:
     context = click.Context(handful)
     command: click.Command = handful
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        found = command.get_command(context, words.pop(0))
-        assert found is not None, line
-        command = found
+        subcommand = command.get_command(context, words.pop(0))
+        assert subcommand is not None, line
+        command = subcommand
     flags = {flag for parameter in command.get_params(context) for flag in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= flags
 

@@ -1,4 +1,4 @@
-"""Folders in timm's Hub format, small and random, and ways to make them odd."""
+"""Small random networks as folders in timm's Hub format, and functions that change or damage them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ TINY: dict[str, Any] = {"layers": (1, 1, 1, 1), "channels": (8, 8, 16, 16)}
 WIDE: dict[str, Any] = {
     "layers": (1, 1, 1, 1),
     "channels": (8, 8, 16, 640),
-}  # more than the 10 MiB that arrive as one piece
+}  # more than 10 MiB, so that a download arrives in several pieces
 
 
 def save_network(folder: Path, arguments: dict[str, Any]) -> Path:
-    """A random network with seven labels, as timm itself would push it to the Hub."""
+    """Writes a random network with seven labels, in the form in which timm pushes it to the Hub."""
     description = {"input_size": (3, 32, 32), "first_conv": "conv1", "classifier": "fc", "license": "mit"}
-    torch.manual_seed(0)  # near-duplicates are found by its embeddings
+    torch.manual_seed(0)  # a fixed seed, as its embeddings decide which photos are near-duplicates
     network = timm.create_model("resnet18", num_classes=7, pretrained_cfg=description, **arguments)
     save_for_hf(network, str(folder), safe_serialization=True)
     return folder
 
 
 def copy_of(folder: Path, to: Path, **config: object) -> Path:
-    """The same network with other entries in its config.json; what is None is left out of it."""
+    """A copy with other entries in its config.json; entries that are None are removed."""
     to.mkdir()
     changed = json.loads((folder / "config.json").read_text()) | config
     (to / "config.json").write_text(json.dumps({k: v for k, v in changed.items() if v is not None}))
@@ -37,7 +37,7 @@ def copy_of(folder: Path, to: Path, **config: object) -> Path:
 
 
 def with_pickle(folder: Path, to: Path, content: object) -> Path:
-    """The same network, its weights replaced by a pickle."""
+    """A copy whose weights are replaced by a pickle."""
     copy_of(folder, to)
     (to / "model.safetensors").unlink()
     torch.save(content, to / "pytorch_model.bin")
@@ -45,7 +45,7 @@ def with_pickle(folder: Path, to: Path, content: object) -> Path:
 
 
 class Mischief:
-    """An object whose unpickling makes a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

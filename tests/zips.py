@@ -1,4 +1,4 @@
-"""Zips as bytes: good ones, and such as no tool writes."""
+"""Zips as bytes: valid ones, and malicious ones that no tool writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def zipped(files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """In the order given; names as they are."""
+    """A zip with the files in the given order, names unchanged."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression) as archive:
         for name, data in files.items():
@@ -24,7 +24,7 @@ def zipped_folder(folder: Path) -> bytes:
 
 
 def special(name: str, kind: int = stat.S_IFLNK, target: bytes = b"/etc/passwd") -> bytes:
-    """One entry that says it is a link, a device or the like."""
+    """A zip with one entry of a special kind, such as a link or a device."""
     info = zipfile.ZipInfo(name)
     info.create_system, info.external_attr = 3, (kind | 0o777) << 16
     out = io.BytesIO()
@@ -34,7 +34,7 @@ def special(name: str, kind: int = stat.S_IFLNK, target: bytes = b"/etc/passwd")
 
 
 def renamed(data: bytes, old: bytes, new: bytes, flags: int = 0) -> bytes:
-    """Other bytes, as many, where the name stands; `flags` are set in both headers."""
+    """Replaces a name by one of the same length; sets `flags` in the local and in the central header."""
     assert len(old) == len(new)
     changed = bytearray(data.replace(old, new))
     for magic, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
@@ -45,7 +45,7 @@ def renamed(data: bytes, old: bytes, new: bytes, flags: int = 0) -> bytes:
 
 
 def overlapping(copies: int, kernel_bytes: int = 1_000_000) -> bytes:
-    """Many entries of the directory that share one entry's bytes."""
+    """A zip whose directory lists the same bytes `copies` times."""
     data = zipped({"a/0.bmp": bytes(kernel_bytes)})
     place = data.find(b"PK\1\2")
     end = data.find(b"PK\5\6")

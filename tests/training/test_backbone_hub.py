@@ -93,7 +93,7 @@ def online(hub: HubStandIn, home: Path) -> Session:
         again = client.load_all(*spoilt)
         hub.close()
         without_hub = client.load_all("acme/tiny", "acme/never")
-    return Session(first, client.said, again, without_hub)
+    return Session(first, client.output, again, without_hub)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def offline(online: Session, home: Path) -> Session:
     blob.write_bytes(blob.read_bytes()[:-1] + b"!")
     with Client(home, HF_HUB_OFFLINE="1") as client:
         cached = client.load_all("acme/tiny", "acme/tiny@v1", "acme/pickled", "acme/corrupt")
-        return Session(cached | client.load_all("acme/large", "acme/never"), client.said)
+        return Session(cached | client.load_all("acme/large", "acme/never"), client.output)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def without_links(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Sessi
         Client(home, HF_ENDPOINT=hub.endpoint, HF_HUB_DISABLE_SYMLINKS="1", HF_TOKEN=TOKEN) as client,
     ):
         first = client.load_all("acme/gated", "acme/copied")
-        return Session(first, client.said, again=client.load_all("acme/copied"))
+        return Session(first, client.output, again=client.load_all("acme/copied"))
 
 
 def test_hub_repository_is_pinned_to_its_commit_and_to_the_weights(online: Session, tiny: Path) -> None:

@@ -14,17 +14,17 @@ from PIL import Image
 
 log = logging.getLogger(__name__)
 
-VALIDATION = "val_"  # prefix of a pack's arrays that are only measured on
+VALIDATION = "val_"  # prefix of the arrays in a pack that are only measured on
 
 
 @dataclass(frozen=True)
 class Pictures:
     """Encoded pictures in memory; `labels` is -1 where a picture carries none."""
 
-    data: np.ndarray  # uint8, all files one after the other
+    data: np.ndarray  # uint8, all files concatenated
     offsets: np.ndarray  # (N + 1,) int64
     labels: np.ndarray  # (N,) int64
-    sources: np.ndarray  # (N,) str, where each is from: a pack's source_names, a folder's labels
+    sources: np.ndarray  # (N,) str, the origin of each: from a pack's source_names, or a folder's labels
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -46,9 +46,9 @@ def packed(encoded: list[np.ndarray], labels: np.ndarray, sources: np.ndarray) -
 
 
 def read_pictures(path: Path, prefix: str = "") -> Pictures | None:
-    """A folder's images, or a pack's arrays `bytes`, `offsets` and, where it has them, `labels`.
+    """The images of a folder, or of a pack: arrays `bytes`, `offsets` and optionally `labels` and `sources`.
 
-    None where a pack has no arrays of that prefix, or a folder is asked for one.
+    None where a pack has no arrays with that prefix; a folder has none with any prefix.
     """
     if path.is_dir():
         return None if prefix else _from_folder(path)

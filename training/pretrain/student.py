@@ -1,4 +1,4 @@
-"""The small network that learns, what is dropped from it afterwards, and the folder it ends in."""
+"""The student network, and its export as a backbone in the Hub's folder format."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from handful.training.pretrain.recipe import Recipe
+from handful.training.pretrain.recipe import PretrainRecipe
 from safetensors.torch import save_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 
 class Student(nn.Module):
-    """The backbone with what is dropped after training: a projection and a classifier."""
+    """The backbone with two linear layers that are dropped after training: a projection and a classifier."""
 
-    def __init__(self, recipe: Recipe, labels: int, dims: int) -> None:
+    def __init__(self, recipe: PretrainRecipe, labels: int, dims: int) -> None:
         super().__init__()
         self.backbone = timm.create_model(
             recipe.architecture, pretrained=False, num_classes=0, **architecture_arguments(recipe)
@@ -30,8 +30,8 @@ class Student(nn.Module):
         return self.projection(embedding), self.classifier(embedding)
 
 
-def architecture_arguments(recipe: Recipe) -> dict[str, Any]:
-    """What timm needs beside the architecture's name to build the same network again."""
+def architecture_arguments(recipe: PretrainRecipe) -> dict[str, Any]:
+    """The arguments with which timm builds the same network again, apart from the architecture's name."""
     return {
         "channels": recipe.channels,
         "layers": recipe.layers,
@@ -42,8 +42,8 @@ def architecture_arguments(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def export(student: nn.Module, recipe: Recipe, folder: Path) -> None:
-    """The backbone alone, float16, in the Hub's folder format."""
+def export_student(student: nn.Module, recipe: PretrainRecipe, folder: Path) -> None:
+    """Writes the backbone alone, in float16, as `model.safetensors` and `config.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     backbone: nn.Module = student.backbone  # type: ignore[assignment]
     weights = {k: v.half() if v.is_floating_point() else v for k, v in backbone.state_dict().items()}

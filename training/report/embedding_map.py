@@ -1,4 +1,4 @@
-"""Embeddings -> a picture in which near means alike."""
+"""Embeddings -> a map on which similar photos lie close together (PCA to two dimensions)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from handful.training.report.page import ReportPage
-from handful.training.report.plots import COLOURS, Dots, map_plot
+from handful.training.report.plots import COLOURS, MapPoints, map_plot
 from numpy.typing import NDArray
 
 MAX_MAP_IMAGES = 2000
@@ -18,7 +18,7 @@ Labels = NDArray[np.int64]
 
 
 def map_sample(count: int, seed: int) -> NDArray[np.intp]:
-    """Which of `count` photos a map shows, ascending."""
+    """Row numbers of the photos that a map shows, ascending: all, or a random choice of `MAX_MAP_IMAGES`."""
     return np.sort(np.random.default_rng(seed).permutation(count)[:MAX_MAP_IMAGES])
 
 
@@ -30,23 +30,23 @@ def embedding_map(
     mistaken: NDArray[np.bool_],
     learned: tuple[Floats, Labels] | None = None,
 ) -> dict[str, Any]:
-    """What a template says of the map: its picture, and the share of the spread that it keeps.
+    """The template's variables about the map: its picture, and the share of the variance that it keeps.
 
-    Labels (M,) index the names, -1 is none of them. `learned`, the photos that were trained on, lie pale beneath; the
-    axes are those of most spread among all that is shown.
+    `labels` (M,) index the names; -1 means another label. `learned` holds the embeddings and labels of the training
+    photos, drawn pale in the background. The axes are the principal components of everything that is shown.
     """
     colour_of_label = _colours(labels, len(names))
     everything = embeddings if learned is None else np.concatenate([learned[0], embeddings])
     points, kept = _two_dimensions(everything)
     below = len(everything) - len(embeddings)
-    background = None if learned is None else Dots(points[:below], colour_of_label[learned[1]])
+    background = None if learned is None else MapPoints(points[:below], colour_of_label[learned[1]])
     coloured = [names[label] for label in np.flatnonzero(colour_of_label[:-1] >= 0).tolist()]
-    picture = map_plot(Dots(points[below:], colour_of_label[labels]), coloured, mistaken, background)
+    picture = map_plot(MapPoints(points[below:], colour_of_label[labels]), coloured, mistaken, background)
     return {"picture": page.add("embedding_map.png", picture), "kept": kept, "background": learned is not None}
 
 
 def _colours(labels: Labels, count: int) -> Labels:
-    """(L + 1,) a number for each of the largest labels, -1 for the others; the last is for the label -1."""
+    """(L + 1,) a colour number for each of the largest labels, -1 for the others; the last entry serves label -1."""
     images = np.bincount(labels[labels >= 0], minlength=count)
     coloured = np.sort(np.argsort(-images, kind="stable")[:MAX_COLOURED_LABELS])
     colour_of_label = np.full(count + 1, -1)
@@ -55,10 +55,10 @@ def _colours(labels: Labels, count: int) -> Labels:
 
 
 def _two_dimensions(embeddings: Floats) -> tuple[NDArray[np.float64], float]:
-    """Points (N, 2) on the two axes of most spread, and the share of the spread that they keep."""
+    """The first two principal components (N, 2), and the share of the variance that they keep."""
     from sklearn.decomposition import PCA
 
-    with np.errstate(invalid="ignore", divide="ignore"):  # photos that are all the same have no spread
-        found = PCA(2, svd_solver="randomized", random_state=0).fit(embeddings)
-    kept = float(np.nan_to_num(found.explained_variance_ratio_).sum())
-    return np.asarray(found.transform(embeddings), dtype=np.float64), kept
+    with np.errstate(invalid="ignore", divide="ignore"):  # identical photos have no variance
+        pca = PCA(2, svd_solver="randomized", random_state=0).fit(embeddings)
+    kept = float(np.nan_to_num(pca.explained_variance_ratio_).sum())
+    return np.asarray(pca.transform(embeddings), dtype=np.float64), kept

@@ -1,4 +1,4 @@
-"""What a model answered to a labelled folder that it has not seen -> a report of its own."""
+"""The report of `handful evaluate`: a model's answers to a labelled folder that it was not trained on."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from handful.training.answers import FOREIGN, Evaluated
 from handful.training.report.embedding_map import MAX_COLOURED_LABELS, MAX_MAP_IMAGES, embedding_map, map_sample
 from handful.training.report.page import MAX_PROBLEMS, ReportPage
 from handful.training.report.plots import refusal_plot
-from handful.training.report.sections import Judged, Picture, pictures_of, shared_parts
+from handful.training.report.sections import AnsweredPhotos, GalleryPhoto, shared_sections, thumbnails_of
 from numpy.typing import NDArray
 
 MAX_ACCEPTED = 12  # photos of other labels shown
-MAX_NAMES = 20  # of other labels
+MAX_NAMES = 20  # of other labels, listed
 
 
 def write_evaluation_report(
     folder: Path, evaluated: Evaluated, title: str, learned: Mapping[str, NDArray[Any]]
 ) -> Path:
-    """report.html and its PNGs in a folder that need not be there yet; the page's path.
+    """Writes report.html and its PNGs into a folder, which is created if needed; returns the page's path.
 
-    `learned` are the artifact's arrays: `embeddings` and `labels` of the training photos, where it keeps them.
+    `learned` holds the artifact's arrays `embeddings` and `labels` of the training photos, or nothing where the
+    artifact does not keep them.
     """
     page, card, ours = ReportPage(), evaluated.card, evaluated.ours
     measured = evaluated.metrics()
-    judged = Judged(
+    photos = AnsweredPhotos(
         labels=card.labels,
         label_index=evaluated.label_index[ours],
         probabilities=evaluated.probabilities[ours],
@@ -37,7 +38,7 @@ def write_evaluation_report(
         paths=[path for path, own in zip(evaluated.paths, ours, strict=True) if own],
         names=[relative_name(p, evaluated.dataset.root) for p, own in zip(evaluated.paths, ours, strict=True) if own],
     )
-    parts = shared_parts(page, judged, measured, show_photos=True)
+    sections = shared_sections(page, photos, measured, show_photos=True)
     return page.write(
         folder,
         "of_evaluation.html",
@@ -45,10 +46,10 @@ def write_evaluation_report(
         card=card,
         cv=card.cross_validation,
         evaluated_at=datetime.now(UTC),
-        **parts,
+        **sections,
         **_foreign(page, evaluated),
-        absent_count=len(card.labels) - len(parts["rows"]),
-        map=_map(page, evaluated, judged, learned),
+        absent_count=len(card.labels) - len(sections["rows"]),
+        map=_map(page, evaluated, photos, learned),
         map_limit=MAX_MAP_IMAGES,
         colour_limit=MAX_COLOURED_LABELS,
         unknown_rate=float(evaluated.refused[ours].mean()),
@@ -62,12 +63,12 @@ def write_evaluation_report(
 
 
 def _foreign(page: ReportPage, evaluated: Evaluated) -> dict[str, Any]:
-    """The photos of labels that the model does not know, and those of them that it did not refuse, surest first."""
+    """Photos of labels that the model does not know, and those that it did not refuse, most confident first."""
     foreign = ~evaluated.ours
-    sure = evaluated.probabilities.max(axis=1)
-    accepted = sorted(np.flatnonzero(foreign & ~evaluated.refused).tolist(), key=lambda row: (-sure[row], row))
+    confidence = evaluated.probabilities.max(axis=1)
+    accepted = sorted(np.flatnonzero(foreign & ~evaluated.refused).tolist(), key=lambda row: (-confidence[row], row))
     shown = accepted[:MAX_ACCEPTED]
-    uris = pictures_of([evaluated.paths[row] for row in shown], page, "accepted.png", show=True)
+    uris = thumbnails_of([evaluated.paths[row] for row in shown], page, "accepted.png", show=True)
     names = sorted({evaluated.given[row] for row in np.flatnonzero(foreign)})
     return {
         "foreign_count": int(foreign.sum()),
@@ -75,11 +76,11 @@ def _foreign(page: ReportPage, evaluated: Evaluated) -> dict[str, Any]:
         "foreign_labels": names[:MAX_NAMES],
         "foreign_label_count": len(names),
         "accepted": [
-            Picture(
+            GalleryPhoto(
                 name=relative_name(evaluated.paths[row], evaluated.dataset.root),
                 given=evaluated.given[row],
                 answered=evaluated.card.labels[evaluated.probabilities[row].argmax()],
-                probability=float(sure[row]),
+                probability=float(confidence[row]),
                 picture=uri,
             )
             for row, uri in zip(shown, uris, strict=True)
@@ -87,7 +88,9 @@ def _foreign(page: ReportPage, evaluated: Evaluated) -> dict[str, Any]:
     }
 
 
-def _map(page: ReportPage, evaluated: Evaluated, judged: Judged, learned: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def _map(
+    page: ReportPage, evaluated: Evaluated, photos: AnsweredPhotos, learned: Mapping[str, NDArray[Any]]
+) -> dict[str, Any]:
     rows = evaluated.mapped
     labels = evaluated.label_index[rows]
     mistaken = (labels != FOREIGN) & (evaluated.probabilities[rows].argmax(axis=1) != labels)
@@ -96,13 +99,13 @@ def _map(page: ReportPage, evaluated: Evaluated, judged: Judged, learned: Mappin
         shown = map_sample(len(learned["labels"]), evaluated.card.seed)
         background = learned["embeddings"][shown], learned["labels"][shown]
     thinned = len(rows) < len(evaluated.paths) or (background is not None and len(shown) < len(learned["labels"]))
-    found = embedding_map(page, judged.drawable, evaluated.embeddings, labels, mistaken, background)
-    return {**found, "thinned": thinned}
+    drawn = embedding_map(page, photos.drawable, evaluated.embeddings, labels, mistaken, background)
+    return {**drawn, "thinned": thinned}
 
 
 def _refusal(evaluated: Evaluated) -> bytes:
     ours = evaluated.ours
-    curves = {"of its labels refused": evaluated.unknown_scores[ours]}
+    curves = {"photos of its labels": evaluated.unknown_scores[ours]}
     if not ours.all():
-        curves["of other labels refused"] = evaluated.unknown_scores[~ours]
+        curves["photos of other labels"] = evaluated.unknown_scores[~ours]
     return refusal_plot(curves, evaluated.card.unknown.threshold)

@@ -1,4 +1,4 @@
-"""What cross-validation found out about a version -> its report."""
+"""The results of cross-validation -> a version's report."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from handful.training.report.embedding_map import MAX_COLOURED_LABELS, MAX_MAP_I
 from handful.training.report.learning_curve import learning_curve
 from handful.training.report.page import MAX_PROBLEMS, ReportPage
 from handful.training.report.plots import learning_plot, refusal_plot
-from handful.training.report.sections import Judged, shared_parts
+from handful.training.report.sections import AnsweredPhotos, shared_sections
 
 
 def write_report(folder: Path, card: ModelCard, inspected: Inspected, fitted: Fitted, *, pictures: bool = True) -> None:
-    """report.html and its PNGs; no mistakes.png without a mistake, no learning_curve.png where there is no curve.
+    """Writes report.html and its PNGs; mistakes.png and learning_curve.png only where there is something to show.
 
-    `card.files` is not looked at: they are written after this. Without `pictures` no photo is shown, only named.
+    `card.files` may be empty: it is filled after this. Without `pictures` photos are named but not shown.
     """
     page = ReportPage()
     paths = [image.path for image in inspected.images]
     given = [inspected.labels[index] for index in inspected.label_index]
-    judged = Judged(
+    photos = AnsweredPhotos(
         labels=inspected.labels,
         label_index=inspected.label_index,
         probabilities=fitted.probabilities,
@@ -37,13 +37,13 @@ def write_report(folder: Path, card: ModelCard, inspected: Inspected, fitted: Fi
         "of_training.html",
         card=card,
         cv=card.cross_validation,
-        **shared_parts(page, judged, fitted.metrics, show_photos=pictures),
+        **shared_sections(page, photos, fitted.metrics, show_photos=pictures),
         curve=_learning_curve(page, card, inspected, fitted),
-        map=_map(page, card, inspected, judged),
+        map=_map(page, card, inspected, photos),
         map_limit=MAX_MAP_IMAGES,
         colour_limit=MAX_COLOURED_LABELS,
         refusal=page.add(
-            "refusal.png", refusal_plot({"training photos refused": fitted.unknown_scores}, fitted.unknown.threshold)
+            "refusal.png", refusal_plot({"training photos": fitted.unknown_scores}, fitted.unknown.threshold)
         ),
         problems=inspected.problems[:MAX_PROBLEMS],
         problem_count=len(inspected.problems),
@@ -55,23 +55,23 @@ def write_report(folder: Path, card: ModelCard, inspected: Inspected, fitted: Fi
 
 def _learning_curve(page: ReportPage, card: ModelCard, inspected: Inspected, fitted: Fitted) -> dict[str, Any] | None:
     if card.finetune:
-        return None  # the tuned network has seen every photo: a head on its embeddings would seem better than it is
+        return None  # the fine-tuned network was trained on every photo: a head on its embeddings would look too good
     strength = float(fitted.head.settings.get("strength", 1.0))  # a hidden head has none
     curve = learning_curve(inspected.embeddings, inspected.label_index, inspected.groups, strength, card.seed)
     if curve is None:
         return None
-    return {"found": curve, "picture": page.add("learning_curve.png", learning_plot(curve))}
+    return {"result": curve, "picture": page.add("learning_curve.png", learning_plot(curve))}
 
 
-def _map(page: ReportPage, card: ModelCard, inspected: Inspected, judged: Judged) -> dict[str, Any]:
-    shown = map_sample(len(judged.label_index), card.seed)
+def _map(page: ReportPage, card: ModelCard, inspected: Inspected, photos: AnsweredPhotos) -> dict[str, Any]:
+    shown = map_sample(len(photos.label_index), card.seed)
     return embedding_map(
-        page, judged.drawable, inspected.embeddings[shown], judged.label_index[shown], judged.wrong[shown]
+        page, photos.drawable, inspected.embeddings[shown], photos.label_index[shown], photos.wrong[shown]
     )
 
 
 def _name_below(path: Path, label: str) -> str:
-    """From the label's folder on: what lies above it is nobody's business."""
+    """The path from the label's folder on; the folders above it are private."""
     folders = path.parts[:-1]
     if label not in folders:
         return path.name

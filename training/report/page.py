@@ -1,7 +1,7 @@
-"""A report's files: one page that asks for nothing else, and its pictures beside it.
+"""The files of a report: one self-contained HTML page, and its pictures as PNG files beside it.
 
-No script, no link to outside, every picture inside. It is read by the person who took the photos, so every number comes
-with what it means, and with how little it may mean.
+The page has no script and no link, and contains every picture. Its reader is the person who took the photos, so every
+number stands with its meaning and its uncertainty.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ MAX_PROBLEMS = 200
 
 
 class ReportPage:
-    """Gathers pictures, then writes everything."""
+    """Collects the pictures of a report, then writes the page and the pictures."""
 
     def __init__(self) -> None:
         self._pictures: dict[str, bytes] = {}
 
     def add(self, name: str, png: bytes) -> str:
-        """The picture's address on the page; a file `name` will lie beside it."""
+        """The picture as a data URI for the page; it is also written as a file `name`."""
         self._pictures[name] = png
         return data_uri("image/png", png)
 
-    def write(self, folder: Path, template: str, **found: Any) -> Path:
-        """report.html and the PNGs; the page's path."""
-        html = _render(template, found)
+    def write(self, folder: Path, template: str, **variables: Any) -> Path:
+        """Writes report.html and the PNGs; returns the page's path."""
+        html = _render(template, variables)
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in self._pictures.items():
             (folder / name).write_bytes(picture)
         page = folder / "report.html"
-        page.write_bytes(html.encode("utf-8", "backslashreplace"))  # folders may have any bytes as name
+        page.write_bytes(html.encode("utf-8", "backslashreplace"))  # a folder's name may hold any bytes
         return page
 
 
@@ -40,7 +40,7 @@ def data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _render(template: str, found: dict[str, Any]) -> str:
+def _render(template: str, variables: dict[str, Any]) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(
@@ -48,7 +48,7 @@ def _render(template: str, found: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["percent"] = _percent
-    return environment.get_template(template).render(**found)
+    return environment.get_template(template).render(**variables)
 
 
 def _template(name: str) -> str:

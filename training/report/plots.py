@@ -1,7 +1,7 @@
-"""Numbers -> PNG: what the report draws.
+"""The plots of the report: numbers -> PNG.
 
-Same numbers, same bytes. The paper is transparent and the ink a grey that reads on white and on black, so that one
-picture serves a light page and a dark one. matplotlib is imported by the first picture, not with this module.
+The same numbers give the same bytes. The background is transparent and the text a grey that is readable on white and on
+black, so one picture serves a light and a dark page. matplotlib is imported by the first plot, not with this module.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 INK = "#777b80"
 BLUE, ORANGE, RED, GREEN = "#3a86c8", "#d9822b", "#d64545", "#2f9e6e"
-PALE, DEEP = np.array([0.88, 0.91, 0.94]), np.array([0.11, 0.31, 0.57])  # of a confusion's cells
+PALE, DEEP = np.array([0.88, 0.91, 0.94]), np.array([0.11, 0.31, 0.57])  # cells of the confusion matrix
 COLOURS = ("#3a86c8", "#d9822b", "#2f9e6e", "#9b6bd3", "#c9a227", "#1fa3a3", "#d6619e", "#8c6d4f", "#6b8e23", "#5c6bc0")
 MARKERS = "os^DvPX<>*"
 DPI = 120
-WIDTH = 5.2  # inches: on a phone the page shows the 10-point text at about 10 pixels
-BINS = 15  # those of the expected calibration error
+WIDTH = 5.2  # inches; on a phone 10-point text is then about 10 pixels high
+BINS = 15  # the same as for the expected calibration error
 
 
 @dataclass(frozen=True)
-class Dots:
-    """Photos on a map."""
+class MapPoints:
+    """Photos on the embedding map."""
 
     points: NDArray[np.float64]  # (N, 2)
-    shown_as: NDArray[np.int64]  # (N,) a number of `COLOURS`; -1: grey
+    shown_as: NDArray[np.int64]  # (N,) index into `COLOURS`; -1: grey
 
     @property
     def colours(self) -> list[str]:
@@ -43,7 +43,7 @@ class Dots:
 
 
 def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
-    """Cells (K, K): the number is photos, the colour their share of the row."""
+    """The confusion matrix (K, K): each cell shows the number of photos; its colour is their share of the row."""
     figure, axes = figure_with_axes(height=min(WIDTH, 2.2 + 0.45 * len(names)))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(PALE + share[..., None] * (DEEP - PALE))
@@ -61,7 +61,7 @@ def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
 
 
 def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> bytes:
-    """How often an answer was right against how sure it was, with 95 % intervals; the counts below."""
+    """The share of right answers against confidence, with 95 % intervals, and the number of photos below."""
     figure = _blank(height=4.4)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     bin_of_image = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
@@ -74,14 +74,14 @@ def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) 
     spread = np.abs(intervals - shares[:, None]).T
     above.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1)
     above.errorbar(means, shares, yerr=spread, fmt="o", color=BLUE, ecolor=BLUE, elinewidth=1.2, capsize=3)
-    above.set(ylabel="were right", ylim=(-0.03, 1.03))
+    above.set(ylabel="right answers", ylim=(-0.03, 1.03))
     below.bar((used + 0.5) / BINS, counts[used], width=0.9 / BINS, color=BLUE)
     for b in used:
         below.annotate(
             str(counts[b]), ((b + 0.5) / BINS, counts[b]), (0, 2), textcoords="offset points", color=INK,
             ha="center", fontsize=8,
         )  # fmt: skip
-    below.set(xlabel="sure of the answer", ylabel="photos", ylim=(0, 1.3 * counts.max()))
+    below.set(xlabel="confidence", ylabel="photos", ylim=(0, 1.3 * counts.max()))
     below.set_xlim(used[0] / BINS - 0.03, 1.03)
     for axes in (above, below):
         _style(axes)
@@ -106,8 +106,10 @@ def learning_plot(curve: LearningCurve) -> bytes:
     return png(figure)
 
 
-def map_plot(dots: Dots, names: Sequence[str], mistaken: NDArray[np.bool_], background: Dots | None = None) -> bytes:
-    """Mistaken (N,) dots are ringed; the background lies pale beneath."""
+def map_plot(
+    dots: MapPoints, names: Sequence[str], mistaken: NDArray[np.bool_], background: MapPoints | None = None
+) -> bytes:
+    """The embedding map; a ring marks each point that is `mistaken` (N,), the background is drawn pale."""
     figure, axes = figure_with_axes(height=4.8)
     if background is not None:
         x, y = background.points.T
@@ -132,14 +134,14 @@ def map_plot(dots: Dots, names: Sequence[str], mistaken: NDArray[np.bool_], back
 
 
 def refusal_plot(curves: Mapping[str, NDArray[np.floating]], threshold: float) -> bytes:
-    """Whose photos -> their scores; each curve is the share of them above a threshold, for every threshold."""
+    """One curve per entry (legend -> scores (N,)): the share of photos above the threshold, for every threshold."""
     figure, axes = figure_with_axes(height=3.6)
-    for colour, (whose, scores) in zip((BLUE, GREEN), curves.items(), strict=False):
+    for colour, (legend, scores) in zip((BLUE, GREEN), curves.items(), strict=False):
         ordered = np.sort(scores)
         share = 1 - np.arange(1, len(ordered) + 1) / len(ordered)
         refused = float((scores > threshold).mean())
         x, y = np.concatenate([ordered[:1], ordered]), np.concatenate([[1.0], share])
-        axes.step(x, y, where="post", color=colour, label=f"{whose}: {refused:.1%}")
+        axes.step(x, y, where="post", color=colour, label=f"{legend}: {refused:.1%}")
         axes.plot([threshold], [refused], "o", color=ORANGE)
     axes.axvline(threshold, color=ORANGE, linestyle="--")
     side = "right" if threshold > sum(axes.get_xlim()) / 2 else "left"
@@ -147,7 +149,7 @@ def refusal_plot(curves: Mapping[str, NDArray[np.floating]], threshold: float) -
         f"chosen: {threshold:.3f}", (threshold, 1.04), color=ORANGE, ha=side, va="bottom", annotation_clip=False
     )
     figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
-    axes.set(xlabel="threshold (distance to the nearest label)", ylabel="photos refused", ylim=(-0.03, 1.03))
+    axes.set(xlabel="threshold (distance to the nearest label)", ylabel="answered with unknown", ylim=(-0.03, 1.03))
     percent_ticks(axes, "y")
     return png(figure)
 
@@ -176,7 +178,7 @@ def _style(axes: Axes) -> None:
 
 
 def percent_ticks(axes: Axes, which: Literal["x", "y"]) -> None:
-    """No tick above 100 %, even where the margin goes beyond."""
+    """Percent ticks, none of them above 100 % even where the axis extends further."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     axis, (low, high) = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())

@@ -1,4 +1,4 @@
-"""Photos at the size of a stamp: for a page as JPEG, and side by side as one PNG."""
+"""Small versions of photos: as JPEG for the page, and together as one PNG (contact sheet)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 SIDE = 176  # pixels of the longer side
 COLUMNS = 4
-CAPTION = 26  # pixels
-INK = "#777b80"  # reads on white and on black
+CAPTION = 26  # pixels of height
+INK = "#777b80"  # readable on white and on black
 
 
 def thumbnail(path: Path) -> Image.Image | None:
-    """None where the photo has vanished or changed into something unreadable: a report can do without."""
+    """None where the photo is gone or unreadable by now; the report leaves it out."""
     try:
         image = read_image(path, min_side=SIDE)
     except ImageError:
@@ -33,7 +33,7 @@ def jpeg(image: Image.Image) -> bytes:
 
 
 def contact_sheet(images: Sequence[Image.Image | None]) -> bytes:
-    """Numbered from 1, left to right; what is missing leaves its frame."""
+    """A PNG with the photos numbered from 1, left to right; an empty frame stands for a missing one."""
     columns = min(COLUMNS, len(images))
     rows = -(-len(images) // columns)
     gap = 8

@@ -1,1 +1,1 @@
-"""Generated pictures of handbags and shoes, drawn by our own code."""
+"""Generated pictures of handbags and shoes, drawn by handful itself."""

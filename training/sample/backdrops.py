@@ -1,4 +1,4 @@
-"""What stands or lies behind the object: shop paper, floors, rooms, cloth, clutter, and small things nearby."""
+"""Backgrounds (shop paper, floors, rooms, cloth, clutter), and small things that lie near the object."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-from handful.training.sample.materials import Array, Colour, clouds, fabric, leather, shares, some_colour, tinted
+from handful.training.sample.materials import (
+    Array,
+    Colour,
+    clouds,
+    leather,
+    random_colour,
+    random_material,
+    tinted,
+    to_unit_range,
+)
 from handful.training.sample.sketch import Sketch, smooth
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -41,26 +50,26 @@ def _grid(shape: Shape) -> tuple[Array, Array]:
 
 
 def shop(shape: Shape, rng: np.random.Generator) -> Array:
-    """The white, or nearly white, of a catalogue."""
+    """The white or nearly white background of a catalogue."""
     return _filled(shape, (1.0, 1.0, 1.0)) * np.float32(rng.uniform(0.93, 1.0))
 
 
 def paper(shape: Shape, rng: np.random.Generator) -> Array:
-    """Coloured card, lighter at one side."""
+    """Coloured card with a vertical fall of light."""
     fall = np.linspace(rng.uniform(0.8, 1.0), rng.uniform(0.9, 1.15), shape[0], dtype=np.float32)
-    return _filled(shape, some_colour(rng)) * fall[:, None, None]
+    return _filled(shape, random_colour(rng)) * fall[:, None, None]
 
 
 def gradient(shape: Shape, rng: np.random.Generator) -> Array:
     x, y = _grid(shape)
     angle = rng.uniform(0, np.pi)
     share = (x / shape[1] - 0.5) * np.cos(angle) + (y / shape[0] - 0.5) * np.sin(angle) + 0.5
-    start, end = np.asarray(some_colour(rng)), np.asarray(some_colour(rng))
+    start, end = np.asarray(random_colour(rng)), np.asarray(random_colour(rng))
     return np.asarray(start + np.clip(share, 0, 1)[..., None] * (end - start), np.float32)
 
 
 def planks(shape: Shape, rng: np.random.Generator) -> Array:
-    """Boards lying across, each with a tone and a grain of its own."""
+    """Horizontal boards, each with its own tone and grain."""
     high, long = shape[0] / rng.uniform(4, 9), shape[1] * rng.uniform(0.5, 1.2)
     x, y = _grid(shape)
     row = (y / high).astype(int)
@@ -87,12 +96,12 @@ def tiles(shape: Shape, rng: np.random.Generator) -> Array:
 def carpet(shape: Shape, rng: np.random.Generator) -> Array:
     """Short pile, plain or with a woven pattern."""
     pile = 0.22 * clouds(shape, 1.6, rng) + 0.12 * clouds(shape, max(shape) / 12, rng)
-    colour = np.asarray(some_colour(rng), np.float32)
+    colour = np.asarray(random_colour(rng), np.float32)
     x, y = _grid(shape)
     period = max(shape) / rng.uniform(3, 9)
     wave = np.cos(2 * np.pi * x / period) + np.cos(2 * np.pi * y / period) * rng.choice([-1, 0, 1])
     figure = np.clip(wave * 6, 0, 1)[..., None] * rng.choice([0.0, 0.7])
-    return np.asarray((colour + figure * (np.asarray(some_colour(rng)) - colour)) * (1 + pile)[..., None], np.float32)
+    return np.asarray((colour + figure * (np.asarray(random_colour(rng)) - colour)) * (1 + pile)[..., None], np.float32)
 
 
 def cloth(shape: Shape, rng: np.random.Generator) -> Array:
@@ -120,15 +129,15 @@ def lawn(shape: Shape, rng: np.random.Generator) -> Array:
 
 def clutter(shape: Shape, rng: np.random.Generator) -> Array:
     """A shelf or a street, far out of focus."""
-    picture = Image.new("RGB", (shape[1] // 4 + 1, shape[0] // 4 + 1), _bytes(some_colour(rng)))
+    picture = Image.new("RGB", (shape[1] // 4 + 1, shape[0] // 4 + 1), _bytes(random_colour(rng)))
     pen = ImageDraw.Draw(picture)
     for _ in range(int(rng.integers(12, 40))):
         width, height = rng.uniform(0.05, 0.4, 2) * picture.size
         x, y = rng.uniform(-0.1, 1, 2) * picture.size
         draw = pen.rectangle if rng.random() < 0.6 else pen.ellipse
-        draw((float(x), float(y), float(x + width), float(y + height)), fill=_bytes(some_colour(rng)))
+        draw((float(x), float(y), float(x + width), float(y + height)), fill=_bytes(random_colour(rng)))
     soft = picture.filter(ImageFilter.GaussianBlur(max(picture.size) * float(rng.uniform(0.008, 0.04))))
-    return shares(soft.resize(shape[::-1], Image.Resampling.BICUBIC))
+    return to_unit_range(soft.resize(shape[::-1], Image.Resampling.BICUBIC))
 
 
 def _bytes(colour: Colour) -> tuple[int, int, int]:
@@ -161,7 +170,7 @@ FLOOR = (planks, planks, tiles, carpet, concrete, lawn, paper)
 
 
 def room(shape: Shape, rng: np.random.Generator, horizon: float) -> Array:
-    """A wall above a floor that runs towards it; the two meet at `horizon`, a share of the height."""
+    """A wall above a floor in perspective; the two meet at `horizon`, a share of the height."""
     height, width = shape
     meet = max(2, min(height - 2, round(height * horizon)))
     wall = WALL[rng.integers(len(WALL))]((meet, width), rng)
@@ -171,7 +180,7 @@ def room(shape: Shape, rng: np.random.Generator, horizon: float) -> Array:
     # The floor's far edge shows all of the texture, its near edge only the middle.
     quad = (0, 0, squeeze, height, width - squeeze, height, width, 0)
     floor = flat.transform((width, height - meet), Image.Transform.QUAD, quad, Image.Resampling.BILINEAR)
-    picture = np.concatenate([wall, shares(floor)])
+    picture = np.concatenate([wall, to_unit_range(floor)])
     if rng.random() < 0.5:
         board = max(2, round(height * 0.035))
         picture[meet - board : meet] = _filled((min(board, meet), width), _chosen(WALLS, rng))
@@ -179,24 +188,24 @@ def room(shape: Shape, rng: np.random.Generator, horizon: float) -> Array:
     return np.asarray(picture * (1 - 0.35 * np.exp(-depth))[:, None, None], np.float32)
 
 
-def thing(sketch: Sketch, rng: np.random.Generator) -> None:
-    """Something that is neither bag nor shoe."""
+def draw_prop(sketch: Sketch, rng: np.random.Generator) -> None:
+    """Draws something that is neither a bag nor a shoe."""
     (_ball, _box, _mug, _plant, _book)[rng.integers(5)](sketch, rng)
 
 
 def _ball(sketch: Sketch, rng: np.random.Generator) -> None:
-    sketch.disc((0.5, 0.5), 0.4, fabric(rng))
+    sketch.disc((0.5, 0.5), 0.4, random_material(rng))
 
 
 def _box(sketch: Sketch, rng: np.random.Generator) -> None:
-    card = leather(some_colour(rng), rng)
+    card = leather(random_colour(rng), rng)
     sketch.panel([(0.1, 0.4), (0.6, 0.4), (0.6, 0.9), (0.1, 0.9)], card, 0.02)
     sketch.panel([(0.6, 0.4), (0.9, 0.3), (0.9, 0.75), (0.6, 0.9)], leather(tinted(card.colour, rng, 0.1), rng), 0.02)
-    sketch.panel([(0.1, 0.4), (0.4, 0.3), (0.9, 0.3), (0.6, 0.4)], fabric(rng), 0.01)
+    sketch.panel([(0.1, 0.4), (0.4, 0.3), (0.9, 0.3), (0.6, 0.4)], random_material(rng), 0.01)
 
 
 def _mug(sketch: Sketch, rng: np.random.Generator) -> None:
-    clay = fabric(rng)
+    clay = random_material(rng)
     sketch.ring((0.72, 0.5), (0.16, 0.18), 0.05, clay)
     sketch.panel(smooth([(0.2, 0.2), (0.2, 0.2), (0.72, 0.2), (0.72, 0.2), (0.68, 0.85), (0.24, 0.85)]), clay, 0.2)
     sketch.panel(smooth([(0.2, 0.2), (0.46, 0.12), (0.72, 0.2), (0.46, 0.28)]), leather((0.2, 0.12, 0.08), rng), 0.02)
@@ -211,15 +220,15 @@ def _plant(sketch: Sketch, rng: np.random.Generator) -> None:
         sketch.panel(
             smooth([(0.5, 0.62), tuple(middle - side), tuple(tip), tuple(tip), tuple(middle + side)]), green, 0.04
         )
-    sketch.panel([(0.33, 0.6), (0.67, 0.6), (0.62, 0.95), (0.38, 0.95)], fabric(rng), 0.12)
+    sketch.panel([(0.33, 0.6), (0.67, 0.6), (0.62, 0.95), (0.38, 0.95)], random_material(rng), 0.12)
 
 
 def _book(sketch: Sketch, rng: np.random.Generator) -> None:
-    cover = fabric(rng)
+    cover = random_material(rng)
     for level in range(int(rng.integers(1, 4))):
         y = 0.8 - 0.14 * level
         sketch.panel([(0.1, y), (0.9, y), (0.9, y + 0.12), (0.1, y + 0.12)], cover, 0.02)
         sketch.panel(
             [(0.14, y + 0.03), (0.9, y + 0.03), (0.9, y + 0.09), (0.14, y + 0.09)], leather((0.9, 0.88, 0.8), rng), 0.01
         )
-        cover = fabric(rng)
+        cover = random_material(rng)

@@ -1,23 +1,23 @@
-"""Four kinds of handbag, seen from the front; no two are drawn alike.
+"""Four kinds of handbag, seen from the front, each with random shapes.
 
-A drawing lays parts on a `Sketch`, from the back to the front; the scene turns and mirrors it.
+Each function draws parts on a `Sketch` from the back to the front; the scene rotates and mirrors the result.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from handful.training.sample.materials import Outfit
-from handful.training.sample.sketch import Path, Sketch, smooth
+from handful.training.sample.materials import MaterialSet
+from handful.training.sample.sketch import Points, Sketch, smooth
 
 
-def _arch(left: float, right: float, y: float, rise: float, lean: float = 0.0) -> Path:
-    """A handle's line from one foot up and over to the other."""
+def _arch(left: float, right: float, y: float, rise: float, lean: float = 0.0) -> Points:
+    """The line of a handle, from one end up and over to the other."""
     top = y - 1.2 * rise
     inset = 0.12 * (right - left)
     return smooth([(left, y), (left + inset + lean, top), (right - inset + lean, top), (right, y)], closed=False)
 
 
-def tote(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
+def tote(sketch: Sketch, look: MaterialSet, rng: np.random.Generator) -> None:
     mouth, foot, top, bottom = rng.uniform(0.24, 0.35), rng.uniform(0.2, 0.32), rng.uniform(0.42, 0.54), 0.9
     sag, rise, reach = rng.uniform(0.0, 0.04), rng.uniform(0.16, 0.36), rng.uniform(0.08, 0.17)
     left, right, width = 0.5 - rng.uniform(0.09, 0.15), 0.5 + rng.uniform(0.09, 0.15), rng.uniform(0.018, 0.034)
@@ -42,7 +42,7 @@ def tote(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
         _pocket(sketch, look, (0.5 + rng.uniform(-0.05, 0.05), (top + bottom) / 2 + 0.08), rng)
 
 
-def _front_handle(sketch: Sketch, look: Outfit, path: Path, width: float) -> None:
+def _front_handle(sketch: Sketch, look: MaterialSet, path: Points, width: float) -> None:
     sketch.strap(path, width, look.trim)
     for x, y in (path[0], path[-1]):
         sketch.panel(
@@ -53,14 +53,14 @@ def _front_handle(sketch: Sketch, look: Outfit, path: Path, width: float) -> Non
         sketch.disc((x, y), 0.007, look.metal)
 
 
-def _pocket(sketch: Sketch, look: Outfit, centre: tuple[float, float], rng: np.random.Generator) -> None:
+def _pocket(sketch: Sketch, look: MaterialSet, centre: tuple[float, float], rng: np.random.Generator) -> None:
     (x, y), a, b = centre, rng.uniform(0.07, 0.12), rng.uniform(0.06, 0.1)
     edge = smooth([(x - a, y - b), (x - a, y - b), (x + a, y - b), (x + a, y - b), (x + a, y + b), (x - a, y + b)])
     sketch.panel(edge, look.body, 0.015)
     sketch.stitches(edge, look.thread)
 
 
-def satchel(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
+def satchel(sketch: Sketch, look: MaterialSet, rng: np.random.Generator) -> None:
     half, top, bottom = rng.uniform(0.26, 0.36), rng.uniform(0.42, 0.52), rng.uniform(0.84, 0.92)
     slant, depth = rng.uniform(-0.04, 0.05), rng.uniform(0.42, 0.72)
     if rng.random() < 0.5:
@@ -78,7 +78,7 @@ def satchel(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
     _flap(sketch, look, (half, top, top + depth * (bottom - top)), rng)
 
 
-def _shoulder_strap(sketch: Sketch, look: Outfit, half: float, top: float, rng: np.random.Generator) -> None:
+def _shoulder_strap(sketch: Sketch, look: MaterialSet, half: float, top: float, rng: np.random.Generator) -> None:
     sketch.strap(
         _arch(0.5 - half, 0.5 + half, top + 0.08, rng.uniform(0.3, 0.46), rng.uniform(-0.1, 0.1)), 0.02, look.trim
     )
@@ -86,7 +86,7 @@ def _shoulder_strap(sketch: Sketch, look: Outfit, half: float, top: float, rng: 
         sketch.ring((0.5 + side * (half + 0.01), top + 0.06), (0.022, 0.026), 0.009, look.metal)
 
 
-def _flap(sketch: Sketch, look: Outfit, size: tuple[float, float, float], rng: np.random.Generator) -> None:
+def _flap(sketch: Sketch, look: MaterialSet, size: tuple[float, float, float], rng: np.random.Generator) -> None:
     """The cover of a satchel, closed by straps with buckles or by one lock."""
     half, top, low = size
     edge = smooth([
@@ -103,7 +103,7 @@ def _flap(sketch: Sketch, look: Outfit, size: tuple[float, float, float], rng: n
         sketch.buckle((0.5 + place, low), 0.032, look.metal)
 
 
-def clutch(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
+def clutch(sketch: Sketch, look: MaterialSet, rng: np.random.Generator) -> None:
     half, top, bottom = rng.uniform(0.34, 0.44), rng.uniform(0.36, 0.44), rng.uniform(0.68, 0.8)
     if rng.random() < 0.7:
         _wrist_loop(sketch, look, 0.5 + half, top, rng)
@@ -128,8 +128,8 @@ def clutch(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
     clasp((0.5, tip - 0.03), 0.024, look.metal)
 
 
-def _wrist_loop(sketch: Sketch, look: Outfit, x: float, top: float, rng: np.random.Generator) -> None:
-    """A loop at one end, or a chain over the whole width."""
+def _wrist_loop(sketch: Sketch, look: MaterialSet, x: float, top: float, rng: np.random.Generator) -> None:
+    """A loop at one end or a chain over the whole width."""
     if rng.random() < 0.5:
         loop = [
             (x - 0.04, top + 0.04),
@@ -145,7 +145,7 @@ def _wrist_loop(sketch: Sketch, look: Outfit, x: float, top: float, rng: np.rand
         sketch.ring((link[0], link[1]), (0.012, 0.009), 0.006, look.metal)
 
 
-def bucket(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
+def bucket(sketch: Sketch, look: MaterialSet, rng: np.random.Generator) -> None:
     mouth, foot, top, bottom = rng.uniform(0.18, 0.27), rng.uniform(0.2, 0.29), rng.uniform(0.42, 0.5), 0.9
     belly = max(mouth, foot) + rng.uniform(0.0, 0.05)
     sketch.strap(
@@ -177,7 +177,7 @@ def bucket(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
         sketch.ring((0.5 + side * mouth, top + 0.05), (0.022, 0.022), 0.01, look.metal)
 
 
-def _drawstring(sketch: Sketch, look: Outfit, mouth: float, y: float, rng: np.random.Generator) -> None:
+def _drawstring(sketch: Sketch, look: MaterialSet, mouth: float, y: float, rng: np.random.Generator) -> None:
     """Eyelets round the mouth, the cord through them and its two tails."""
     places = np.linspace(-0.85, 0.85, int(rng.integers(5, 9))) * mouth
     points = [(0.5 + x, y + 0.045 * (1 - (x / mouth) ** 2)) for x in places]

@@ -1,7 +1,7 @@
-"""What things are made of: a colour or two, a pattern, and how light meets it.
+"""Materials: one or two colours, a pattern, and how the surface reflects light.
 
-Handbags, shoes and everything around them are made of the same materials, so that no colour
-and no pattern gives a label away.
+Handbags, shoes and everything around them are made of the same materials, so that neither colour
+nor pattern reveals the label.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def resized(plane: Array, shape: tuple[int, int], how: Image.Resampling) -> Arra
     return np.asarray(Image.fromarray(plane, "F").resize(shape[::-1], how), np.float32)
 
 
-def shares(picture: Image.Image) -> Array:
-    """Bytes as numbers in [0, 1]: (H, W) of a mask, (H, W, C) of colours."""
+def to_unit_range(picture: Image.Image) -> Array:
+    """An 8-bit picture as float32 in [0, 1]: (H, W) for a mask, (H, W, C) for colours."""
     return np.asarray(np.asarray(picture, np.float32) / 255, np.float32)
 
 
@@ -48,7 +48,7 @@ def tinted(colour: Colour, rng: np.random.Generator, spread: float = 0.06) -> Co
     return float(red), float(green), float(blue)
 
 
-def some_colour(rng: np.random.Generator) -> Colour:
+def random_colour(rng: np.random.Generator) -> Colour:
     return tinted(PALETTE[rng.integers(len(PALETTE))], rng)
 
 
@@ -57,7 +57,7 @@ def _edge(wave: Array) -> Array:
     return np.asarray(np.clip(wave * 4 + 0.5, 0, 1), np.float32)
 
 
-# A pattern maps coordinates counted in periods to (share of the second colour, height in periods).
+# A pattern maps coordinates, in periods, to the share of the second colour and the height, in periods.
 def _plain(u: Array, v: Array) -> tuple[Array, Array]:
     return np.zeros_like(u), np.zeros_like(v)
 
@@ -97,22 +97,22 @@ PATTERNS: dict[str, Callable[[Array, Array], tuple[Array, Array]]] = {
 
 @dataclass(frozen=True)
 class Material:
-    """Lengths are shares of the drawing's side; the rest is in [0, 1]."""
+    """How one part looks. Lengths are shares of the drawing's side; the other numbers are in [0, 1]."""
 
     colour: Colour
     second: Colour
     pattern: str = "plain"
     period: float = 0.06
     angle: float = 0.0  # radians
-    grain: float = 0.03  # how much fine noise the colour carries
+    grain: float = 0.03  # strength of the fine noise in the colour
     gloss: float = 0.2
     wrinkle: float = 0.0
-    depth: float = 0.0  # how far the grain of the surface stands out
+    depth: float = 0.0  # height of the grain
 
     def surface(
         self, shape: tuple[int, ...], corner: tuple[int, int], side: int, rng: np.random.Generator
     ) -> tuple[Array, Array]:
-        """Colour (H, W, 3) in [0, 1] and height (H, W), a share of the side, of the piece cut at `corner`."""
+        """Colour (H, W, 3) in [0, 1] and height (H, W), in shares of the side, of the piece at `corner`."""
         y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
         x, y = (x + corner[0]) / (self.period * side), (y + corner[1]) / (self.period * side)
         cosine, sine = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
@@ -123,13 +123,13 @@ class Material:
         return albedo * (1 + self.grain * pores)[..., None], height * self.period + self.depth * pores
 
 
-def fabric(rng: np.random.Generator) -> Material:
-    """Leather, cloth or patent; every second one without a pattern."""
-    colour = some_colour(rng)
+def random_material(rng: np.random.Generator) -> Material:
+    """From matt cloth to patent leather; half of them have no pattern."""
+    colour = random_colour(rng)
     pattern = "plain" if rng.random() < 0.5 else str(rng.choice(list(PATTERNS)))
     return Material(
         colour,
-        some_colour(rng) if pattern != "quilt" else tinted(colour, rng, 0.02),
+        random_colour(rng) if pattern != "quilt" else tinted(colour, rng, 0.02),
         pattern,
         period=float(rng.uniform(0.012, 0.02) if pattern == "weave" else rng.uniform(0.035, 0.11)),
         angle=float(rng.choice([0.0, np.pi / 2, np.pi / 4, rng.uniform(0, np.pi)]))
@@ -152,8 +152,8 @@ def metal(rng: np.random.Generator) -> Material:
 
 
 @dataclass(frozen=True)
-class Outfit:
-    """The materials of one object, drawn alike for every kind."""
+class MaterialSet:
+    """The materials of one object, drawn from the same distribution for every kind."""
 
     body: Material
     trim: Material
@@ -163,10 +163,10 @@ class Outfit:
     metal: Material
 
 
-def outfit(rng: np.random.Generator) -> Outfit:
-    body = fabric(rng)
-    trim = fabric(rng) if rng.random() < 0.4 else leather(tinted(some_colour(rng), rng), rng)
-    shade = body.colour if rng.random() < 0.4 else some_colour(rng)
-    thread = leather(some_colour(rng), rng)
+def random_materials(rng: np.random.Generator) -> MaterialSet:
+    body = random_material(rng)
+    trim = random_material(rng) if rng.random() < 0.4 else leather(tinted(random_colour(rng), rng), rng)
+    shade = body.colour if rng.random() < 0.4 else random_colour(rng)
+    thread = leather(random_colour(rng), rng)
     lining = leather((shade[0] * 0.45, shade[1] * 0.45, shade[2] * 0.45), rng)
-    return Outfit(body, trim, leather(some_colour(rng), rng), lining, thread, metal(rng))
+    return MaterialSet(body, trim, leather(random_colour(rng), rng), lining, thread, metal(rng))

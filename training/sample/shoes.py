@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from handful.training.sample.materials import Material, Outfit
-from handful.training.sample.sketch import Path, Sketch, smooth
+from handful.training.sample.materials import Material, MaterialSet
+from handful.training.sample.sketch import Points, Sketch, smooth
 
 
-def sneaker(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
+def sneaker(sketch: Sketch, look: MaterialSet, rng: np.random.Generator) -> None:
     collar = 0.42 - (rng.uniform(0.1, 0.18) if rng.random() < 0.4 else rng.uniform(-0.03, 0.03))
     toe, sole = rng.uniform(0.53, 0.58), rng.uniform(0.06, 0.11)
     sketch.panel(
@@ -40,7 +40,9 @@ def sneaker(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
         )
 
 
-def _sneaker_overlays(sketch: Sketch, look: Outfit, upper: Path, collar: float, rng: np.random.Generator) -> None:
+def _sneaker_overlays(
+    sketch: Sketch, look: MaterialSet, upper: Points, collar: float, rng: np.random.Generator
+) -> None:
     """Heel counter, toe cap, a stripe or two on the side, and the eyestay under the laces."""
     if rng.random() < 0.7:
         sketch.panel(smooth([(0, 0.5), (0.17, 0.52), (0.24, 0.75), (0, 0.8)]), look.trim, 0.02, clip=upper)
@@ -64,9 +66,9 @@ def _sneaker_overlays(sketch: Sketch, look: Outfit, upper: Path, collar: float, 
 
 
 def _laces(
-    sketch: Sketch, look: Outfit, row: tuple[tuple[float, float], tuple[float, float]], rng: np.random.Generator
+    sketch: Sketch, look: MaterialSet, row: tuple[tuple[float, float], tuple[float, float]], rng: np.random.Generator
 ) -> None:
-    """Bars across the instep, from its upper end to its lower one."""
+    """Bars across the instep, from its upper to its lower end; `row` holds the two ends."""
     (x0, y0), (x1, y1) = row
     for share in np.linspace(0, 1, int(rng.integers(4, 7))):
         x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
@@ -78,7 +80,7 @@ def _laces(
         )
 
 
-def boot(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
+def boot(sketch: Sketch, look: MaterialSet, rng: np.random.Generator) -> None:
     top, front, heel = rng.uniform(0.06, 0.34), rng.uniform(0.4, 0.46), rng.uniform(0.04, 0.12)
     ground = 0.9
     bottom = ground - heel
@@ -94,7 +96,7 @@ def boot(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
     _boot_sole(sketch, look, bottom, ground)
 
 
-def _boot_sole(sketch: Sketch, look: Outfit, bottom: float, ground: float) -> None:
+def _boot_sole(sketch: Sketch, look: MaterialSet, bottom: float, ground: float) -> None:
     sketch.panel(
         [(0.085, bottom - 0.01), (0.33, bottom - 0.01), (0.3, ground + 0.02), (0.1, ground + 0.02)], look.base, 0.02
     )
@@ -113,7 +115,7 @@ def _boot_sole(sketch: Sketch, look: Outfit, bottom: float, ground: float) -> No
 
 
 def _boot_closing(
-    sketch: Sketch, look: Outfit, upper: Path, size: tuple[float, float, float], rng: np.random.Generator
+    sketch: Sketch, look: MaterialSet, upper: Points, size: tuple[float, float, float], rng: np.random.Generator
 ) -> None:
     """Laces, an elastic side, a strap with a buckle, or a zip."""
     top, bottom, front = size
@@ -147,7 +149,7 @@ def _boot_closing(
         sketch.panel([(0, top - 0.1), (1, top - 0.1), (1, top + 0.07), (0, top + 0.07)], look.trim, 0.02, clip=upper)
 
 
-def pump(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
+def pump(sketch: Sketch, look: MaterialSet, rng: np.random.Generator) -> None:
     lift, ground = rng.uniform(0.1, 0.3), 0.82
     seat = ground - lift  # where the heel of the foot rests
     block, tip = rng.uniform(0.012, 0.05), rng.uniform(0.9, 0.99)
@@ -195,7 +197,7 @@ def _heel(sketch: Sketch, material: Material, seat: float, ground: float, block:
     sketch.panel(smooth(outline), material, 0.02)
 
 
-def _bow(sketch: Sketch, look: Outfit, centre: tuple[float, float]) -> None:
+def _bow(sketch: Sketch, look: MaterialSet, centre: tuple[float, float]) -> None:
     x, y = centre
     for side in (-1, 1):
         wing = [(x, y), (x + side * 0.07, y - 0.05), (x + side * 0.07, y + 0.035)]
@@ -203,12 +205,12 @@ def _bow(sketch: Sketch, look: Outfit, centre: tuple[float, float]) -> None:
     sketch.disc((x, y), 0.016, look.metal)
 
 
-def _ankle_strap(sketch: Sketch, look: Outfit, y: float, rng: np.random.Generator) -> None:
+def _ankle_strap(sketch: Sketch, look: MaterialSet, y: float, rng: np.random.Generator) -> None:
     sketch.ring((0.25, y), (0.125, rng.uniform(0.02, 0.04)), 0.022, look.trim)
     sketch.buckle((0.3, y + 0.03), 0.022, look.metal)
 
 
-def sandal(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
+def sandal(sketch: Sketch, look: MaterialSet, rng: np.random.Generator) -> None:
     lift, ground = float(rng.choice([0.0, 0.02, 0.08, 0.16])), 0.8
     thick = rng.uniform(0.03, 0.07)
     seat, ball = ground - thick - lift, ground - thick
@@ -232,8 +234,8 @@ def sandal(sketch: Sketch, look: Outfit, rng: np.random.Generator) -> None:
         _ankle_strap(sketch, look, high, rng)
 
 
-def _bands(sketch: Sketch, look: Outfit, size: tuple[float, float, float], rng: np.random.Generator) -> None:
-    """One to three straps over the foot, each a hump whose far side is out of sight."""
+def _bands(sketch: Sketch, look: MaterialSet, size: tuple[float, float, float], rng: np.random.Generator) -> None:
+    """One to three straps over the foot, each an arch whose far side is hidden."""
     seat, ball, thick = size
     for place in np.linspace(0.76, rng.uniform(0.42, 0.6), int(rng.integers(1, 4))):
         width, rise = rng.uniform(0.09, 0.16), rng.uniform(0.12, 0.17) + 0.35 * (0.8 - place)

@@ -1,8 +1,9 @@
-"""Generated pictures of handbags and shoes: something to try everything on, with no photo and no network.
+"""Generated pictures of handbags and shoes, to try handful without photos and without a network.
 
-The label shows in the object alone. Sizes, formats, qualities and EXIF turns are dealt from one
-deck per label, backgrounds, colours, light and things nearby are drawn from the same distributions,
-and a picture depends on seed, label and number only, so that a longer sample starts with a shorter one.
+Only the object tells the label. Sizes, formats and EXIF orientations are the same for both labels in
+every block of `BLOCK` pictures; backgrounds, colours, light and props are drawn from the same
+distributions. A picture depends only on seed, label and number, so a longer sample begins with the
+shorter one.
 
     handful sample OUT --per-label 80
 """
@@ -20,38 +21,38 @@ from pathlib import Path
 import numpy as np
 from handful.service.artifact.errors import UsageError
 from handful.training.sample import handbags, shoes
-from handful.training.sample.materials import Outfit
+from handful.training.sample.materials import MaterialSet
 from handful.training.sample.scenes import photograph
 from handful.training.sample.sketch import Sketch
 from PIL import Image
 
-Drawing = Callable[[Sketch, Outfit, np.random.Generator], None]
+Drawing = Callable[[Sketch, MaterialSet, np.random.Generator], None]
 KINDS: dict[str, tuple[Drawing, ...]] = {
     "handbags": (handbags.tote, handbags.satchel, handbags.clutch, handbags.bucket),
     "shoes": (shoes.sneaker, shoes.boot, shoes.pump, shoes.sandal),
 }
-DECK = 32  # pictures over which sizes, formats and turns come out even
+BLOCK = 32  # pictures per label with a fixed number of each size, format and orientation, in random order
 PHONE_SIZE = (4032, 3024)
-THUMBNAILS = 2  # in a deck; one picture in a deck is a phone photo
+THUMBNAILS = 2  # per block; one more picture per block is a phone photo
 FORMATS = ("jpg",) * 22 + ("png",) * 5 + ("webp",) * 5
 EXIF_ORIENTATION = 0x0112
-# how upright pixels are stored so that the EXIF value turns them upright again
+# how upright pixels are stored so that the EXIF orientation makes them upright again
 STORED = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture, decided before anything is drawn."""
+    """The plan of one picture, made before anything is drawn."""
 
     label: str
     number: int
     seed: int
     kind: int
-    width: int  # pixels, once upright
+    width: int  # pixels, upright
     height: int
     suffix: str
     quality: int
-    orientation: int  # EXIF's; 1 is upright
+    orientation: int  # EXIF value; 1 is upright
 
     @property
     def name(self) -> str:
@@ -67,29 +68,29 @@ def _generator(label: str, number: int, seed: int, purpose: int) -> np.random.Ge
 
 
 def _shot(label: str, number: int, seed: int) -> Shot:
-    deck, place = divmod(number, DECK)
-    card = int(_generator(label, deck, seed, 0).permutation(DECK)[place])
+    block, place = divmod(number, BLOCK)
+    slot = int(_generator(label, block, seed, 0).permutation(BLOCK)[place])
     rng = _generator(label, number, seed, 1)
-    width, height = _size(card, deck, rng)
-    kind, quality = (card + deck) % 4, int(rng.integers(55, 97))
-    return Shot(label, number, seed, kind, width, height, FORMATS[card], quality, _orientation(card, deck))
+    width, height = _size(slot, block, rng)
+    kind, quality = (slot + block) % 4, int(rng.integers(55, 97))
+    return Shot(label, number, seed, kind, width, height, FORMATS[slot], quality, _orientation(slot, block))
 
 
-def _size(card: int, deck: int, rng: np.random.Generator) -> tuple[int, int]:
-    """The first card is a phone photo, upright in every second deck; the last ones are thumbnails."""
-    if card == 0:
-        return PHONE_SIZE if deck % 2 else PHONE_SIZE[::-1]
-    low, high = (48, 97) if card >= DECK - THUMBNAILS else (200, 801)
+def _size(slot: int, block: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Slot 0 is a phone photo, portrait in every second block; the last slots are thumbnails."""
+    if slot == 0:
+        return PHONE_SIZE if block % 2 else PHONE_SIZE[::-1]
+    low, high = (48, 97) if slot >= BLOCK - THUMBNAILS else (200, 801)
     long = int(rng.integers(low, high))
     short = max(low, round(long * rng.choice([1.0, 1.0, 0.8, 0.75, 0.67])))
     return (long, short) if rng.random() < 0.5 else (short, long)
 
 
-def _orientation(card: int, deck: int) -> int:
-    """A phone held upright stores its photo on the side; three more cards are turned."""
-    if card == 0:
-        return 1 if deck % 2 else 6
-    return (6, 8, 3)[card - 1] if card <= 3 else 1
+def _orientation(slot: int, block: int) -> int:
+    """A portrait phone photo is stored on its side (6); slots 1 to 3 are rotated as well."""
+    if slot == 0:
+        return 1 if block % 2 else 6
+    return (6, 8, 3)[slot - 1] if slot <= 3 else 1
 
 
 def _encoded(shot: Shot) -> bytes:
@@ -115,7 +116,10 @@ def _save_jpeg(picture: Image.Image, file: io.BytesIO, shot: Shot) -> None:
 
 
 def write_sample(out: Path, per_label: int = 80, seed: int = 0, progress: Callable[[int], None] | None = None) -> Path:
-    """Fills OUT/handbags and OUT/shoes, or leaves nothing behind; `progress` hears of each picture."""
+    """Writes OUT/handbags and OUT/shoes, or nothing at all; `progress` is called with 1 after each picture.
+
+    Raises `UsageError` for numbers out of range and for a place that cannot be written or is not empty.
+    """
     out = out.resolve()
     _check(out, per_label, seed)
     staging = out.with_name(f".{out.name}-{os.getpid()}")
@@ -127,9 +131,7 @@ def write_sample(out: Path, per_label: int = 80, seed: int = 0, progress: Callab
             out.rmdir()
         staging.rename(out)
     except OSError as error:
-        raise UsageError(
-            f"{out} cannot be written ({error.strerror or error}); allowed is any place that can"
-        ) from error
+        raise UsageError(f"{out} cannot be written ({error.strerror or error}); a writable place is needed") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return out

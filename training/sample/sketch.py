@@ -1,9 +1,9 @@
-"""Drawing with depth: outlines filled with a material, puffed up and lit, on a transparent square.
+"""Drawing with depth: outlines filled with a material, shaded as if padded, on a transparent square.
 
 Coordinates are shares of the square's side, x to the right and y down. Every part is rasterised
-at `SUPERSAMPLING` times its size, then treated as a cushion: its blurred mask is a height, the
-height's slope is a normal, and the normal decides how much light comes back. That is cheap, and
-enough for a pretrained network to take leather for leather.
+at `SUPERSAMPLING` times its size and then shaded like a cushion: its blurred mask is a height map,
+the slope of the height gives the surface normal, and the normal gives the reflected light. That is
+cheap, and realistic enough for a pretrained network to recognise the materials.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from handful.training.sample.materials import Array, Material, clouds, resized, shares
+from handful.training.sample.materials import Array, Material, clouds, resized, to_unit_range
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-Path: TypeAlias = Sequence[tuple[float, float]] | NDArray[np.float64]
+Points: TypeAlias = Sequence[tuple[float, float]] | NDArray[np.float64]
 SUPERSAMPLING = 3
 
 
 @dataclass(frozen=True)
 class Light:
-    """Where the lamp stands, as a unit vector towards it, and what the shadow side still gets."""
+    """`direction` is a unit vector towards the lamp; `ambient` in [0, 1] is the light on the shadow side."""
 
     direction: tuple[float, float, float]
     ambient: float
 
 
-def smooth(points: Path, *, closed: bool = True) -> NDArray[np.float64]:
+def smooth(points: Points, *, closed: bool = True) -> NDArray[np.float64]:
     """Chaikin's corner cutting (1974): the curve stays inside its outline; a point given twice stays sharp."""
     path = np.asarray(points, np.float64)  # (N, 2)
     for _ in range(4):
@@ -40,11 +40,11 @@ def smooth(points: Path, *, closed: bool = True) -> NDArray[np.float64]:
 
 
 def blurred(plane: Array, radius: float) -> Array:
-    """Gaussian-like, in float: eight bits would show as terraces once a slope is taken."""
+    """An approximate Gaussian blur in float32: with 8 bits the slope would show steps."""
     height, width = plane.shape
     step = max(radius, 1.0)
     small = resized(plane, (max(2, round(height / step)), max(2, round(width / step))), Image.Resampling.BOX)
-    for _ in range(2):  # down the columns, turned, then along what were the rows
+    for _ in range(2):  # along the columns, transposed, then along the former rows
         padded = np.zeros((small.shape[0] + 4, small.shape[1]), np.float32)
         padded[2:-2] = small
         outer, inner = padded[:-4] + padded[4:], padded[1:-3] + padded[3:-1]
@@ -54,20 +54,20 @@ def blurred(plane: Array, radius: float) -> Array:
 
 
 class Sketch:
-    """A square, transparent at first, on which parts are laid one over the other."""
+    """A transparent square on which parts are drawn one over the other."""
 
     def __init__(self, side: int, light: Light, rng: np.random.Generator) -> None:
         self.side, self.light, self.rng = side, light, rng
         self.colour: Array = np.zeros((side, side, 3), np.float32)  # in [0, 1]
         self.alpha: Array = np.zeros((side, side), np.float32)  # in [0, 1]
 
-    def panel(self, outline: Path, material: Material, puff: float = 0.05, clip: Path | None = None) -> None:
-        """A closed piece; `puff` is how far from its edge it bends, `clip` the outline it may not leave."""
+    def panel(self, outline: Points, material: Material, puff: float = 0.05, clip: Points | None = None) -> None:
+        """A filled outline; `puff` is the width of its rounded edge, `clip` an outline that it is cut off at."""
         box = self._box(np.asarray(outline), puff)
         mask = self._filled(outline, box)
         self._lay(mask if clip is None else mask * self._filled(clip, box), box, material, puff)
 
-    def strap(self, path: Path, width: float, material: Material) -> None:
+    def strap(self, path: Points, width: float, material: Material) -> None:
         points = np.asarray(path)
         box = self._box(points, width)
         self._lay(self._stroked([points], width, box), box, material, width / 3)
@@ -90,8 +90,8 @@ class Sketch:
         )
         self.strap([(x, y - b), (x, y + b)], size / 4, material)
 
-    def stitches(self, path: Path, material: Material, length: float = 0.012) -> None:
-        """Dashes along a path, as long as the gaps between them."""
+    def stitches(self, path: Points, material: Material, length: float = 0.012) -> None:
+        """Dashes along a path, each as long as the gap after it."""
         points = np.asarray(path, np.float64)
         run = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
         starts = np.arange(0.0, run[-1] - length, 2 * length)
@@ -101,7 +101,7 @@ class Sketch:
         self._lay(self._stroked(list(pairs), 0.006, box), box, material, 0.003)
 
     def image(self) -> Image.Image:
-        """What was drawn, cut to its bounds."""
+        """The drawing as RGBA, cropped to its bounds."""
         stacked = np.dstack([self.colour, self.alpha]).clip(0, 1)
         picture = Image.fromarray((stacked * 255 + 0.5).astype(np.uint8), "RGBA")
         return picture.crop(picture.getchannel("A").getbbox())
@@ -113,24 +113,24 @@ class Sketch:
         right, bottom = np.clip(high, (left + 8, top + 8), self.side)
         return int(left), int(top), int(right), int(bottom)
 
-    def _filled(self, outline: Path, box: tuple[int, int, int, int]) -> Array:
+    def _filled(self, outline: Points, box: tuple[int, int, int, int]) -> Array:
         sheet = Image.new("L", ((box[2] - box[0]) * SUPERSAMPLING, (box[3] - box[1]) * SUPERSAMPLING))
         ImageDraw.Draw(sheet).polygon(self._enlarged(np.asarray(outline), box), fill=255)
-        return shares(sheet.reduce(SUPERSAMPLING))
+        return to_unit_range(sheet.reduce(SUPERSAMPLING))
 
     def _stroked(self, paths: Sequence[NDArray[np.float64]], width: float, box: tuple[int, int, int, int]) -> Array:
         sheet = Image.new("L", ((box[2] - box[0]) * SUPERSAMPLING, (box[3] - box[1]) * SUPERSAMPLING))
         pen, pixels = ImageDraw.Draw(sheet), max(2, round(width * self.side * SUPERSAMPLING))
         for path in paths:
             pen.line(self._enlarged(path, box), fill=255, width=pixels, joint="curve")
-        return shares(sheet.reduce(SUPERSAMPLING))
+        return to_unit_range(sheet.reduce(SUPERSAMPLING))
 
     def _enlarged(self, points: NDArray[np.float64], box: tuple[int, int, int, int]) -> list[tuple[float, float]]:
         moved = (points * self.side - np.asarray(box[:2])) * SUPERSAMPLING
         return [(float(x), float(y)) for x, y in moved]
 
     def _lay(self, mask: Array, box: tuple[int, int, int, int], material: Material, puff: float) -> None:
-        """Darken what lies just under the part, then cover it."""
+        """Darkens the drawing around the part (contact shadow), then draws the part over it."""
         left, top, right, bottom = box
         colour, alpha = self.colour[top:bottom, left:right], self.alpha[top:bottom, left:right]
         colour *= 1 - 0.4 * blurred(mask, 0.012 * self.side)[..., None]

@@ -1,4 +1,4 @@
-"""The report of `handful evaluate`: on photos of the model's labels, of other labels, and of none that it keeps."""
+"""The report of `handful evaluate`: for photos of the model's labels, of other labels, and without kept embeddings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PICTURES = {"confusion.png", "embedding_map.png", "reliability.png", "refusal.pn
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four new photos a label, one of them under the wrong one, a green label, and a broken file."""
+    """Four new photos per label and one under the wrong label, a green label, and a broken file."""
     folder = tmp_path_factory.mktemp("others")
     for label, colour in enumerate([*COLOURS.values(), (30, 200, 40)]):
         for number in range(4):
@@ -35,8 +35,8 @@ def evaluated(home: Path, others: Path) -> tuple[dict[str, Any], int]:
     return result, len(problems)
 
 
-def words_of(report: str) -> str:
-    return " ".join("".join(Page(Path(report).read_text(encoding="utf-8")).words).split())
+def text_of(report: str) -> str:
+    return " ".join("".join(Page(Path(report).read_text(encoding="utf-8")).texts).split())
 
 
 def test_the_report_lies_under_the_home_with_its_pictures(
@@ -51,17 +51,17 @@ def test_the_report_lies_under_the_home_with_its_pictures(
             picture.verify()
 
 
-def test_the_page_tells_what_the_json_tells(others: Path, evaluated: tuple[dict[str, Any], int]) -> None:
+def test_the_page_agrees_with_the_json(others: Path, evaluated: tuple[dict[str, Any], int]) -> None:
     result, problem_count = evaluated
     json.dumps(result)
     assert (result["images"], result["foreign"]["images"], problem_count) == (9, 4, 1)
-    words = words_of(result["report"])
-    assert f"colours:1 on {others.name}" in words
-    assert f"{100 * result['accuracy']:.1f} % of the photos were labelled right" in words
-    assert "4 photos lie under labels that the model does not know (green)" in words
-    assert "1 remark, 1 file left out" in words
-    assert "blue/odd.png" in words
-    assert "Would more photos help" not in words
+    text = text_of(result["report"])
+    assert f"colours:1 on {others.name}" in text
+    assert f"{100 * result['accuracy']:.1f} % of the photos were labelled right" in text
+    assert "4 photos lie under labels that the model does not know (green)" in text
+    assert "1 remark, 1 file left out" in text
+    assert "blue/odd.png" in text
+    assert "Would more photos help" not in text
 
 
 def test_the_page_asks_for_nothing_outside_itself(others: Path, evaluated: tuple[dict[str, Any], int]) -> None:
@@ -70,7 +70,7 @@ def test_the_page_asks_for_nothing_outside_itself(others: Path, evaluated: tuple
     assert all(address.startswith("data:image/") for address in page.addresses)
     assert not {"script", "link", "iframe", "object"} & set(page.elements)
     assert page.open == []
-    assert str(others) not in "".join(page.words)
+    assert str(others) not in "".join(page.texts)
 
 
 def test_a_version_without_embeddings_has_a_map_of_the_new_photos_alone(
@@ -78,17 +78,17 @@ def test_a_version_without_embeddings_has_a_map_of_the_new_photos_alone(
 ) -> None:
     train_folder(photos, TrainSettings(name="bare", backbone=str(backbone), keep_embeddings=False), tmp_path)
     result, _ = evaluate_folder(others, "bare", None, tmp_path)
-    assert "keeps nothing of the photos" in words_of(result["report"])
-    assert "Pale dots" not in words_of(result["report"])
+    assert "keeps nothing of its training photos" in text_of(result["report"])
+    assert "Pale dots" not in text_of(result["report"])
 
 
 def test_one_photo_of_one_label_is_enough(tmp_path: Path, home: Path) -> None:
     write_photo(tmp_path / "data/red/0.png", COLOURS["red"], 5000)
     result, _ = evaluate_folder(tmp_path / "data", "colours", tmp_path / "report", home)
     assert Path(result["report"]) == tmp_path / "report/report.html"
-    words = words_of(result["report"])
-    assert "1 of the model's labels have no photo here" in words
-    assert "nan" not in words
+    text = text_of(result["report"])
+    assert "1 of the model's labels has no photo here" in text
+    assert "nan" not in text
 
 
 def test_a_report_never_changes_a_version(tmp_path: Path, home: Path, artifact: Path, others: Path) -> None:

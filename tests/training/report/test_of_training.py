@@ -1,4 +1,4 @@
-"""The page that a person reads after a training run, made from tiny random embeddings and pictures."""
+"""The report of a training run, made from tiny random embeddings and pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VOID = {"meta", "img", "br"}
 
 
 def inspected_of(labels: tuple[str, ...], per_label: int, root: Path, problems: tuple[Problem, ...] = ()) -> Inspected:
-    """Clusters of embeddings, one a label, that overlap a little; no file behind them."""
+    """Overlapping clusters of embeddings, one per label, without files."""
     random = np.random.default_rng(0)
     index = np.repeat(np.arange(len(labels)), per_label)
     embeddings = random.normal(size=(len(labels), 12))[index] + random.normal(scale=0.7, size=(len(index), 12))
@@ -38,14 +38,14 @@ def inspected_of(labels: tuple[str, ...], per_label: int, root: Path, problems: 
 
 
 def fitted_of(inspected: Inspected, mistakes: int) -> Fitted:
-    """Answers as heads would have given them: `mistakes` photos wrong, by turns surely, the others right."""
+    """Simulated answers: the first `mistakes` photos are wrong, with confidence 0.95 and 0.6 in turn; others right."""
     labels, count = inspected.label_index, len(inspected.labels)
     answers = labels.copy()
     answers[:mistakes] = (answers[:mistakes] + 1) % count
-    sure = np.full(len(labels), 0.9)
-    sure[:mistakes:2], sure[1:mistakes:2] = 0.95, 0.6
-    probabilities = np.repeat((1 - sure)[:, None] / (count - 1), count, axis=1)
-    probabilities[np.arange(len(labels)), answers] = sure
+    confidence = np.full(len(labels), 0.9)
+    confidence[:mistakes:2], confidence[1:mistakes:2] = 0.95, 0.6
+    probabilities = np.repeat((1 - confidence)[:, None] / (count - 1), count, axis=1)
+    probabilities[np.arange(len(labels)), answers] = confidence
     head = FittedHead("linear", {}, {"strength": 1.0}, np.log(probabilities).astype(np.float32), [])
     unknown = UnknownDetector.of(np.eye(count, 12, dtype=np.float32), 0.8)
     scores = np.linspace(0.1, 1, len(labels))
@@ -86,11 +86,11 @@ def save_pictures(inspected: Inspected) -> None:
 
 
 class Page(HTMLParser):
-    """What a browser would see: text, addresses, elements, and whether every element is closed."""
+    """What a browser would see: texts, addresses, elements, and which elements are still open."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.words: list[str] = []
+        self.texts: list[str] = []
         self.addresses: list[str] = []
         self.elements: list[str] = []
         self.open: list[str] = []
@@ -106,7 +106,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        self.texts.append(data)
 
 
 def test_the_page_asks_for_nothing_outside_itself(tmp_path: Path) -> None:
@@ -133,17 +133,17 @@ def test_the_pictures_lie_beside_the_page(tmp_path: Path) -> None:
 
 
 def test_the_accuracy_stands_with_its_interval(tmp_path: Path) -> None:
-    words = " ".join("".join(Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path))).words).split())
-    assert "90.0 % of the photos" in words
-    assert "18 of 20 photos" in words
-    assert "69.9 % to 97.2 %" in words
+    text = " ".join("".join(Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path))).texts).split())
+    assert "90.0 % of the photos" in text
+    assert "18 of 20 photos" in text
+    assert "69.9 % to 97.2 %" in text
 
 
-def test_strange_labels_are_text_and_warn_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_strange_labels_are_shown_as_text_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     problems = (Problem("<b>.jpg", "near_duplicate", "It looks like <i>.jpg."),)
     page = Page(report_of(tmp_path / "report", inspected_of(STRANGE, 6, tmp_path, problems), mistakes=20))
-    words = "".join(page.words)
-    assert all(label in words for label in (*STRANGE, "<b>.jpg", "<i>.jpg"))
+    text = "".join(page.texts)
+    assert all(label in text for label in (*STRANGE, "<b>.jpg", "<i>.jpg"))
     assert not {"script", "b", "i"} & set(page.elements)
     assert page.open == []
     assert not [w for w in recwarn if "lyph" in str(w.message)]
@@ -159,39 +159,39 @@ def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
 
 
-def test_a_vanished_photo_leaves_its_name(tmp_path: Path) -> None:
+def test_a_photo_that_is_gone_is_still_named(tmp_path: Path) -> None:
     page = Page(report_of(tmp_path / "report", inspected_of(("bags", "shoes"), 10, tmp_path)))
-    assert "The photo is not at hand." in page.words
-    assert "0.png" in page.words
+    assert "The photo is not available." in page.texts
+    assert "0.png" in page.texts
     assert (tmp_path / "report/mistakes.png").is_file()
 
 
-def test_folders_above_the_label_are_not_told(tmp_path: Path) -> None:
+def test_folders_above_the_label_are_not_shown(tmp_path: Path) -> None:
     inspected = inspected_of(("0", "1"), 10, tmp_path / "home" / "someone")
     save_pictures(inspected)
     page = Page(report_of(tmp_path / "report", inspected))
-    assert "0/0.png" in page.words
-    assert "someone" not in "".join(page.words)
+    assert "0/0.png" in page.texts
+    assert "someone" not in "".join(page.texts)
 
 
-def test_without_a_mistake_there_is_no_sheet_of_them(tmp_path: Path) -> None:
+def test_without_a_mistake_there_is_no_mistakes_png(tmp_path: Path) -> None:
     page = Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path), mistakes=0))
-    assert "There was none." in page.words
+    assert "There were none." in page.texts
     assert {path.name for path in tmp_path.iterdir()} == PICTURES | {"report.html"}
 
 
-def test_a_surely_contradicted_photo_is_asked_about_first(tmp_path: Path) -> None:
-    words = Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path), mistakes=1)).words
-    assert "Is the folder right?" in words
-    assert "Other mistakes" not in words
+def test_a_confidently_contradicted_photo_is_suspected_first(tmp_path: Path) -> None:
+    texts = Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path), mistakes=1)).texts
+    assert "Is the folder right?" in texts
+    assert "Other mistakes" not in texts
 
 
 def test_hundreds_of_labels_fit_on_the_page(tmp_path: Path) -> None:
     labels = tuple(f"label number {number}" for number in range(300))
     page = Page(report_of(tmp_path, inspected_of(labels, 5, tmp_path), mistakes=200))
-    words = "".join(page.words)
-    assert all(label in words for label in labels)
-    assert "the 20 labels with the most mistakes of 300" in words
+    text = "".join(page.texts)
+    assert all(label in text for label in labels)
+    assert "the 20 labels with the most mistakes of 300" in text
     with Image.open(tmp_path / "confusion.png") as picture:
         assert max(picture.size) < 1000
 
@@ -206,4 +206,4 @@ def test_photos_that_all_look_the_same_can_be_reported(tmp_path: Path) -> None:
     inspected = inspected_of(("bags", "shoes"), 5, tmp_path)
     same = tuple(Embedded(i.path, i.content_sha256, i.pixels_sha256, np.ones(12, np.float32)) for i in inspected.images)
     text = report_of(tmp_path, Inspected(inspected.labels, same, inspected.label_index, inspected.groups, (), 10))
-    assert "nan" not in Page(text).words
+    assert "nan" not in Page(text).texts
