@@ -114,6 +114,4 @@ def _warm(classifier: Classifier, images: int, cores: int) -> None:
     side = classifier.preprocessing.side_pixels
     predictions = classifier.predict(torch.zeros(images, 3, side, side))
     if not all(0 <= prediction.confidence <= 1 for prediction in predictions):
-        raise ArtifactInconsistent(
-            f"{classifier.card.model} answers a grey image with no probabilities."
-        )
+        raise ArtifactInconsistent(f"{classifier.card.model} answers a grey image with no probabilities.")
