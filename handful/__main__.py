@@ -1,4 +1,4 @@
-"""`handful`: every command of `handful.service` and, where it is installed, of `handful.training`."""
+"""`handful`: the commands of `handful.service` and, if it is installed, of `handful.training`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def handful(*, verbose: bool) -> None:
 
 for _name, _command in commands.items():
     handful.add_command(_command, _name)
-if find_spec("handful.training"):  # an image that only serves may leave it out
+if find_spec("handful.training"):  # a container that only serves may lack it
     from handful.training.cli import commands as training_commands
 
     for _name, _command in training_commands.items():
@@ -32,8 +32,8 @@ if find_spec("handful.training"):  # an image that only serves may leave it out
 
 
 def main() -> None:
-    """The console script; every failure is one sentence on stderr and an exit status."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads of the network would spin where others decode
+    """The console script. Every failure is one sentence on stderr and an exit status."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
     try:
         status = handful.main(standalone_mode=False)
     except click.exceptions.Exit as e:
@@ -45,15 +45,15 @@ def main() -> None:
     except HandfulError as e:
         status = _fail(str(e))
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the reader has gone; there is nothing to flush to
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the reader has gone, and flushing would fail again
         status = 0
     except OSError as e:
         status = _fail(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}.")
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(sentence: str) -> int:
-    click.echo(f"handful: {sentence}", err=True)
+def _fail(message: str) -> int:
+    click.echo(f"handful: {message}", err=True)
     return WRONG
 
 

@@ -4,6 +4,5 @@ from pathlib import Path
 
 import handful
 
-IMPORT_ROOT = Path(handful.__file__).parents[
-    1
-]  # where `import handful` finds this code: a checkout, a Bento, an installation
+# the folder in which `import handful` finds this code: a checkout, a Bento or site-packages
+IMPORT_ROOT = Path(handful.__file__).parents[1]

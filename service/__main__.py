@@ -1,4 +1,4 @@
-"""A command of handful's own as a job of the service: at low priority, and ending with the worker that started it.
+"""A command of handful, run as a job of the service: at low priority, and no longer than the worker that started it.
 
 python -m handful.service retrain FOLDER --name NAME --json
 """
@@ -11,7 +11,7 @@ import threading
 
 from handful.service.serving.shutdown import end_with_supervisor
 
-NICENESS = 10  # answers come first; on Linux this lowers the priority of disk access too
+NICENESS = 10  # answers come first; on Linux this also lowers the priority of disk access
 GRACE_SECONDS = 5.0
 
 
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def _stop(*_: object) -> None:
-    """As Ctrl-C, so that unfinished files are removed; then end the whole group, whatever hangs."""
+    """Acts as Ctrl-C, so that unfinished files are removed; kills the whole process group if that takes too long."""
     timer = threading.Timer(GRACE_SECONDS, os.killpg, [0, signal.SIGKILL])
     timer.daemon = True
     timer.start()

@@ -18,9 +18,9 @@ from handful.service.http.metrics import Metrics
 from handful.service.http.openapi import openapi_document
 from handful.service.http.schemas import error_body, prediction_body
 from handful.service.jobs.routes import RetrainCalls
-from handful.service.jobs.worker import Retraining
-from handful.service.serving.champion import Champion, Served
-from handful.service.serving.predictor import Intake
+from handful.service.jobs.worker import JobWorker
+from handful.service.serving.champion import ChampionWatcher, LoadedVersion
+from handful.service.serving.predictor import Predictor
 from handful.service.settings import Settings
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -37,10 +37,10 @@ class Web:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics = settings, Metrics()
-        self.champion = Champion(settings, self.metrics)
-        self.intake = Intake(settings, self.champion, self.metrics)
+        self.champion = ChampionWatcher(settings, self.metrics)
+        self.predictor = Predictor(settings, self.champion, self.metrics)
         self.held = Room(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
-        self.retraining = Retraining(settings, self.champion, self.metrics)
+        self.retraining = JobWorker(settings, self.champion, self.metrics)
         self.document = openapi_document(settings)
         self.app = self._app()
 
@@ -70,7 +70,7 @@ class Web:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The champion is followed, batches are made and jobs are run until the block ends."""
-        work = (self.champion.follow(), self.intake.batcher.run(), self.retraining.follow())
+        work = (self.champion.follow(), self.predictor.batcher.run(), self.retraining.follow())
         tasks = [asyncio.create_task(each) for each in work]
         try:
             yield
@@ -84,7 +84,7 @@ class Web:
             body = await self._body(request, self.settings.max_image_megabytes, 1, lease)
             image = single_image(request.headers.get("content-type", ""), body)
             del body
-            served, (result,) = await self.intake.classify([image])
+            served, (result,) = await self.predictor.classify([image])
         if isinstance(result, ImageError):
             return JSONResponse(error_body(result.code, str(result)), status_of(result))
         return JSONResponse(_entry(served, result))
@@ -95,7 +95,7 @@ class Web:
             body = await self._body(request, self.settings.max_request_megabytes, most, lease)
             images = multipart_images(request.headers.get("content-type", ""), body, field="images", most=most)
             del body
-            served, results = await self.intake.classify(images)
+            served, results = await self.predictor.classify(images)
         return JSONResponse([_entry(served, result) for result in results])
 
     async def _body(self, request: Request, megabytes: float, parts: int, lease: Lease) -> bytearray:
@@ -122,7 +122,7 @@ class Web:
         return FileResponse(PAGE, headers=SAFE)
 
 
-def _entry(served: Served, result: Prediction | ImageError) -> dict[str, object]:
+def _entry(served: LoadedVersion, result: Prediction | ImageError) -> dict[str, object]:
     if isinstance(result, ImageError):
         return error_body(result.code, str(result))
     return prediction_body(served.model, served.classifier.labels, result)

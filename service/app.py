@@ -1,7 +1,7 @@
-"""The BentoML service: supervisor, workers and packaging are BentoML's, every answer is `web.py`'s.
+"""The BentoML service: BentoML supervises, starts workers and packages; `api.py` gives every answer.
 
-BentoML's own routes are not reached: they decode uploads themselves, fetch URLs found in them and
-answer in other forms. So this middleware answers every HTTP request, and BentoML keeps the lifespan.
+BentoML's own routes would decode uploads themselves, fetch URLs found in them and answer in another format. So a
+middleware answers every HTTP request before BentoML does, and leaves only the lifespan to it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from handful.service.serving.shutdown import announce_supervisor, cap_drain, end
 from handful.service.settings import Settings
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# read here because BentoML wants to know the workers when it imports this
+# read at import, because BentoML then needs the number of workers
 settings = Settings.from_environ({"HANDFUL_MODEL": str(packed_model() or ""), **os.environ})
-METRICS_FOLDER = "HANDFUL_METRICS_FOLDER"  # set by the supervisor; BentoML's own is shared by all services of a user
+METRICS_FOLDER = "HANDFUL_METRICS_FOLDER"  # set by the supervisor; all services of a user share BentoML's own folder
 
 
 class Front:
-    """Answers in BentoML's place; what runs beside the answers starts and ends with the lifespan."""
+    """Answers in place of BentoML. Background tasks start and end with the lifespan."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -49,7 +49,7 @@ class Front:
         if METRICS_FOLDER in os.environ:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
         _set_threads()
-        from handful.service.api import Web  # loads torch, which the supervisor does without
+        from handful.service.api import Web  # imports torch, which the supervisor does not need
 
         web = Web(settings)
         await stack.enter_async_context(web.running())
@@ -57,7 +57,7 @@ class Front:
 
 
 def _set_threads() -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or idle threads of the network take the decoders' cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
     import torch
     from handful.service.compute.device import cpu_count
 
@@ -67,17 +67,17 @@ def _set_threads() -> None:
 @bentoml.service(
     name="handful",
     workers=settings.workers,
-    traffic={"timeout": settings.body_seconds + settings.answer_seconds + 10},  # ours end sooner, and say so
+    traffic={"timeout": settings.body_seconds + settings.answer_seconds + 10},  # our own limits end sooner
     http={"host": "0.0.0.0" if settings.api_key else "127.0.0.1"},  # noqa: S104 - only with a key
-    metrics={"enabled": False},  # its series are labelled with whatever path a client invents
+    metrics={"enabled": False},  # BentoML labels its series with any path that a client invents
     logging={"access": {"enabled": False}},
 )
 class ImageClassifier:
-    """Tells labels apart in images; `GET /openapi.json` describes its calls."""
+    """Classifies images; `GET /openapi.json` describes its calls."""
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # bentoml types it only in part
     def prepare() -> None:
-        """In the supervisor, before there are workers."""
+        """Runs in the supervisor, before it starts workers."""
         announce_supervisor()
         folder = tempfile.mkdtemp(prefix="handful-metrics-")
         os.environ[METRICS_FOLDER] = folder
@@ -88,11 +88,11 @@ ImageClassifier.add_asgi_middleware(Front)  # type: ignore[attr-defined]  # the 
 
 
 def serve(host: str, port: int) -> None:
-    """What `bentoml serve service.app:ImageClassifier` does; returns when it has been stopped."""
+    """Does what `bentoml serve service.app:ImageClassifier` does. Returns when the service has been stopped."""
     service: Any = ImageClassifier  # the decorator has made it one
     for name in ("HANDFUL_HOME", "HANDFUL_MODEL", "HANDFUL_FEEDBACK"):
         if folder := os.environ.get(name):
             os.environ[name] = str(Path(folder).expanduser().resolve())  # the workers run in another folder
-    os.chdir(IMPORT_ROOT)  # where the workers import this package from, and not the folder of the person who serves
+    os.chdir(IMPORT_ROOT)  # workers import this package from here, whatever lies in the folder of the caller
     service.working_dir = str(IMPORT_ROOT)
     service.serve_http(host=host, port=port)

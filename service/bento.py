@@ -1,7 +1,7 @@
-"""A version of our store -> BentoML's model store, where `bentoml build` takes it from; and, inside a Bento, back.
+"""A version of our store -> BentoML's model store, from which `bentoml build` takes it; inside a Bento, its folder.
 
-BentoML's store is not safe to read while another process writes, so nothing that changes is ever read from it:
-`bentoml build` fixes one version by its tag, and a Bento serves that version for ever.
+BentoML's store is not safe to read while another process writes, so nothing that may change is read from it:
+`bentoml build` fixes one version by its tag, and a Bento always serves that version.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import ModelNotFound
 
 MODEL = "handful"  # one name for all models, so that bentofile.yaml can say `handful:latest`
-PACKED = "handful-packed"  # the alias in bentofile.yaml; it leads somewhere only while a Bento is served
-BENTO = Path(__file__).parents[2] / "bento.yaml"  # stands beside src/, where a Bento keeps this package
+PACKED = "handful-packed"  # the alias in bentofile.yaml; BentoML knows it only while it serves a Bento
+BENTO = Path(__file__).parents[2] / "bento.yaml"  # beside src/, in which a Bento keeps this package
 TAG_KEEPS = 40  # characters of a model's name in a tag, of the 63 that a tag's version may have
 
 
 def register(folder: Path) -> str:
-    """Copies the artifact, checked, into BentoML's store as its latest `handful`; returns the tag.
+    """Verifies the artifact, copies it into BentoML's store as the latest `handful` and returns its tag.
 
-    An artifact that is the latest already is not copied again.
+    An artifact that is already the latest is not copied again.
     """
-    from handful.service.artifact.folder import (  # loads torch, which a Bento's supervisor does without
+    from handful.service.artifact.folder import (  # imports torch, which a Bento's supervisor does not need
         CARD,
         open_artifact,
     )
 
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")  # registering a model would call home
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")  # else BentoML would report this to its maker
     card = open_artifact(folder).card
-    latest = _found(f"{MODEL}:latest")
+    latest = _model(f"{MODEL}:latest")
     if latest and Path(latest.path_of(CARD)).read_bytes() == (folder / CARD).read_bytes():
         return str(latest.tag)
     with bentoml.models.create(_tag(card), labels=_labels(card), metadata=_metadata(card)) as model:
@@ -44,16 +44,16 @@ def register(folder: Path) -> str:
 
 
 def packed_model() -> Path | None:
-    """The artifact's folder that `bentoml build` packed; None outside a Bento."""
+    """The folder of the artifact that `bentoml build` packed; None outside a Bento."""
     if not BENTO.is_file():
         return None
-    model = _found(PACKED)
+    model = _model(PACKED)
     if model is None:
-        raise ModelNotFound("This Bento's model is gone; `bentoml models list` shows those that are left.")
+        raise ModelNotFound("This Bento's model was deleted; `bentoml models list` shows those that exist.")
     return Path(model.path)
 
 
-def _found(tag: str) -> bentoml.Model | None:
+def _model(tag: str) -> bentoml.Model | None:
     try:
         return bentoml.models.get(tag)
     except NotFound:
@@ -61,7 +61,7 @@ def _found(tag: str) -> bentoml.Model | None:
 
 
 def _tag(card: ModelCard) -> str:
-    """`handful:bags-3-1f2e3d4c`: readable in `bentoml models list`, and new each time, so that it is the latest."""
+    """Such as `handful:bags-3-1f2e3d4c`: readable in `bentoml models list`, and new each time, so it is the latest."""
     name = re.sub(r"[^a-z0-9]+", "-", card.name.lower())[:TAG_KEEPS].strip("-")
     return f"{MODEL}:{'-'.join(filter(None, (name, card.version, secrets.token_hex(4))))}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.errors import ImageError, UsageError
-from handful.service.artifact.images import read_bytes, read_image
+from handful.service.artifact.images import content_sha256, read_bytes, read_image
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.compute.device import cpu_count
 from handful.service.compute.network import Network
@@ -24,6 +25,7 @@ from handful.service.compute.pipeline import Batch, run_batches
 from torch import Tensor
 
 log = logging.getLogger(__name__)
+HELD_BYTES = 256_000_000  # of files that were read to be hashed and wait to be decoded
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,18 @@ class Embedder:
     def __init__(self, network: Network, preprocessing: Preprocessing, backbone_sha256: str, cache: Path) -> None:
         self.network, self.preprocessing = network, preprocessing
         self.prefix = f"{backbone_sha256}:{preprocessing.sha256}:{network.device.type}-{network.arithmetic}:"
-        self.cache = Cache(cache)
+        self.cache, self._files = Cache(cache), _Files(HELD_BYTES)
+
+    def contents(self, paths: Sequence[Path]) -> list[str | ImageError]:
+        """One `content_sha256` or error per path, in order; `embed` then need not read most of these files again."""
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            return list(pool.map(self._files.content, paths))
 
     def embed(
         self, paths: Sequence[Path], progress: Callable[[int], None] = lambda _: None
     ) -> list[Embedded | ImageError]:
         """One result a path, in order; files that cannot be read are their own `ImageError`."""
-        with ThreadPoolExecutor(cpu_count()) as pool:
-            contents = list(pool.map(_content, paths))
+        contents = self.contents(paths)
         known = self.cache.get([self.prefix + c for c in contents if isinstance(c, str)])
         results: dict[Path, Embedded | ImageError] = {}
         missing: list[Path] = []
@@ -68,6 +74,7 @@ class Embedder:
                 results[path] = Embedded(path, content, *row)
             else:
                 missing.append(path)
+        self._files.hold_only(missing)
         progress(len(results))
         network = self.network
         network.expect(len(missing), self.preprocessing.side_pixels)
@@ -76,13 +83,14 @@ class Embedder:
             self._keep(embedded)
             results.update(embedded)
             progress(len(embedded))
+        self._files.hold_only(())
         return [results[path] for path in paths]
 
     def _decode(self, path: Path) -> _Decoded:
-        data = read_bytes(path)
+        content, data = self._files.take(path)
         image = read_image(data, min_side=self.preprocessing.min_decode_side)
         picture = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
-        return _Decoded(hashlib.sha256(data).hexdigest(), picture, self.preprocessing(image))
+        return _Decoded(content, picture, self.preprocessing(image))
 
     def _embed(self, batch: Batch[Path, _Decoded]) -> list[tuple[Path, Embedded | ImageError]]:
         """Always padded to whole batches, so that an embedding does not depend on its neighbours."""
@@ -98,11 +106,41 @@ class Embedder:
         self.cache.put({self.prefix + e.content_sha256: (e.pixels_sha256, e.embedding) for e in fresh})
 
 
-def _content(path: Path) -> str | ImageError:
-    try:
-        return hashlib.sha256(read_bytes(path)).hexdigest()
-    except ImageError as e:
-        return e
+class _Files:
+    """Files that are read once: their bytes are held between hashing and decoding, up to a limit."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._room_bytes, self._held, self._lock = limit_bytes, dict[Path, tuple[str, bytes]](), threading.Lock()
+
+    def content(self, path: Path) -> str | ImageError:
+        """The file's `content_sha256`."""
+        if held := self._held.get(path):
+            return held[0]
+        try:
+            content, data = _read(path)
+        except ImageError as e:
+            return e
+        with self._lock:
+            if path not in self._held and len(data) <= self._room_bytes:
+                self._held[path] = content, data
+                self._room_bytes -= len(data)
+        return content
+
+    def take(self, path: Path) -> tuple[str, bytes]:
+        """The file's hash and bytes, which are then no longer held. Raises an `ImageError`."""
+        with self._lock:
+            held = self._held.pop(path, None)
+            self._room_bytes += len(held[1]) if held else 0
+        return held or _read(path)
+
+    def hold_only(self, paths: Sequence[Path]) -> None:
+        for path in self._held.keys() - set(paths):
+            self.take(path)
+
+
+def _read(path: Path) -> tuple[str, bytes]:
+    data = read_bytes(path)
+    return content_sha256(data), data
 
 
 class Cache:

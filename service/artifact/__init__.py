@@ -1,1 +1,1 @@
-"""The contract between training and service: how an image is read, what a model is on disk."""
+"""The contract between training and service: how an image is read, and what a model is on disk."""

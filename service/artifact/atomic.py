@@ -1,4 +1,7 @@
-"""Files and folders that appear whole or not at all: written under a hidden name, synced, then renamed."""
+"""Files and folders that appear whole or not at all, and the lock between processes that change them.
+
+What is new is written under a hidden name, synced to the disk and then renamed.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 PARTIAL = ".partial-"
 PARTIAL_KEPT_SECONDS = 24 * 3600  # a folder that a killed command on another machine left behind
 
 
 @contextmanager
 def partial_folder(folder: Path) -> Iterator[Path]:
-    """A hidden folder inside `folder`, gone afterwards unless it was renamed; a killed owner leaves it to `sweep`."""
+    """A hidden folder inside `folder`; removed afterwards unless it was renamed. `sweep` removes a killed process's."""
     partial = Path(tempfile.mkdtemp(prefix=_own_prefix(), dir=folder))
     partial.chmod(0o755)
     try:
@@ -27,8 +32,8 @@ def partial_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def renamed(partial: Path, target: Path) -> bool:
-    """False where another process has just taken the name."""
+def rename_unless_taken(partial: Path, target: Path) -> bool:
+    """Renames the folder; False if another process has just taken the name."""
     try:
         partial.rename(target)
     except OSError:
@@ -40,14 +45,15 @@ def renamed(partial: Path, target: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what killed commands left: those of this machine at once, others' after a day."""
+    """Removes unfinished files and folders of killed processes: this machine's at once, another's after a day."""
     for left in folder.glob(f"{PARTIAL}*"):
         with suppress(OSError):
-            if _is_dead(left.name) or time.time() - left.stat().st_mtime > PARTIAL_KEPT_SECONDS:
-                if left.is_dir():
-                    shutil.rmtree(left, ignore_errors=True)
-                else:
-                    left.unlink()  # a text that was to replace another
+            if not (_is_dead(left.name) or time.time() - left.stat().st_mtime > PARTIAL_KEPT_SECONDS):
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
 
 
 def _mine() -> str:
@@ -73,24 +79,39 @@ def _is_dead(name: str) -> bool:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """A reader sees the old text or the new one; on a full disk the old one stays, and nothing beside it."""
-    handle, name = tempfile.mkstemp(prefix=_own_prefix(), dir=path.parent)
+    """A reader sees the old text or the new one. On a full disk the old one stays, with nothing beside it."""
+    with replacement(path) as part:
+        part.write_text(text, encoding="utf-8")
+        part.chmod(0o644)
+
+
+@contextmanager
+def replacement(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """A hidden file to write, which becomes `path` when the block ends and is removed if the block raises.
+
+    Only its owner may read it. It lies in `folder`, on the same disk, or else beside `path`; `sweep` removes what a
+    killed process left.
+    """
+    handle, name = tempfile.mkstemp(prefix=_own_prefix(), dir=folder or path.parent)
+    os.close(handle)
     part = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(path)
+        yield part
+        move_into_place(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def move_into_place(part: Path, path: Path) -> None:
+    """Renames the finished file once its bytes are on the disk."""
+    _sync_file(part)
+    part.replace(path)
     sync_folder(path.parent)
 
 
 def append_line(path: Path, line: str) -> None:
-    """One write. The newline leads, so that a line which a crash tore spoils none but itself."""
+    """Appends in one write. The newline comes first, so that a line which a crash cut short spoils only itself."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(handle, f"\n{line}".encode())
@@ -99,18 +120,22 @@ def append_line(path: Path, line: str) -> None:
         os.close(handle)
 
 
-def sync(folder: Path) -> None:
-    """Bytes reach the disk before the name does."""
+def sync_tree(folder: Path) -> None:
+    """Syncs all files below the folder, and the folder; call it before the folder gets its final name."""
     for path in folder.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            _sync_file(path)
     sync_folder(folder)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+" if os.name == "nt" else "rb") as file:  # Windows syncs only what is open for writing
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
     if os.name == "nt":
-        return  # a folder cannot be opened there
+        return  # Windows cannot open a folder
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -119,16 +144,22 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process at a time; the system lets go when its holder dies. Windows has no such lock on a folder."""
-    if os.name == "nt":
+def locked(path: Path) -> Iterator[None]:
+    """One process or thread at a time holds the lock file; the operating system frees it when its holder dies."""
+    with _lock(path):
         yield
-        return
-    import fcntl
 
-    handle = os.open(folder, os.O_RDONLY)
+
+def try_lock(path: Path) -> FileLock | None:
+    """The lock, held until its `release`, from whatever thread; None if another holder has it."""
+    lock = _lock(path)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        lock.acquire(blocking=False)
+    except Timeout:
+        return None
+    return lock
+
+
+def _lock(path: Path) -> FileLock:
+    """Never the kind that `filelock` falls back to where a disk has no locks: a kill would leave that one held."""
+    return FileLock(path, thread_local=False, fallback_to_soft=False)

@@ -21,9 +21,9 @@ class _Part(BaseModel):
 
 
 class BackboneCard(_Part):
-    """Which pretrained network, to the byte."""
+    """The pretrained network, identified by its bytes."""
 
-    ref: str = Field(description="as it was asked for, without the revision")
+    ref: str = Field(description="as it was named, without the revision")
     revision: str | None = Field(None, description="commit on the Hub; None for a folder or the built-in one")
     sha256: Sha256 = Field(description="of the file of pretrained weights")
 
@@ -34,35 +34,35 @@ class HeadCard(_Part):
 
 
 class FineTuneCard(_Part):
-    """How the whole network was trained end to end; the weights beside the card are then no longer the backbone's."""
+    """How the whole network was trained; the weights beside the card then differ from the pretrained backbone's."""
 
-    layer: str | None = Field(description="the first layer that was trained; None: all of them")
-    settings: dict[str, float | int | str] = Field(description="of the training, chosen epochs included")
+    layer: str | None = Field(description="the first layer that was trained; None: all layers were")
+    settings: dict[str, float | int | str] = Field(description="of the training, with the chosen epochs")
     accuracy_gain: float = Field(description="over the frozen backbone, on the same folds")
     accuracy_gain_ci95: tuple[float, float]
-    log_loss_gain: float = Field(description="nats, calibrated; what decided, by its interval above nought")
+    log_loss_gain: float = Field(description="nats, calibrated; decides, if its interval lies above zero")
     log_loss_gain_ci95: tuple[float, float]
 
 
 class Int8Card(_Part):
-    """That the backbone may be computed in 8-bit integers: what its tensors held, and what that changed."""
+    """The backbone may be computed in 8-bit integers: the ranges of its tensors, and what this changes."""
 
-    ranges: dict[str, tuple[float, float]] = Field(description="least and greatest value, by the tensor's name")
-    images: int = Field(description="training photos that were answered both ways, by heads that had not seen them")
+    ranges: dict[str, tuple[float, float]] = Field(description="smallest and largest value, by the tensor's name")
+    images: int = Field(description="training photos answered both ways, by heads that had not seen them")
     answers_changed: Share
-    log_loss_change: float = Field(description="nats; above nought is worse")
+    log_loss_change: float = Field(description="nats; above zero is worse")
     ece_change: float
 
 
 class UnknownCard(_Part):
-    """When an image is said to resemble no label; the arrays lie in `embeddings.safetensors`."""
+    """When an image resembles no label; the arrays are in `embeddings.safetensors`."""
 
     method: str
     threshold: float = Field(description="a score above it is unknown")
 
 
 class CrossValidationCard(_Part):
-    """Measured on images that the head had not seen."""
+    """Accuracy and calibration, measured on images that the head had not seen."""
 
     folds: int
     repeats: int
@@ -71,7 +71,7 @@ class CrossValidationCard(_Part):
     macro_f1: Share
     log_loss: float
     ece: Share = Field(description="expected calibration error, after the temperature")
-    unknown_rate: Share = Field(description="share of the training images that are refused, out of fold")
+    unknown_rate: Share = Field(description="share of the training images that are unknown, out of fold")
     confusion: list[list[int]] = Field(description="rows: the folder's label, columns: the answer")
 
 
@@ -80,7 +80,7 @@ class DataCard(_Part):
     images: int
     skipped: int
     per_label: dict[str, int]
-    embeddings_kept: bool = Field(default=True, description="False: the artifact holds nothing of single photos")
+    embeddings_kept: bool = Field(default=True, description="False: the artifact has no data about single photos")
 
 
 class ComparisonCard(_Part):
@@ -89,29 +89,29 @@ class ComparisonCard(_Part):
     images: int
     champion_accuracy: Share
     challenger_accuracy: Share
-    champion_log_loss: float | None = Field(description="over the labels that both know; None: there is no such photo")
+    champion_log_loss: float | None = Field(description="over the labels that both know; None: no photo has one")
     challenger_log_loss: float | None
 
 
 class GateCard(_Part):
-    """Whether this version was found fit to take over from the champion of its time; training/gate.py has the rules.
+    """Whether this version may replace the champion it was compared with; training/retraining/gate.py has the rules.
 
-    Where the pointer went in the end may differ: a person can overrule it.
+    Which version became the champion may differ: a person can overrule the gate.
     """
 
     champion: str = Field(description="NAME:VERSION that it was compared with")
     passed: bool
     reason: str
     known: ComparisonCard | None = Field(description="on photos that the champion had learned, on the same folds")
-    new: ComparisonCard | None = Field(description="on photos that it had not")
-    p_forgets: Share = Field(description="of so many losses on known photos among equals")
-    p_worse: Share = Field(description="the same, of all photos and labels")
+    new: ComparisonCard | None = Field(description="on photos that it had not learned")
+    p_forgets: Share = Field(description="probability that equal models lose so many known photos")
+    p_worse: Share = Field(description="the same for all photos and labels")
     wrong_labels: Share | None = Field(description="share of the new labels that the champion's answers contradict")
-    wrong_labels_at_least: Share | None = Field(description="the same, at 97.5 %")
+    wrong_labels_at_least: Share | None = Field(description="its lower bound, one-sided, at 97.5 %")
 
 
 class OriginCard(_Part):
-    """Where a pulled version comes from; the card's `parent` is a version there, not here."""
+    """The repository of a pulled version; the card's `parent` is then a version there, not here."""
 
     repo: str = Field(description="ORG/NAME on the Hub")
     revision: str = Field(description="its commit")
@@ -131,11 +131,11 @@ class ModelCard(_Part):
     backbone: BackboneCard
     head: HeadCard
     finetune: FineTuneCard | None = Field(None, description="None: the backbone was frozen")
-    int8: Int8Card | None = Field(None, description="None: not tried, or it changed too much")
+    int8: Int8Card | None = Field(None, description="None: not tried, or the answers changed too much")
     temperature: float = Field(gt=0, description="logits are divided by it before the softmax")
     unknown: UnknownCard
     cross_validation: CrossValidationCard
-    gate: GateCard | None = Field(None, description="None: it was not made by a retrain")
+    gate: GateCard | None = Field(None, description="None: no retrain made it")
     data: DataCard
     seed: int
     libraries: dict[str, str]
@@ -147,7 +147,7 @@ class ModelCard(_Part):
 
 
 def parse_card(text: str, path: Path) -> ModelCard:
-    """Strict: an unknown format version, an unknown key or a wrong type is an `ArtifactError`."""
+    """Raises an `ArtifactError` for an unknown format version, an unknown key or a wrong type."""
     try:
         raw: Any = json_object(text)
     except ValueError as e:
@@ -166,7 +166,7 @@ def parse_card(text: str, path: Path) -> ModelCard:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The text's one JSON object; anything else is a ValueError."""
+    """Parses one JSON object. Raises ValueError for anything else."""
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError(f"got {type(value).__name__}")  # noqa: TRY004 - the caller's one kind of error

@@ -1,8 +1,8 @@
-"""Who was champion when: one JSON line a change, appended only; what rolling back goes by.
+"""Which version was champion when: one JSON line per change, only ever appended. Rolling back reads it.
 
-Champions lie on a pile. Promoting lays a version on top; rolling back takes off what lies above the version it goes
-back to. So after 1, 2, 3 two rollbacks lead to 2 and then to 1, and a version that was rolled back from is not
-come back to by rolling back again; promoting it is how.
+Champions form a stack. Promoting pushes a version; rolling back pops every version above the one it goes back to.
+After 1, 2, 3 were promoted, two rollbacks lead to 2 and then to 1. Another rollback never leads back to 3; promoting
+3 does.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ class Change(BaseModel):
 
 
 def record(path: Path, former: str | None, champion: str, *, rollback: bool) -> None:
-    """Before the pointer moves: if it then does not, the pointer is what counts."""
+    """Appends one change. Call it before the pointer moves: if the pointer then does not move, the pointer counts."""
     change = Change(at=datetime.now(UTC), former=former, champion=champion, rollback=rollback)
     append_line(path, change.model_dump_json())
 
 
 def changes(path: Path) -> list[Change]:
-    """Oldest first; lines that a crash tore are left out."""
+    """Oldest first; lines that a crash cut short are left out."""
     if not path.is_file():
         return []
-    found = []
+    read = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            found.append(Change.model_validate_json(line))
+            read.append(Change.model_validate_json(line))
         except ValidationError:
             continue
-    return found
+    return read
 
 
-def pile(of: Iterable[Change], champion: str | None) -> list[str]:
-    """Versions that were champion, oldest first, the present one last."""
+def stack(changes: Iterable[Change], champion: str | None) -> list[str]:
+    """Versions that were champion, oldest first, the present champion last."""
     versions: list[str] = []
-    for change in of:
-        versions = _down_to(versions, change.former)
+    for change in changes:
+        versions = _popped_to(versions, change.former)
         rolled_back = change.rollback or versions[-1:] == [change.champion]
-        versions = _down_to(versions, change.champion) if rolled_back else [*versions, change.champion]
-    return _down_to(versions, champion)
+        versions = _popped_to(versions, change.champion) if rolled_back else [*versions, change.champion]
+    return _popped_to(versions, champion)
 
 
-def _down_to(versions: list[str], version: str | None) -> list[str]:
-    """Cut off above the version's last place; laid on top where it had none."""
+def _popped_to(versions: list[str], version: str | None) -> list[str]:
+    """Without what lies above the version's last occurrence; with the version pushed if it does not occur."""
     if version is None:
         return versions
     if version not in versions:

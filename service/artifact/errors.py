@@ -1,134 +1,144 @@
 """Everything that can go wrong, as one tree.
 
-    HandfulError                      one sentence: what was got, what is allowed
-    ├── UsageError                    a flag or a name that cannot be meant
-    ├── ImageError                    one image; a batch goes on without it
-    │   ├── NotAnImage                bytes of no supported format
-    │   ├── ImageUnreadable           a supported format, but damaged, or a file that cannot be opened
-    │   ├── ImageTruncated            it ends too early
+    HandfulError
+    ├── UsageError
+    ├── ImageError
+    │   ├── NotAnImage
+    │   ├── ImageUnreadable
+    │   ├── ImageTruncated
     │   ├── ImageTooManyBytes
     │   └── ImageTooManyPixels
-    ├── DataError                     a folder nothing can be learned from
-    ├── BackboneError                 a pretrained network that cannot be had
-    │   ├── BackboneNotFound          no such folder, or none of the two files in it
-    │   └── BackboneUnsupported       found, but no network timm can build and cut
-    ├── HubError                      what the Hub does not give or take
-    │   ├── HubNotFound               no such repository or revision
-    │   │   └── HubFileMissing        a repository without this file
-    │   ├── HubRefused                it wants a token, or refuses this one
-    │   ├── HubUnreachable            no connection, or it broke off
-    │   ├── HubOffline                offline mode, and nothing in the cache
-    │   ├── HubCorrupt                the bytes are not the ones the Hub announced
+    ├── DataError
+    ├── BackboneError
+    │   ├── BackboneNotFound
+    │   └── BackboneUnsupported
+    ├── HubError
+    │   ├── HubNotFound
+    │   │   └── HubFileMissing
+    │   ├── HubRefused
+    │   ├── HubUnreachable
+    │   ├── HubOffline
+    │   ├── HubCorrupt
     │   └── NoSpaceLeft
-    └── ArtifactError                 an exported model that cannot be trusted
-        ├── ArtifactIncomplete        a file is missing
-        ├── ArtifactVersionUnknown    written by another format version
-        ├── ArtifactInconsistent      its parts contradict each other
-        └── ModelNotFound             no such name or version in the store
+    └── ArtifactError
+        ├── ArtifactIncomplete
+        ├── ArtifactVersionUnknown
+        ├── ArtifactInconsistent
+        └── ModelNotFound
 
-`ImageError.code` is the error's name in rows of a batch and in answers over HTTP.
+The errors of requests over HTTP are in `http/errors.py`.
 """
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 
 class HandfulError(Exception):
-    """The root; its text is a sentence that a person can act on."""
+    """The root. Its text is one sentence: what was found and what is allowed.
+
+    `code` names the error in answers over HTTP and in rows of a result: the class name in snake case.
+    """
+
+    code: ClassVar[str] = "handful_error"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.code = re.sub(r"(?<=.)(?=[A-Z])", "_", cls.__name__).lower()
 
 
 class UsageError(HandfulError):
-    pass
+    """A flag, name or setting is not allowed."""
 
 
 class ImageError(HandfulError):
-    code: ClassVar[str] = "image_unreadable"
+    """One image cannot be used; the others of its batch are not affected."""
 
 
 class NotAnImage(ImageError):
-    code = "not_an_image"
+    """The bytes are of no supported image format."""
 
 
 class ImageUnreadable(ImageError):
-    code = "image_unreadable"
+    """The image is damaged, or its file cannot be opened."""
 
 
 class ImageTruncated(ImageError):
-    code = "image_truncated"
+    """The image ends too early."""
 
 
 class ImageTooManyBytes(ImageError):
-    code = "image_too_many_bytes"
+    """The encoded image is larger than the limit."""
 
 
 class ImageTooManyPixels(ImageError):
-    code = "image_too_many_pixels"
+    """The image has more pixels than the limit."""
 
 
 class DataError(HandfulError):
-    pass
+    """Nothing can be learned from these photos."""
 
 
 class BackboneError(HandfulError):
-    pass
+    """A pretrained network cannot be used."""
 
 
 class BackboneNotFound(BackboneError):
-    pass
+    """There is no such folder, or it lacks the configuration or the weights."""
 
 
 class BackboneUnsupported(BackboneError):
-    pass
+    """timm cannot build this network without its last layer."""
 
 
 class HubError(HandfulError):
-    pass
+    """The Hugging Face Hub did not deliver something, or did not accept it."""
 
 
 class HubNotFound(HubError):
-    pass
+    """The Hub has no such repository or revision."""
 
 
 class HubFileMissing(HubNotFound):
-    pass
+    """The repository has no such file."""
 
 
 class HubRefused(HubError):
-    pass
+    """The Hub asks for a token, or does not accept this one."""
 
 
 class HubUnreachable(HubError):
-    pass
+    """The Hub could not be reached, or the connection broke."""
 
 
 class HubOffline(HubError):
-    pass
+    """Offline mode is on, and the cache does not hold what is needed."""
 
 
 class HubCorrupt(HubError):
-    pass
+    """The bytes differ from those that the Hub announced."""
 
 
 class NoSpaceLeft(HubError):
-    pass
+    """The disk with the Hub's cache is full."""
 
 
 class ArtifactError(HandfulError):
-    pass
+    """An exported model cannot be used."""
 
 
 class ArtifactIncomplete(ArtifactError):
-    pass
+    """A file of the artifact is missing."""
 
 
 class ArtifactVersionUnknown(ArtifactError):
-    pass
+    """The artifact has a format version that this release does not read."""
 
 
 class ArtifactInconsistent(ArtifactError):
-    pass
+    """Parts of the artifact contradict each other."""
 
 
 class ModelNotFound(ArtifactError):
-    pass
+    """The store has no such name or version."""

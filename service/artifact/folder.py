@@ -3,7 +3,7 @@
 config.json              timm / Hub format
 model.safetensors        backbone and head
 card.json                `ModelCard`
-embeddings.safetensors   training embeddings (N, D), label indices, content hashes, the unknown detector's arrays
+embeddings.safetensors   training embeddings (N, D), label indices, content hashes; arrays of the unknown detector
 README.md                the Hub model card
 report/
 """
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from handful.service.artifact.card import ModelCard, json_object, parse_card
 from handful.service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent
-from handful.service.artifact.model_card import render_readme
+from handful.service.artifact.model_card import render_model_card
 from safetensors import SafetensorError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CARD, CONFIG, WEIGHTS, EMBEDDINGS, README = (
+CARD, CONFIG, WEIGHTS, EMBEDDINGS, MODEL_CARD = (
     "card.json",
     "config.json",
     "model.safetensors",
@@ -36,7 +36,7 @@ CARD, CONFIG, WEIGHTS, EMBEDDINGS, README = (
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder that was checked: every file present, every hash right, labels the same everywhere."""
+    """A verified folder: every file exists, every hash is right, the labels are the same everywhere."""
 
     path: Path
     card: ModelCard
@@ -47,16 +47,16 @@ class Artifact:
         return _tensors(self.path / WEIGHTS)
 
     def embeddings(self) -> dict[str, Tensor]:
-        """`unknown.*`, and where the card says that embeddings are kept, what a retrain needs, row by row:
+        """The arrays of the unknown detector, `unknown.*`, and those that a retrain needs, if the card says so:
 
         `embeddings` (N, D), `labels` (N,), `hashes` and `pictures` (N, 32) uint8, `folds` (N, R) uint8; of a fine-tuned
-        network also `answers` (N, L), the probabilities that networks gave which had not seen the photo.
+        network also `answers` (N, L), the probabilities from networks that had not seen the photo.
         """
         return _tensors(self.path / EMBEDDINGS)
 
 
 def open_artifact(path: Path) -> Artifact:
-    """Reads and verifies the folder; raises an `ArtifactError` that names what is wrong."""
+    """Reads and verifies the folder. Raises an `ArtifactError` that names what is wrong."""
     card = read_card(path)
     for file in (WEIGHTS, EMBEDDINGS):
         announced, got = card.files.get(file), file_sha256(path / file)
@@ -72,7 +72,7 @@ def open_artifact(path: Path) -> Artifact:
 
 
 def read_card(path: Path) -> ModelCard:
-    """The folder's card, where all its files are there; unlike `open_artifact` it does not read the tensors."""
+    """The card of a folder that has all its files. Unlike `open_artifact` it does not read the tensors."""
     for file in (CARD, CONFIG, WEIGHTS, EMBEDDINGS):
         if not (path / file).is_file():
             raise ArtifactIncomplete(f"{path} has no {file}; a whole artifact is expected.")
@@ -86,7 +86,7 @@ def write_artifact(
     embeddings: Mapping[str, Tensor],
     card: Callable[[dict[str, str]], ModelCard],
 ) -> None:
-    """Writes all files but the report; `card` is called with the sha256 of each file of tensors. Raises OSError."""
+    """Writes all files except the report. `card` is called with the sha256 of each file of tensors. Raises OSError."""
     for file, tensors in ((WEIGHTS, weights), (EMBEDDINGS, embeddings)):
         _save(path / file, tensors)
     written = card({file: file_sha256(path / file) for file in (WEIGHTS, EMBEDDINGS)})
@@ -95,19 +95,19 @@ def write_artifact(
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    from safetensors.torch import save_file  # brings torch, which a process that only looks at names does not need
+    from safetensors.torch import save_file  # imports torch, which a process that only reads cards does not need
 
     try:
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path)
-    except SafetensorError as e:  # as of a full disk
+    except SafetensorError as e:  # for example on a full disk
         raise OSError(f"{path.name} cannot be written ({e})") from e
     path.chmod(0o644)
 
 
 def write_card(path: Path, card: ModelCard) -> None:
-    """Both of its forms: card.json and the README."""
+    """Writes card.json and the Hub's model card."""
     (path / CARD).write_text(card_json(card), encoding="utf-8")
-    (path / README).write_text(render_readme(card), encoding="utf-8")
+    (path / MODEL_CARD).write_text(render_model_card(card), encoding="utf-8")
 
 
 def card_json(card: ModelCard) -> str:

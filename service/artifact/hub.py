@@ -1,9 +1,9 @@
-"""The one seam to the Hugging Face Hub: files pinned to a commit, and every failure as one sentence of our error tree.
+"""The only place that talks to the Hugging Face Hub: files pinned to a commit, failures turned into `HubError`s.
 
-Talking to the Hub is huggingface_hub's part, environment included: nothing here reads or sets `HF_...`. Added
-are three things: the bytes are compared with the sha256 the Hub announced (huggingface_hub compares sizes alone),
-a file that differs leaves the cache, and what it raises is translated. Within a run huggingface_hub takes up a cut
-download where it broke; one it gave up starts afresh in the next.
+huggingface_hub does the work and reads its environment: nothing here reads or sets `HF_...`. This module adds three
+things: it compares the bytes with the sha256 that the Hub announced (huggingface_hub only compares sizes), removes a
+file that differs from the cache, and translates what huggingface_hub raises. Within one run huggingface_hub resumes a
+broken download; the next run starts it again.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ REPO = r"(?![^@]*(--|\.\.|\.git(@|$)))(?P<repo>\b[\w.-]+\b/\b[\w.-]{1,96}\b)"
 REF = re.compile(REPO + r"(@(?P<revision>\b(?!.*\.\.)[\w./-]+))?", re.ASCII)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# httpx and, by inheritance, the Hub's answers; the disk and hf_xet; a proxy setting that httpx cannot use
+# of httpx and the Hub's answers, which inherit from it; of the disk and hf_xet; of a wrong proxy setting
 FAILURES = (HTTPError, OSError, RuntimeError, ValueError, ImportError)
 
 
 @dataclass(frozen=True)
 class HubRef:
-    """A repository as it was asked for; `ways_out` are those that the caller knows, for its errors."""
+    """A repository as it was named. Error messages suggest the caller's `ways_out`."""
 
     text: str
     repo: str
@@ -44,7 +44,7 @@ class HubRef:
 
 
 def parse_ref(text: str, ways_out: tuple[str, ...] = ()) -> HubRef | None:
-    """`ORG/NAME[@REVISION]`; None for anything else."""
+    """Parses `ORG/NAME[@REVISION]`; None for anything else."""
     match = REF.fullmatch(text)
     if match is None:
         return None
@@ -52,17 +52,18 @@ def parse_ref(text: str, ways_out: tuple[str, ...] = ()) -> HubRef | None:
 
 
 def pinned_file(ref: HubRef, file: str) -> Path:
-    """The file in the cache, inside the folder of the commit that the revision names now.
+    """The file in the cache, in the folder of the commit that the revision names now.
 
-    A cached commit needs no network. If the Hub is silent, the commit it named last is used, with a warning.
+    A commit in the cache needs no network. If the Hub cannot be reached, the commit that the revision named last is
+    used, with a warning.
     """
-    found = try_to_load_from_cache(ref.repo, file, revision=ref.revision)
-    cached = Path(found) if isinstance(found, str) else None
+    entry = try_to_load_from_cache(ref.repo, file, revision=ref.revision)
+    cached = Path(entry) if isinstance(entry, str) else None
     if cached and cached.parent.name == ref.revision:
         return cached
     try:
         with reading(ref, file):
-            # asked first because it fails at once, where hf_hub_download would go on trying for half a minute
+            # first, because it fails at once, while hf_hub_download would retry for half a minute
             get_hf_file_metadata(hf_hub_url(ref.repo, file, revision=ref.revision))
             return Path(hf_hub_download(ref.repo, file, revision=ref.revision))
     except (ours.HubUnreachable, ours.HubOffline) as e:
@@ -74,9 +75,9 @@ def pinned_file(ref: HubRef, file: str) -> Path:
 
 
 def large_file(ref: HubRef, file: str, commit: str) -> Path:
-    """The commit's file in the cache, its bytes those that the Hub announced, else `HubCorrupt`."""
-    found = try_to_load_from_cache(ref.repo, file, revision=commit)
-    if found is not None and not isinstance(found, str):  # huggingface_hub's mark of what the commit does not have
+    """The commit's file in the cache. Raises `HubCorrupt` if its bytes are not those that the Hub announced."""
+    entry = try_to_load_from_cache(ref.repo, file, revision=commit)
+    if entry is not None and not isinstance(entry, str):  # huggingface_hub's marker: the commit has no such file
         raise ours.HubFileMissing(f"the Hub has the repository of {ref.text!r}, but no {file} in it")
     with reading(ref, file):
         path = Path(hf_hub_download(ref.repo, file, revision=commit))
@@ -93,14 +94,14 @@ def _verify(ref: HubRef, path: Path) -> None:
     path.unlink()
     raise ours.HubCorrupt(
         f"{path.name} of {ref.text!r} has the sha256 {got}, the Hub announced {announced}: "
-        "it was removed from the cache, and the next run downloads it afresh"
+        "it was removed from the cache, and the next run downloads it again"
     )
 
 
 def _announced_sha256(repo: str, path: Path) -> str | None:
-    """The name of the blob in the cache; where links cannot be made (Windows), what the Hub says, if it can be heard.
+    """The name of the blob in the cache; without symbolic links (on Windows) what the Hub answers, if it does.
 
-    Only one link is followed: behind a second one, blobs that repositories share have other names.
+    Only one link is followed: behind a second link, blobs that repositories share have other names.
     """
     etag = path.readlink().name if path.is_symlink() else None
     if etag is None:
@@ -111,7 +112,7 @@ def _announced_sha256(repo: str, path: Path) -> str | None:
 
 @contextmanager
 def reading(ref: HubRef, file: str = "") -> Iterator[None]:
-    """What huggingface_hub raises inside becomes a `HubError`; the file is the one that is asked for."""
+    """Turns what huggingface_hub raises while the file is read into a `HubError`."""
     try:
         yield
     except FAILURES as e:
@@ -120,7 +121,7 @@ def reading(ref: HubRef, file: str = "") -> Iterator[None]:
 
 @contextmanager
 def writing(ref: HubRef) -> Iterator[None]:
-    """As `reading`, for what changes the repository."""
+    """As `reading`, for calls that change the repository."""
     try:
         yield
     except FAILURES as e:
@@ -129,7 +130,7 @@ def writing(ref: HubRef) -> Iterator[None]:
 
 def _not_read(error: BaseException, ref: HubRef, file: str) -> ours.HubError:
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__:
-        return _not_read(error.__cause__, ref, file)  # not in the cache, for the reason underneath
+        return _not_read(error.__cause__, ref, file)  # not in the cache; the cause says why it was not fetched
     if isinstance(error, errors.OfflineModeIsEnabled):
         return ours.HubOffline(
             f"HF_HUB_OFFLINE is set and {ref.text!r} is not in the cache {constants.HF_HUB_CACHE}: "
@@ -165,7 +166,7 @@ def _refusal(error: BaseException, ref: HubRef, file: str) -> ours.HubError:
 
 def _not_written(error: BaseException, ref: HubRef) -> ours.HubError:
     if type(error) is RuntimeError and isinstance(error.__cause__, FAILURES):
-        return _not_written(error.__cause__, ref)  # of one file, for the reason underneath
+        return _not_written(error.__cause__, ref)  # about one file; the cause says why
     if isinstance(error, errors.OfflineModeIsEnabled):
         return ours.HubOffline(f"HF_HUB_OFFLINE is set, so nothing can be written to {ref.text!r}: unset it")
     status = _status(error)
@@ -176,12 +177,12 @@ def _not_written(error: BaseException, ref: HubRef) -> ours.HubError:
         )
     if status == 404:
         return ours.HubNotFound(
-            f"the Hub has no {ref.text!r} that could be written to: name a user or an organisation of HF_TOKEN's owner"
+            f"the Hub has no {ref.text!r} that you can write to: name a user or an organisation of HF_TOKEN's owner"
         )
     if status and 400 <= status < 500 and status not in {408, 429}:
-        return ours.HubError(f"the Hub does not take what was to be written to {ref.text!r}: {_reason(error)}")
+        return ours.HubError(f"the Hub does not accept what was to be written to {ref.text!r}: {_reason(error)}")
     return ours.HubUnreachable(
-        f"the Hub at {constants.ENDPOINT} did not take {ref.text!r} whole ({_reason(error)}): "
+        f"the Hub at {constants.ENDPOINT} did not accept all of {ref.text!r} ({_reason(error)}): "
         "push again when it can be reached, or set HF_ENDPOINT to one that can"
     )
 
@@ -194,8 +195,8 @@ def _reason(error: BaseException) -> str:
     status = _status(error)
     if status is None:
         return brief(error) or type(error).__name__
-    said = error.server_message if isinstance(error, errors.HfHubHTTPError) else None
-    return f"status {status}" + (f", {textwrap.shorten(said, 200)}" if said else "")
+    message = error.server_message if isinstance(error, errors.HfHubHTTPError) else None
+    return f"status {status}" + (f", {textwrap.shorten(message, 200)}" if message else "")
 
 
 def _either(*ways: str) -> str:
@@ -204,6 +205,6 @@ def _either(*ways: str) -> str:
 
 
 def brief(error: BaseException) -> str:
-    """Its first words, line by line: torch lists every key that does not fit."""
+    """The beginning of its first lines: torch lists every key that does not fit."""
     lines = [textwrap.shorten(line, 200, placeholder=" ...") for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:4])

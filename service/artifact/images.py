@@ -1,13 +1,14 @@
-"""Bytes or a path -> an upright RGB image. Every limit on what an image may be lives here."""
+"""Bytes or a path -> an upright RGB image. Every limit on images is set here."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ from handful.service.artifact.errors import (
     ImageUnreadable,
     NotAnImage,
 )
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-# Endings that promise an image; those of formats that are not read get an error, not silence.
+# Endings of image files; a file of a format that is not read here gets an error instead of being passed over.
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
 ) | frozenset(
@@ -32,19 +33,10 @@ MAX_MEGABYTES = 20.0
 MAX_MEGAPIXELS = 100.0
 ALLOWED = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 
-# Pillow warns of big images and damaged EXIF; the first is checked here, the second does not matter.
+# Pillow warns of big images and damaged EXIF: the size is checked here, and EXIF is not needed.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def read_image(
@@ -54,11 +46,10 @@ def read_image(
     max_megabytes: float = MAX_MEGABYTES,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Image.Image:
-    """Decode the first frame, upright, as RGB; transparency is laid on white.
+    """Decode the first frame, upright, as RGB; transparent pixels are blended with white.
 
-    A JPEG is decoded at the smallest DCT scale (1/8, 1/4, 1/2) whose sides are still at least
-    `min_side` pixels; None decodes it whole. Raises an `ImageError`, and nothing else, for
-    whatever the bytes may be.
+    A JPEG is decoded at the smallest DCT scale (1/8, 1/4, 1/2) at which both sides still have at least
+    `min_side` pixels; None decodes it at full size. Whatever the bytes are, the only errors raised are `ImageError`s.
     """
     data = source if isinstance(source, bytes) else read_bytes(source, max_megabytes=max_megabytes)
     if len(data) > max_megabytes * 1e6:
@@ -70,7 +61,7 @@ def read_image(
 
 
 def may_be_image(path: Path) -> bool:
-    """Whether a file's ending, or else its first bytes, are those of an image."""
+    """Whether a file has the ending of an image file, or else begins like one."""
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
@@ -80,8 +71,13 @@ def may_be_image(path: Path) -> bool:
         return False
 
 
+def content_sha256(data: bytes) -> str:
+    """The sha256 of an image file's bytes in hex: what the same file is recognised by, whatever its name."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def read_bytes(path: Path, *, max_megabytes: float = MAX_MEGABYTES) -> bytes:
-    """A file's bytes; only regular files are opened, and no more than the limit is read."""
+    """A regular file's bytes. Raises an `ImageError` for anything else, and for a file above the limit."""
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:
             status = os.fstat(file.fileno())
@@ -98,7 +94,7 @@ def read_bytes(path: Path, *, max_megabytes: float = MAX_MEGABYTES) -> bytes:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would wait for ever
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe without a writer would block
 
 
 def _decode(data: bytes, min_side: int | None, max_megapixels: float) -> Image.Image:
@@ -108,9 +104,11 @@ def _decode(data: bytes, min_side: int | None, max_megapixels: float) -> Image.I
             got = f"{width} x {height} pixels ({width * height / 1e6:.0f} megapixels)"
             raise ImageTooManyPixels(f"The image has {got}; at most {max_megapixels:g} megapixels are allowed.")
         if min_side is not None and image.format in {"JPEG", "MPO"}:
-            image.draft(None, (min_side, min_side))  # largest scale that leaves both sides at least so long
+            image.draft(None, (min_side, min_side))  # the smallest scale with both sides at least this long
         image.load()
-        return _upright(_rgb(image), _orientation(image))
+        with suppress(Exception):  # damaged EXIF is common and harmless: the pixels are whole
+            ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -127,7 +125,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey by its high byte; 32-bit integer and float grey by what range they use."""
+    """16-bit grey is divided by 257; 32-bit integers and floats are scaled by the range they use."""
     values = np.asarray(image).astype(np.float64)
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     highest = values.max(initial=0.0)
@@ -142,25 +140,13 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - damaged EXIF is common and harmless: the picture itself is whole
-        return 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    turn = _UPRIGHT.get(orientation)
-    return image if turn is None else image.transpose(turn)
-
-
 def _webp_is_short(data: bytes) -> bool:
     return data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
 
 
 @contextmanager
 def _translated(data: bytes, max_megapixels: float) -> Iterator[None]:
-    """Pillow raises OSError, ValueError, SyntaxError, struct.error and more; here they become ours."""
+    """Turns what Pillow raises (OSError, ValueError, SyntaxError, struct.error and more) into an `ImageError`."""
     try:
         yield
     except ImageError:
@@ -170,7 +156,7 @@ def _translated(data: bytes, max_megapixels: float) -> Iterator[None]:
             raise ImageUnreadable("The image's header is damaged or cut off.") from e
         raise NotAnImage(f"It is not an image of a supported format; {ALLOWED} is allowed.") from e
     except Image.DecompressionBombError as e:
-        got = "more than 178 megapixels"  # where Pillow itself refuses to go on
+        got = "more than 178 megapixels"  # Pillow's own limit
         raise ImageTooManyPixels(f"The image has {got}; at most {max_megapixels:g} megapixels are allowed.") from e
     except Exception as e:
         if "truncated" in str(e).lower() or _webp_is_short(data):

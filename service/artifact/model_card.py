@@ -1,4 +1,4 @@
-"""The card -> the Hub's model card (`README.md`): YAML front matter, then what a reader wants to know."""
+"""The card -> the Hub's model card (`README.md`): YAML front matter, then a description for people."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ METRICS = {
 }
 
 
-def render_readme(card: ModelCard, repo: str | None = None, licence: str | None = None) -> str:
-    """Deterministic; every number in it comes from the card. `repo` is where it is pushed to."""
+def render_model_card(card: ModelCard, repo: str | None = None, licence: str | None = None) -> str:
+    """The same text for the same card: every number comes from it. `repo` is the repository it is pushed to."""
     return f"---\n{_front_matter(card, licence)}\n---\n\n{_body(card)}{_use(card, repo) if repo else ''}"
 
 

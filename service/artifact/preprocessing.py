@@ -1,7 +1,7 @@
 """The card's description of the input -> one deterministic transform -> `(3, S, S)` float32.
 
-Numerically the same as timm's evaluation transform for the same configuration (a test holds
-it to that), without importing torchvision: resize the short side, crop the middle, normalise.
+Numerically the same as timm's evaluation transform for the same configuration, as a test checks, but without
+torchvision: resize the short side, crop the middle, normalise.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-TEN_VIEWS_ZOOM = 256 / 224  # the short side over S when an image is looked at ten times
+TEN_VIEWS_ZOOM = 256 / 224  # the short side divided by S when an image is classified in ten views
 
 
 class Preprocessing(BaseModel):
-    """What a network expects of its input; read from `pretrained_cfg`, never written in code."""
+    """The input that a network expects; read from `pretrained_cfg`, never written in code."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class Preprocessing(BaseModel):
 
     @classmethod
     def from_pretrained_cfg(cls, cfg: Mapping[str, Any]) -> Preprocessing:
-        """From timm's `pretrained_cfg`; a channel count other than 3 is a ValueError."""
+        """Reads timm's `pretrained_cfg`. Raises ValueError unless the input is square, with three channels."""
         channels, height, width = cfg["input_size"]
         if channels != 3 or height != width:
             raise ValueError(f"input_size is {tuple(cfg['input_size'])}; (3, S, S) is allowed")
@@ -52,16 +52,16 @@ class Preprocessing(BaseModel):
 
     @property
     def min_decode_side(self) -> int:
-        """JPEGs are never decoded smaller than this many pixels a side."""
+        """JPEGs are never decoded with a side of fewer pixels than this."""
         return 2 * self.side_pixels
 
     @property
     def sha256(self) -> str:
-        """Changes with any field, and with this file's own version of the arithmetic."""
+        """Changes with any field, and with the version number of this file's arithmetic."""
         return hashlib.sha256(json.dumps([1, self.model_dump(mode="json")]).encode()).hexdigest()
 
     def read(self, source: bytes | Path, **limits: float) -> Image.Image:
-        """`read_image`, with a JPEG decoded no larger than this input needs."""
+        """As `read_image`, with JPEGs decoded no larger than this input needs."""
         return read_image(source, min_side=self.min_decode_side, **limits)
 
     def __call__(self, image: Image.Image) -> Tensor:
@@ -69,7 +69,7 @@ class Preprocessing(BaseModel):
         return self.normalised(self.pixels(image))
 
     def ten_views(self, image: Image.Image) -> Tensor:
-        """The corners, the middle and their mirrors of the photo's middle square, `(10, 3, S, S)` float32.
+        """Corners and middle of the photo's central square, and their mirror images, `(10, 3, S, S)` float32.
 
         Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural networks": S is 224 of 256.
         """
@@ -84,11 +84,11 @@ class Preprocessing(BaseModel):
         return stacked([self.normalised(view) for view in views + mirrored])
 
     def pixels(self, image: Image.Image) -> Image.Image:
-        """The `S x S` picture that the network looks at."""
+        """The `S x S` picture that the network sees."""
         return _centre(self.resized(image), self.side_pixels)
 
     def resized(self, image: Image.Image, short: int | None = None) -> Image.Image:
-        """The image as it is before the crop, its short side `short` pixels; default: as `pixels` needs it."""
+        """The image before the crop, its short side `short` pixels; by default as `pixels` needs it."""
         short = short or self._short
         resample = Image.Resampling[self.interpolation.upper()]
         if self.crop_mode == "squash":
@@ -101,7 +101,7 @@ class Preprocessing(BaseModel):
     def normalised(self, pixels: Image.Image) -> Tensor:
         """An `S x S` picture -> `(3, S, S)` float32, channels last in memory."""
         values = np.asarray(pixels, dtype=np.float32)  # (S, S, 3) in [0, 255]
-        rows = values.reshape(len(values), -1)  # whole rows at once: three numbers at a time are slow
+        rows = values.reshape(len(values), -1)  # whole rows at once: three numbers at a time would be slow
         mean, std = (np.tile(np.array(numbers, np.float32), pixels.width) for numbers in (self.mean, self.std))
         rows /= np.float32(255)
         rows -= mean
@@ -109,7 +109,7 @@ class Preprocessing(BaseModel):
         return torch.from_numpy(values).permute(2, 0, 1)
 
     def seen(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom, in pixels of an image of that (width, height), of what `pixels` shows."""
+        """The part of an image of that (width, height) that `pixels` shows: left, top, right, bottom, in its pixels."""
         box = (0, 0, *size) if self.crop_mode == "squash" else _without_far_ends(size)
         kept = (box[2] - box[0], box[3] - box[1])
         resized = (self._short, self._short) if self.crop_mode == "squash" else _scaled(kept, self._short)
@@ -126,12 +126,12 @@ class Preprocessing(BaseModel):
 
 
 def stacked(images: Sequence[Tensor]) -> Tensor:
-    """N times `(..., 3, S, S)` -> `(N, ..., 3, S, S)`, channels last in memory."""
+    """N tensors `(..., 3, S, S)` -> one `(N, ..., 3, S, S)`, channels last in memory."""
     return torch.stack([image.movedim(-3, -1) for image in images]).movedim(-1, -3)
 
 
 def _without_far_ends(size: tuple[int, int], ratio: int = 8) -> tuple[int, int, int, int]:
-    """A strip is cut to 8:1 first: only its middle is used, and enlarged whole it could fill the memory."""
+    """The middle of a long strip, at most 8:1. Nothing else is used, and enlarging all of it could fill the memory."""
     width, height = size
     left, top = (max(0, (n - ratio * min(size)) // 2) for n in size)
     return left, top, width - left, height - top

@@ -1,13 +1,14 @@
-"""Artifacts on disk: one folder a version, immutable, published by one rename; one champion pointer a name.
+"""Artifacts on disk: one folder per version, immutable, published by one rename; one champion pointer per name.
 
 HANDFUL_HOME/models/NAME/VERSION/      an artifact
 HANDFUL_HOME/models/NAME/champion      the version being served, replaced atomically
-HANDFUL_HOME/models/NAME/champions     who was champion when
-HANDFUL_HOME/models/NAME/highest       the highest version that was deleted or stood beside one that was
+HANDFUL_HOME/models/NAME/champions     which version was champion when
+HANDFUL_HOME/models/NAME/highest       the highest version number in use when a version was last deleted
+HANDFUL_HOME/models/NAME/lock          held by the process that moves the pointer, publishes or deletes
 HANDFUL_HOME/cache/                    embeddings
 
-A version's number is never given again, even after everything of that name was deleted: cards, Bentos and
-repositories on the Hub refer to it.
+A version number is never used twice, even after all versions of a name were deleted: cards, Bentos and repositories
+on the Hub refer to it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
-from handful.service.artifact import champions as history
-from handful.service.artifact.atomic import locked, partial_folder, renamed, replace_text, sweep, sync, sync_folder
+from handful.service.artifact import champions
+from handful.service.artifact.atomic import (
+    locked,
+    partial_folder,
+    rename_unless_taken,
+    replace_text,
+    sweep,
+    sync_folder,
+    sync_tree,
+)
 from handful.service.artifact.errors import HandfulError, ModelNotFound, UsageError
 from handful.service.artifact.folder import open_artifact
 
-CHAMPION, CHAMPIONS, HIGHEST = "champion", "champions", "highest"
+CHAMPION, CHAMPIONS, HIGHEST, LOCK = "champion", "champions", "highest", "lock"
 
 _NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
 
@@ -35,7 +44,7 @@ def home() -> Path:
 
 
 def check_name(name: str) -> str:
-    """The name itself, where it can be a folder's name on every platform."""
+    """Returns the name if it can be a folder's name on every platform, else raises `UsageError`."""
     if not _NAME.fullmatch(name) or name.endswith((" ", ".")):
         raise UsageError(
             f"{name!r} cannot be a model's name; 1 to 100 letters, digits, spaces and . _ + - are allowed,"
@@ -45,7 +54,7 @@ def check_name(name: str) -> str:
 
 
 def name_from_folder(folder: Path) -> str:
-    """A model's name for a folder of photos: its own, with what is not allowed left out."""
+    """A model's name for a folder of photos: the folder's own, without characters that are not allowed."""
     kept = re.sub(r"[^\w .+-]+", "-", folder.resolve().name)
     kept = re.sub(r"^[\W_]+", "", kept)[:100].rstrip(" .")
     return kept or "model"
@@ -72,18 +81,18 @@ class Store:
         return sorted((p.name for p in folder.iterdir() if p.name.isdecimal() and p.is_dir()), key=int)
 
     def champion(self, name: str) -> str | None:
-        """What the pointer says, whether or not that version is there.
+        """The version that the pointer names, even if it was deleted; None before the first.
 
-        Where the pointer was lost, the last champion that is there: the newest version may have been held back.
+        If the pointer was lost, the latest champion that still exists: the newest version may never have been promoted.
         """
-        return self._written(name, CHAMPION) or self._last_champion(name)
+        return self._read_line(name, CHAMPION) or self._last_champion(name)
 
     def _last_champion(self, name: str) -> str | None:
-        there = self.versions(name)
-        champions = history.pile(history.changes(self.models / name / CHAMPIONS), None)
-        return next((version for version in reversed(champions) if version in there), None)
+        existing = self.versions(name)
+        stack = champions.stack(champions.changes(self.models / name / CHAMPIONS), None)
+        return next((version for version in reversed(stack) if version in existing), None)
 
-    def _written(self, name: str, file: str) -> str | None:
+    def _read_line(self, name: str, file: str) -> str | None:
         try:
             text = (self.models / check_name(name) / file).read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:
@@ -91,86 +100,87 @@ class Store:
         return text or None
 
     def served(self, name: str) -> str:
-        """The champion, else the newest version; a champion that is not there any more is `ModelNotFound`."""
+        """The champion, else the newest version; raises `ModelNotFound` if the champion no longer exists."""
         champion, versions = self.champion(name), self.versions(name)
         if not versions:
             raise self._no_model(name)
         if champion is None or champion in versions:
             return champion or versions[-1]
         raise ModelNotFound(
-            f"The champion of {name} is version {champion}, which is not there any more: `handful models promote"
-            f" {name}:VERSION` makes another the champion; versions of {name}: {', '.join(versions)}."
+            f"The champion of {name} is version {champion}, which no longer exists: `handful models promote"
+            f" {name}:VERSION` makes another version the champion; versions of {name}: {', '.join(versions)}."
         )
 
     def promote(self, name: str, version: str, *, over: str | None = None) -> bool:
-        """Makes the version the champion, after reading it whole; one atomic replacement.
+        """Makes the version the champion by one atomic replacement, after verifying its files.
 
-        With `over`, only if that one is still the champion, else False: another was never compared with.
+        With `over`, only if that version is still the champion, else returns False: the new version was compared with
+        no other.
         """
-        self._read_whole(name, version)
+        self._verify(name, version)
         return self._point(name, version, over=over)
 
     def rollback(self, name: str, to: str | None = None) -> str:
-        """Back to the champion before this one, or to an earlier one; the version, after reading it whole.
+        """Makes the previous champion, or the earlier one named, the champion again, and returns it.
 
-        What was deleted meanwhile is passed over. How rollbacks follow each other: `history`.
+        Its files are verified first; deleted versions are skipped. `champions` says how rollbacks follow each other.
         """
         served, earlier = self.champion(name) or self.served(name), self.earlier_champions(name)
         if to is not None and to not in earlier:
             known = ", ".join(earlier) or "none"
-            raise UsageError(f"--to is {to!r}; earlier champions of {name} that are still there: {known}.")
+            raise UsageError(f"--to is {to!r}; earlier champions of {name} that still exist: {known}.")
         if not earlier:
             raise UsageError(
                 f"{name} has no champion before {name}:{served} to go back to;"
                 f" `handful models promote {name}:VERSION` chooses any version."
             )
         version = to or earlier[0]
-        self._read_whole(name, version)
+        self._verify(name, version)
         self._point(name, version, rollback=True)
         return version
 
-    def _read_whole(self, name: str, version: str) -> None:
+    def _verify(self, name: str, version: str) -> None:
         path = self.path(name, version)
         try:
             open_artifact(path)
         except (HandfulError, OSError):
-            self.path(name, version)  # `ModelNotFound` where it was deleted while it was read
+            self.path(name, version)  # raises `ModelNotFound` if it was deleted while it was read
             raise
 
     def earlier_champions(self, name: str) -> list[str]:
-        """The latest first, each once, those that are still there, without the present one."""
-        champion, there = self.champion(name), self.versions(name)
-        before = history.pile(history.changes(self.models / name / CHAMPIONS), champion)[:-1]
-        return [version for version in dict.fromkeys(reversed(before)) if version in there and version != champion]
+        """The latest first, each once; only versions that still exist, without the present champion."""
+        champion, existing = self.champion(name), self.versions(name)
+        before = champions.stack(champions.changes(self.models / name / CHAMPIONS), champion)[:-1]
+        return [version for version in dict.fromkeys(reversed(before)) if version in existing and version != champion]
 
     def _point(self, name: str, version: str, *, rollback: bool = False, over: str | None = None) -> bool:
-        with locked(self.models / name):
+        with locked(self.models / name / LOCK):
             self.path(name, version)  # it may have been deleted while it was read
             former = self.champion(name)
             if over is not None and former != over:
                 return False
-            if version != self._written(name, CHAMPION):
+            if version != self._read_line(name, CHAMPION):
                 self._move_pointer(name, former, version, rollback=rollback)
         return True
 
     def _move_pointer(self, name: str, former: str | None, version: str, *, rollback: bool = False) -> None:
-        """For the holder of the lock."""
-        history.record(self.models / name / CHAMPIONS, former, version, rollback=rollback)
+        """Only for the holder of the lock."""
+        champions.record(self.models / name / CHAMPIONS, former, version, rollback=rollback)
         replace_text(self.models / name / CHAMPION, version + "\n")
 
     def delete(self, name: str, version: str | None = None) -> list[str]:
-        """One version, or all of a name; what was removed, oldest first.
+        """Deletes one version, or all versions of a name; returns those deleted, oldest first.
 
-        Each goes by one rename, then file by file; a running service has what it serves in memory. The version
-        that is served is `UsageError` while others stand beside it.
+        Each disappears by one rename and is then deleted file by file. A running service keeps what it serves in
+        memory. Raises `UsageError` for the champion while other versions exist.
         """
         if not self.versions(name):
             raise self._no_model(name)
-        with locked(self.models / name):
+        with locked(self.models / name / LOCK):
             return self._delete(name, version)
 
     def _delete(self, name: str, version: str | None) -> list[str]:
-        """For the holder of the lock."""
+        """Only for the holder of the lock."""
         versions = self.versions(name)
         if not versions:
             raise self._no_model(name)
@@ -196,8 +206,8 @@ class Store:
         return doomed
 
     def _highest(self, name: str) -> int:
-        """Of all numbers that were ever given; 0 before the first."""
-        written = self._written(name, HIGHEST) or ""
+        """The highest version number that was ever used; 0 before the first."""
+        written = self._read_line(name, HIGHEST) or ""
         return max([int(written) if written.isdecimal() else 0, *map(int, self.versions(name))])
 
     def path(self, name: str, version: str) -> Path:
@@ -208,7 +218,7 @@ class Store:
         return path
 
     def resolve(self, model: str | None = None) -> Path:
-        """`NAME:VERSION`, `NAME` (its champion) or None (the only name there is) -> the artifact's folder."""
+        """`NAME:VERSION`, `NAME` (its champion) or None (the only name in the store) -> the artifact's folder."""
         name, _, version = (model or self._only_name()).partition(":")
         if name not in self.names():
             raise self._no_model(name)
@@ -229,8 +239,8 @@ class Store:
     def publish(self, name: str, write: Callable[[Path, str], None]) -> Path:
         """Calls `write(folder, version)` on a hidden folder, then makes it visible by one rename.
 
-        The first version of a name becomes its champion. Killed at any instant, this leaves
-        either nothing that counts or the whole version.
+        The first version of a name becomes its champion. If the process is killed at any moment, either the whole
+        version exists or none.
         """
         folder = self.models / check_name(name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,14 +249,14 @@ class Store:
             while True:
                 version = str(self._highest(name) + 1)
                 write(partial, version)
-                sync(partial)
-                with locked(folder):
-                    if self._appeared(partial, name, version):
+                sync_tree(partial)
+                with locked(folder / LOCK):
+                    if self._rename_into_place(partial, name, version):
                         return folder / version
 
-    def _appeared(self, partial: Path, name: str, version: str) -> bool:
-        """False where the number was taken meanwhile, and perhaps deleted again."""
-        if self._highest(name) >= int(version) or not renamed(partial, self.models / name / version):
+    def _rename_into_place(self, partial: Path, name: str, version: str) -> bool:
+        """Renames it into place; False if another process has used the number meanwhile, even if only for a time."""
+        if self._highest(name) >= int(version) or not rename_unless_taken(partial, self.models / name / version):
             return False
         former = self.champion(name)
         if former != version and (former is None or self.versions(name) == [version]):

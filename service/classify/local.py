@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from handful.service.artifact.atomic import move_into_place
 from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.artifact.image_files import images, relative_name
 from handful.service.classifier import Classifier, Prediction
@@ -61,7 +62,7 @@ def classify_folder(
     summary = _summary(journal, len(done))
     part = out.with_name(out.name + ".writing")
     write(_rows(journal), columns(classifier.labels), part)
-    part.replace(out)
+    move_into_place(part, out)
     journal.unlink()
     return summary
 

@@ -6,23 +6,20 @@ FOLDER/.lock                   held while something changes: several workers sha
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from handful.service.artifact.atomic import locked, replacement, sweep
 from handful.service.artifact.image_files import entries
-from handful.service.artifact.images import read_image
-from handful.service.artifact.locks import held
+from handful.service.artifact.images import content_sha256, read_image
 from handful.service.http.errors import FeedbackFull, LabelUnknown, LabelWrong
 from handful.service.http.filenames import flaw, folded, is_hidden, short
 from handful.service.http.schemas import FeedbackBody
 
 LABEL_LETTERS = 100
-PART = ".part-"
 DECODED_SIDE = 64  # pixels; enough to know that a JPEG can be decoded to its end
 _ENDINGS = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
 
@@ -42,12 +39,12 @@ class FeedbackFolder:
 
     def store(self, data: bytes, label: str) -> FeedbackBody:
         """The image lies under its label, and under no other; raises `FeedbackFull`, or OSError."""
-        digest = hashlib.sha256(data).hexdigest()
+        digest = content_sha256(data)
         name = f"{digest}.{_ending(data)}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        with held(self.folder / ".lock", wait=True):
+        with locked(self.folder / ".lock"):
             self._check_capitals(label)
-            self._sweep()
+            sweep(self.folder)
             found = list(self._images())
             before = next((image.path for image in found if image.path.name == name), None)
             target = self.folder / label / name
@@ -88,22 +85,12 @@ class FeedbackFolder:
             allowed = self.max_bytes / 1e6
             raise FeedbackFull(f"There are {allowed:g} MB of images; retrain with them, then clear the folder.")
 
-    def _sweep(self) -> None:
-        """Removes what killed workers had begun to write."""
-        for left in self.folder.glob(f"{PART}*"):
-            left.unlink(missing_ok=True)
-
     def _write(self, target: Path, data: bytes) -> None:
-        handle, part = tempfile.mkstemp(prefix=PART, dir=self.folder)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            target.parent.mkdir(exist_ok=True)
-            Path(part).replace(target)
+            with replacement(target, folder=self.folder) as part:
+                part.write_bytes(data)
+                target.parent.mkdir(exist_ok=True)
         except BaseException:
-            Path(part).unlink(missing_ok=True)
             with suppress(OSError):
                 target.parent.rmdir()
             raise

@@ -13,7 +13,7 @@ from handful.service.http.errors import DiskFull, FeedbackOff, status_of
 from handful.service.http.metrics import Metrics
 from handful.service.http.schemas import error_body
 from handful.service.jobs.archive import FULL
-from handful.service.serving.champion import Champion
+from handful.service.serving.champion import ChampionWatcher
 from handful.service.settings import Settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,7 +23,7 @@ from starlette.routing import Route
 class FeedbackCalls:
     """One a worker; `held` is the room for bodies that it shares with the other calls."""
 
-    def __init__(self, settings: Settings, champion: Champion, metrics: Metrics, held: Room) -> None:
+    def __init__(self, settings: Settings, champion: ChampionWatcher, metrics: Metrics, held: Room) -> None:
         self.settings, self.champion, self.metrics, self.held = settings, champion, metrics, held
         self.routes = [Route("/feedback", self.correct, methods=["POST"]), Route("/feedback", self.counts)]
 

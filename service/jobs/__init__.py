@@ -1,1 +1,1 @@
-"""Learning asked for over HTTP: a table of jobs, and the process that runs each."""
+"""Retraining over HTTP: the table of jobs, and the process that runs each."""

@@ -1,7 +1,7 @@
-"""A zip of a labelled folder -> that folder. Whatever the zip may be, nothing is written outside, nor without a limit.
+"""A zip of a labelled folder -> that folder. Whatever the zip contains, nothing is written outside or without limit.
 
-What its directory says is checked before the first byte is unpacked, and not believed: every
-unpacked byte is counted. A zip inside the zip stays a file, and training says that it is no image.
+The zip's directory is checked before anything is unpacked, but not trusted: every unpacked byte is counted. A zip
+inside the zip stays a file, and training reports that it is not an image.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from handful.service.http.errors import (
 )
 from handful.service.http.filenames import flaw, folded, is_hidden, short
 
-ENTRY_BYTES = 256  # of the zip's directory an entry; tools write some 120
+ENTRY_BYTES = 256  # of the zip's directory, per entry; tools write about 120
 PATH_LETTERS = 1000
-RATIO = 100  # unpacked to packed, of one file; photos reach 1 to 3, uncompressed drawings 50
-RATIO_FROM_BYTES = 1_000_000  # smaller files may be as empty as they like
+RATIO = 100  # unpacked to packed size of one file; photos reach 1 to 3, uncompressed drawings 50
+RATIO_FROM_BYTES = 1_000_000  # smaller files may have any ratio
 CHUNK_BYTES = 1 << 16
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_LOCAL_HEADER = struct.Struct("<26xHH")  # the lengths of name and extra field, behind what we do not need
+_LOCAL_HEADER = struct.Struct("<26xHH")  # the lengths of name and extra field
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one zip may hold."""
+    """The largest zip that is accepted."""
 
-    files: int  # entries, folders and what is left out included
+    files: int  # all entries, with folders and hidden files
     unpacked_bytes: int
 
 
@@ -57,10 +57,10 @@ class _Entry:
 
 
 def unpack(source: Path, folder: Path, limits: Limits, labels: Collection[str] = ()) -> int:
-    """Writes the labelled folder that is in the zip into `folder`, which is empty; returns the number of files.
+    """Unpacks the labelled folder in the zip into `folder`, which is empty. Returns the number of files.
 
-    One folder around all labels is left out, unless its name is one of `labels`. Raises an
-    `ArchiveError`, and `DiskFull`; `folder` may then hold a part, and is the caller's to remove.
+    One folder around all labels is left out, unless its name is one of `labels`. Raises an `ArchiveError` or
+    `DiskFull`; the caller then removes `folder` with what was unpacked.
     """
     with (
         source.open("rb", buffering=0) as raw,
@@ -74,7 +74,7 @@ def unpack(source: Path, folder: Path, limits: Limits, labels: Collection[str] =
 
 
 class _Bounded(io.BufferedReader):
-    """Refuses to read more at once than a directory with the allowed number of entries has."""
+    """Never reads more bytes at once than the directory of a zip with the allowed number of entries has."""
 
     def __init__(self, raw: io.FileIO, limits: Limits) -> None:
         super().__init__(raw)
@@ -92,7 +92,7 @@ def _too_many(limits: Limits) -> ArchiveTooLarge:
 
 
 def _entries(archive: zipfile.ZipFile, file: io.BufferedReader, limits: Limits) -> list[_Entry]:
-    """The files to unpack, each of whose paths is harmless and unlike the others."""
+    """The files to unpack. Their paths are safe, and no two mean the same file on any system."""
     infos = archive.infolist()
     if len(infos) > limits.files:
         raise _too_many(limits)
@@ -114,7 +114,7 @@ def _entries(archive: zipfile.ZipFile, file: io.BufferedReader, limits: Limits) 
 
 
 def _check_apart(infos: Sequence[zipfile.ZipInfo], file: io.BufferedReader, directory: int) -> None:
-    """No two entries share bytes: small zips that unpack to petabytes do."""
+    """Raises if two entries share bytes, as in small zips that unpack to petabytes."""
     end = 0
     for info in sorted(infos, key=lambda each: each.header_offset):
         if info.header_offset < end:
@@ -127,10 +127,10 @@ def _check_apart(infos: Sequence[zipfile.ZipInfo], file: io.BufferedReader, dire
 
 
 def _path(info: zipfile.ZipInfo) -> PurePosixPath:
-    """Relative, without `..`; every part of it a name that any system can bear."""
+    """The entry's path: relative, without `..`, every part a valid name on any system."""
     name = _decoded(info)
     if name.startswith("/") or _DRIVE.match(name) or "\\" in name:
-        raise ArchiveUnsafe(f"The entry {short(name)} is no relative path with slashes.")
+        raise ArchiveUnsafe(f"The entry {short(name)} is not a relative path with slashes.")
     if len(name) > PATH_LETTERS:
         raise ArchiveUnsafe(f"The entry {short(name)} has a path of more than {PATH_LETTERS} letters.")
     parts = name.removesuffix("/").split("/")
@@ -141,7 +141,7 @@ def _path(info: zipfile.ZipInfo) -> PurePosixPath:
 
 
 def _decoded(info: zipfile.ZipInfo) -> str:
-    """As its maker meant it: macOS writes UTF-8 without saying so."""
+    """The name as it was meant: macOS writes UTF-8 without setting the flag for it."""
     name: str = info.orig_filename  # `filename` ends at the first NUL
     if info.flag_bits & 0x800:
         return name
@@ -162,7 +162,7 @@ def _check_kind(info: zipfile.ZipInfo) -> None:
 
 
 def _check_unlike(paths: Sequence[PurePosixPath]) -> None:
-    """No file twice, none that is a folder, too, no two that differ only in capitals or in how accents are made."""
+    """Raises for a file that occurs twice or is also a folder, if only in other capitals or other forms of accents."""
     files: set[str] = set()
     folders: dict[str, PurePosixPath] = {}
     for path in paths:
@@ -178,7 +178,7 @@ def _check_unlike(paths: Sequence[PurePosixPath]) -> None:
 
 
 def _unwrapped(entries: list[_Entry], labels: Collection[str]) -> list[_Entry]:
-    """Paths that begin with the label; photos beside the labels stay, training tells of them."""
+    """The entries with paths that begin with the label. Photos beside the labels stay; training reports them."""
     tops = {entry.path.parts[0] for entry in entries}
     inside = [
         _Entry(entry.info, PurePosixPath(*entry.path.parts[1:])) for entry in entries if len(entry.path.parts) > 1
@@ -189,7 +189,7 @@ def _unwrapped(entries: list[_Entry], labels: Collection[str]) -> list[_Entry]:
         return entries
     direct = [entry for entry in inside if len(entry.path.parts) == 1]
     if len(direct) == len(inside) or any(entry.path.suffix.lower() in SUFFIXES for entry in direct):
-        return entries  # photos right below it: it is a label itself
+        return entries  # photos directly inside: the folder is a label itself
     return inside
 
 
@@ -221,13 +221,13 @@ def _too_large(limits: Limits) -> ArchiveTooLarge:
 
 @contextmanager
 def _translated(file: io.BufferedReader) -> Iterator[None]:
-    """What zipfile and the disk raise becomes ours."""
+    """Turns what zipfile and the disk raise into our errors."""
     try:
         yield
     except OSError as e:
         if e.errno in FULL:
             raise DiskFull("There is no room on the disk to unpack the zip.") from e
-        if e.errno == errno.EINVAL:  # a place before the beginning of the file
+        if e.errno == errno.EINVAL:  # a position before the beginning of the file
             raise ArchiveDamaged("The zip is damaged: it points outside itself.") from e
         raise
     except ZIP_ERRORS as e:
@@ -249,9 +249,9 @@ ZIP_ERRORS = (
 
 def _of_zip(error: Exception, *, is_zip: bool) -> ArchiveError:
     if isinstance(error, UnicodeDecodeError):
-        return ArchiveUnsafe("A name in the zip says that it is UTF-8, and is not.")
+        return ArchiveUnsafe("A name in the zip is marked as UTF-8 but is not.")
     if isinstance(error, NotImplementedError):
         return ArchiveUnsupported("The zip uses a rare feature; one that is packed with deflate is expected.")
     if not is_zip:
-        return NotAnArchive("It is not a zip; a zip with one folder of photos per label is expected.")
+        return NotAnArchive("The file is not a zip; a zip with one folder of photos per label is expected.")
     return ArchiveDamaged("The zip is damaged or cut off: its parts contradict each other.")

@@ -11,7 +11,8 @@ from handful.service.http.capacity import Room
 from handful.service.http.errors import ParameterWrong
 from handful.service.http.filenames import short
 from handful.service.http.schemas import JobBody, JobsBody, JobSummary, Promote
-from handful.service.jobs.worker import Retraining
+from handful.service.jobs.job import Job
+from handful.service.jobs.worker import JobWorker
 from handful.service.settings import Settings
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -24,7 +25,7 @@ UPLOADS = 2  # at once, a worker: each may fill the disk up to its limit
 class RetrainCalls:
     """One a worker."""
 
-    def __init__(self, settings: Settings, retraining: Retraining) -> None:
+    def __init__(self, settings: Settings, retraining: JobWorker) -> None:
         self.settings, self.retraining = settings, retraining
         self.uploading = Room(UPLOADS, "zips of photos")
         self.routes = [
@@ -41,24 +42,24 @@ class RetrainCalls:
         limit_bytes = int(self.settings.max_retrain_megabytes * 1e6) + OVERHEAD_BYTES
         with self.uploading.lease() as lease:
             lease.take(1)
-            async with self.retraining.stage() as stage:
-                await asyncio.to_thread(self.retraining.table.check_room, name, self.settings.max_jobs)
-                body, archive = stage.folder / "body", stage.folder / "photos.zip"
+            async with self.retraining.upload() as upload:
+                await asyncio.to_thread(self.retraining.table.check_queue, name, self.settings.max_jobs)
+                body, archive = upload.folder / "body", upload.folder / "photos.zip"
                 await save_body(request.headers, request.receive, limit_bytes, self.settings.upload_seconds, body)
                 await asyncio.to_thread(take_archive, kind, body, archive)
-                job = await self.retraining.add(stage, promote, archive)
-        return _json(job, 202, {"Location": f"/retrain/{job.job}"})
+                job = await self.retraining.add(upload, promote, archive)
+        return _json(_body(job), 202, {"Location": f"/retrain/{job.job}"})
 
     async def jobs(self, _: Request) -> Response:
         jobs = await asyncio.to_thread(self.retraining.table.all)
         return _json(JobsBody(jobs=[_summary(job) for job in jobs]))
 
     async def job(self, request: Request) -> Response:
-        return _json(await asyncio.to_thread(self.retraining.table.read, request.path_params["job"]))
+        return _json(_body(await asyncio.to_thread(self.retraining.table.read, request.path_params["job"])))
 
     async def cancel(self, request: Request) -> Response:
         job = await self.retraining.cancel(request.path_params["job"])
-        return _json(job, 200 if job.finished_at else 202)
+        return _json(_body(job), 200 if job.finished_at else 202)
 
 
 def _promote(request: Request) -> Promote:
@@ -70,8 +71,12 @@ def _promote(request: Request) -> Promote:
     raise ParameterWrong(f"promote is {short(value)}; {', '.join(get_args(Promote))} are allowed.")
 
 
-def _summary(job: JobBody) -> JobSummary:
-    return JobSummary(**job.model_dump(exclude={"result"}))
+def _body(job: Job) -> JobBody:
+    return JobBody(**job.model_dump(exclude={"cancel_requested"}))
+
+
+def _summary(job: Job) -> JobSummary:
+    return JobSummary(**job.model_dump(exclude={"cancel_requested", "result"}))
 
 
 def _json(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -1,48 +1,76 @@
-"""The retrainings that were asked for, as folders below HANDFUL_HOME: every worker, now and later, sees the same.
+"""The table of retrainings asked for over HTTP: one SQLite file below HANDFUL_HOME, shared by all workers.
 
-jobs/ID/job.json     a `JobBody`, replaced atomically, changed only under the table's lock
-jobs/ID/photos/      what was sent, until the job has ended
+jobs/jobs.sqlite3    one row per job
+jobs/ID/photos/      the photos that were sent, until the job has ended
 jobs/ID/progress     JSON lines, written by the command
-jobs/ID/log.txt      what the command said
-jobs/ID/cancel       somebody wants it ended
-jobs/open/ID         for each that has not ended
-jobs/NAME.lock       held by whoever runs a job of that model: NAME hashed, held by the command, too
+jobs/ID/log.txt      what the command wrote to stderr
+jobs/.upload-*/      photos that are still being received
+jobs/HASH.lock       held by the worker that runs a job of a model, and by the command it started
+
+SQLite keeps its rollback journal here: its write-ahead log needs memory that processes share, which network disks
+do not have.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import os
+import logging
 import re
 import secrets
 import shutil
+import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from handful.service.artifact.atomic import replace_text
-from handful.service.artifact.locks import held, hold
+from filelock import FileLock
+from handful.service.artifact.atomic import PARTIAL_KEPT_SECONDS, try_lock
 from handful.service.http.errors import JobEnded, JobNotFound, TooManyJobs
-from handful.service.http.schemas import ErrorDetail, JobBody, Progress, Promote, State
-from pydantic import ValidationError
+from handful.service.http.schemas import Promote, State
+from handful.service.jobs.job import INTERRUPTED, Job, JobError, read_progress
+from handful.service.jobs.process import inheritable_lock
 
-STATE, PHOTOS, PROGRESS, LOG, CANCEL, LOCK = "job.json", "photos", "progress", "log.txt", "cancel", "lock"
-STAGE = ".stage-"
-TAIL_BYTES = 4096  # of the progress file; its last line is shorter
+TABLE, PHOTOS, PROGRESS, LOG, LOCK = "jobs.sqlite3", "photos", "progress", "log.txt", "lock"
+UPLOAD = ".upload-"
+BUSY_SECONDS = 60.0  # that a call waits while another process writes; a write takes milliseconds
 
+logger = logging.getLogger(__name__)
 _ID = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
+_SUMMARY = "job, name, state, promote, files, created_at, started_at, finished_at, cancel_requested, error"
+_SCHEMA = """CREATE TABLE IF NOT EXISTS jobs (
+    job TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    state TEXT NOT NULL,
+    promote TEXT NOT NULL,
+    files INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    started_at TEXT,
+    finished_at TEXT,
+    cancel_requested INTEGER NOT NULL DEFAULT FALSE,
+    error TEXT,
+    result TEXT
+)"""
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_ERRNO = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_BUSY: errno.EBUSY,
+}
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A hidden folder in which a job's photos are gathered; locked, so that a dead worker's can be told."""
+class Upload:
+    """A hidden folder that receives a job's photos. It is locked, so that a dead worker's can be recognised."""
 
     folder: Path
-    lock: int
+    lock: FileLock
 
     @property
     def photos(self) -> Path:
@@ -50,174 +78,194 @@ class Stage:
 
 
 class JobTable:
-    """All calls read or write the disk, and may wait for another worker's; none is for the event loop."""
+    """All calls read or write the disk and may wait for another worker: never make one in the event loop.
+
+    Each raises OSError if the disk cannot be read or written.
+    """
 
     def __init__(self, home: Path, kept: int) -> None:
         self.folder, self.kept = home / "jobs", kept
-        self.open = self.folder / "open"
+        self.path = self.folder / TABLE
 
-    def path(self, job: str) -> Path:
-        """Raises `JobNotFound` for what is no job's name, so that no path can be made up."""
-        path = self.folder / job
-        if not _ID.fullmatch(job) or not path.is_dir():
-            raise JobNotFound(f"There is no such job here; the last {self.kept} are kept.")
-        return path
+    def job_folder(self, job: str) -> Path:
+        return self.folder / job
 
-    def stage(self) -> Stage:
-        """Raises OSError where nothing can be written."""
-        self.open.mkdir(parents=True, exist_ok=True)
-        with self._locked():
-            self._sweep()
-            folder = Path(tempfile.mkdtemp(prefix=STAGE, dir=self.folder))
-            lock = hold(folder / LOCK, wait=False)
+    def upload(self) -> Upload:
+        """A folder for the photos of a new job; the caller discards it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._transaction() as connection:
+            self._sweep(connection)
+            folder = Path(tempfile.mkdtemp(prefix=UPLOAD, dir=self.folder))
+            lock = try_lock(folder / LOCK)
         assert lock is not None  # noqa: S101 - the folder is new
         (folder / PHOTOS).mkdir()
-        return Stage(folder, lock)
+        return Upload(folder, lock)
 
-    def discard(self, stage: Stage) -> None:
-        """Removes what has not become a job."""
-        shutil.rmtree(stage.folder, ignore_errors=True)
-        os.close(stage.lock)
+    def discard(self, upload: Upload) -> None:
+        """Removes the folder, unless it has become a job, and its lock."""
+        shutil.rmtree(upload.folder, ignore_errors=True)
+        upload.lock.release()
 
-    def check_room(self, name: str, most: int) -> None:
-        """Raises `TooManyJobs` where as many wait or run already."""
+    def check_queue(self, name: str, most: int) -> None:
+        """Raises `TooManyJobs` if so many jobs of the model wait or run already."""
         if sum(job.name == name for job in self.unfinished()) >= most:
             raise TooManyJobs(f"There are {most} retrainings of {name} already; wait until one has ended.")
 
-    def add(self, stage: Stage, name: str, promote: Promote, files: int, most: int) -> JobBody:
-        """Makes a job of what was gathered; raises `TooManyJobs`."""
+    def add(self, upload: Upload, name: str, promote: Promote, files: int, most: int) -> Job:
+        """Makes a job of the uploaded photos. Raises `TooManyJobs`."""
         now = datetime.now(UTC)
-        identity = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"  # sorted by name is sorted by age
-        job = JobBody(job=identity, name=name, state="queued", promote=promote, files=files, created_at=now)
-        with self._locked():
-            self.check_room(name, most)
-            self._prune()
-            _write(stage.folder, job)
-            (stage.folder / LOCK).unlink()
-            (self.open / identity).touch()
-            stage.folder.rename(self.folder / identity)
-        return job
-
-    def read(self, job: str) -> JobBody:
-        path = self.path(job)
+        identity = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"  # the order of the names is that of the times
         try:
-            found = JobBody.model_validate_json((path / STATE).read_bytes())
-        except (OSError, ValidationError) as e:
-            raise JobNotFound(f"The job {job} was written by another version, or is being removed.") from e
-        return found.model_copy(update={"progress": _last_line(path / PROGRESS)}) if found.state == "running" else found
+            with self._transaction() as connection:
+                self.check_queue(name, most)
+                pruned = self._prune(connection)
+                connection.execute(
+                    "INSERT INTO jobs (job, name, state, promote, files, created_at) VALUES (?, ?, 'queued', ?, ?, ?)",
+                    (identity, name, promote, files, now.isoformat()),
+                )
+                (upload.folder / LOCK).unlink()
+                upload.folder.rename(self.job_folder(identity))
+        except BaseException:
+            shutil.rmtree(self.job_folder(identity), ignore_errors=True)
+            raise
+        for job in pruned:
+            shutil.rmtree(self.job_folder(job), ignore_errors=True)
+        return self.read(identity)
 
-    def all(self) -> list[JobBody]:
-        """Newest first."""
-        return [job for identity in reversed(self._ids()) for job in self._readable(identity)]
+    def read(self, job: str) -> Job:
+        """Raises `JobNotFound`."""
+        rows = self._select("SELECT * FROM jobs WHERE job = ?", job) if _ID.fullmatch(job) else []
+        if not rows:
+            raise JobNotFound(f"There is no such job here; the last {self.kept} are kept.")
+        return rows[0]
 
-    def unfinished(self) -> list[JobBody]:
+    def all(self) -> list[Job]:
+        """Newest first, without their results."""
+        return self._select(f"SELECT {_SUMMARY} FROM jobs ORDER BY job DESC")  # noqa: S608 - a constant
+
+    def unfinished(self) -> list[Job]:
         """Oldest first."""
-        found = sorted(path.name for path in self.open.iterdir()) if self.open.is_dir() else []
-        return [job for identity in found for job in self._readable(identity) if job.finished_at is None]
+        return self._select("SELECT * FROM jobs WHERE finished_at IS NULL ORDER BY job")
 
     @contextmanager
     def running(self, name: str) -> Iterator[int | None]:
-        """The number of the lock that says a job of this model runs; None where another process has it."""
+        """The descriptor of the lock to hold while a job of this model runs; None if another process holds it."""
         digest = hashlib.sha256(name.encode()).hexdigest()
-        with held(self.folder / f"{digest[:32]}.lock", wait=False) as lock:
+        with inheritable_lock(self.folder / f"{digest[:32]}.lock") as lock:
             yield lock
 
-    def claim(self, name: str, *, take: bool) -> JobBody | None:
-        """The oldest that waits, now running, where one is to be taken; for the holder of `running` alone.
+    def claim(self, name: str, *, take: bool) -> Job | None:
+        """Sets the model's oldest waiting job to running and returns it, if `take`. Only for the holder of `running`.
 
-        What still says that it runs was left by a worker that died, and is ended.
+        Jobs that are still marked as running were left by a worker that died, and are ended first.
         """
-        with self._locked():
-            jobs = [job for job in self.unfinished() if job.name == name]
-            for left in (job for job in jobs if job.state == "running"):
-                self._end(left, *self._left_as(left))
-            waiting = next((job for job in jobs if job.state == "queued"), None)
-            if not take or waiting is None:
+        for left in self._select("SELECT * FROM jobs WHERE name = ? AND state = 'running'", name):
+            if left.cancel_requested:
+                self.end(left, "cancelled", None, None)
+            else:
+                self.end(left, "interrupted", INTERRUPTED, None)
+        waiting = "SELECT job FROM jobs WHERE name = ? AND state = 'queued' ORDER BY job LIMIT 1"
+        started = "UPDATE jobs SET state = 'running', started_at = ? WHERE job = ?"
+        if not take:
+            return None
+        with self._transaction() as connection:
+            row = connection.execute(waiting, (name,)).fetchone()
+            if row is None:
                 return None
-            running = waiting.model_copy(update={"state": "running", "started_at": datetime.now(UTC)})
-            _write(self.path(running.job), running)
-            return running
+            connection.execute(started, (datetime.now(UTC).isoformat(), row["job"]))
+        return self.read(row["job"])
 
-    def _left_as(self, job: JobBody) -> tuple[State, ErrorDetail | None, None]:
-        if (self.folder / job.job / CANCEL).exists():
-            return "cancelled", None, None
-        return "interrupted", INTERRUPTED, None
+    def end(self, job: Job, state: State, error: JobError | None, result: dict[str, object] | None) -> None:
+        shutil.rmtree(self.job_folder(job.job) / PHOTOS, ignore_errors=True)  # first: it makes room on a full disk
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = ?, error = ?, result = ?, finished_at = ? WHERE job = ?",
+                (
+                    state,
+                    error and error.model_dump_json(),
+                    None if result is None else json.dumps(result),
+                    datetime.now(UTC).isoformat(),
+                    job.job,
+                ),
+            )
 
-    def end(self, job: JobBody, state: State, error: ErrorDetail | None, result: dict[str, object] | None) -> JobBody:
-        with self._locked():
-            return self._end(job, state, error, result)
+    def cancel(self, identity: str) -> Job:
+        """Ends a waiting job, and asks the worker that runs a running one to end it.
 
-    def _end(self, job: JobBody, state: State, error: ErrorDetail | None, result: dict[str, object] | None) -> JobBody:
-        now = datetime.now(UTC)
-        update = {"state": state, "error": error, "result": result, "finished_at": now, "progress": None}
-        ended, path = job.model_copy(update=update), self.folder / job.job
-        shutil.rmtree(path / PHOTOS, ignore_errors=True)  # first: on a full disk this makes the room for the rest
-        _write(path, ended)
-        (self.open / job.job).unlink(missing_ok=True)
-        return ended
-
-    def cancel(self, identity: str) -> JobBody:
-        """Ends one that waits; asks whoever runs one to end it.
-
-        Raises `JobNotFound`, `JobEnded` where it is too late, or OSError where nothing can be written.
+        Raises `JobNotFound`, and `JobEnded` if it is too late.
         """
-        self.path(identity)  # before the first job there is no table to lock
-        with self._locked():
-            job = self.read(identity)
-            if job.state == "queued":
-                return self._end(job, "cancelled", None, None)
-            if job.state == "running":
-                (self.path(identity) / CANCEL).touch()
-            elif job.state != "cancelled":
-                raise JobEnded(f"The job {identity} has ended already: it is {job.state}.")
-            return job
+        self.read(identity)  # before the first job there is no file to lock
+        with self._transaction() as connection:
+            update = "UPDATE jobs SET cancel_requested = TRUE WHERE job = ? AND state IN ('queued', 'running')"
+            connection.execute(update, (identity,))
+            queued = "UPDATE jobs SET state = 'cancelled', finished_at = ? WHERE job = ? AND state = 'queued'"
+            connection.execute(queued, (datetime.now(UTC).isoformat(), identity))
+        job = self.read(identity)
+        if job.state not in {"running", "cancelled"}:
+            raise JobEnded(f"The job {identity} has ended already: it is {job.state}.")
+        if job.state == "cancelled":
+            shutil.rmtree(self.job_folder(identity) / PHOTOS, ignore_errors=True)
+        return job
 
     def is_cancelled(self, identity: str) -> bool:
-        return (self.folder / identity / CANCEL).exists()
+        return any(job.cancel_requested for job in self._select("SELECT * FROM jobs WHERE job = ?", identity))
+
+    def _select(self, query: str, *values: str) -> list[Job]:
+        if not self.path.is_file():
+            return []
+        with self._connection() as connection:
+            rows = connection.execute(query, values).fetchall()
+        return [self._job(row) for row in rows]
+
+    def _job(self, row: sqlite3.Row) -> Job:
+        values = dict(row)
+        parsed = {column: json.loads(values[column]) for column in ("error", "result") if values.get(column)}
+        progress = read_progress(self.job_folder(values["job"]) / PROGRESS) if values["state"] == "running" else None
+        return Job.model_validate({**values, **parsed, "progress": progress})
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with held(self.folder / "table.lock", wait=True):
-            yield
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """One process writes at a time; nothing is written if the block raises."""
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
 
-    def _ids(self) -> list[str]:
-        """Oldest first."""
-        return sorted(p.name for p in self.folder.iterdir() if _ID.fullmatch(p.name)) if self.folder.is_dir() else []
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Turns SQLite's errors into OSError. A damaged table is put aside: jobs are not worth a repair."""
+        try:
+            with closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+                connection.row_factory = sqlite3.Row
+                connection.execute(_SCHEMA)
+                yield connection
+        except sqlite3.Error as e:
+            code = getattr(e, "sqlite_errorcode", 0) & 0xFF  # the rest says more exactly what happened
+            if code in _DAMAGED:
+                logger.warning("%s is damaged (%s); a new table is begun", self.path, e)
+                self.path.replace(self.path.with_suffix(".damaged"))
+            raise OSError(_ERRNO.get(code, errno.EIO), f"{self.path.name}: {e}") from e
 
-    def _readable(self, identity: str) -> list[JobBody]:
-        with suppress(JobNotFound):
-            return [self.read(identity)]
-        return []
+    def _sweep(self, connection: sqlite3.Connection) -> None:
+        """Removes uploads of dead workers, and old job folders without a row: of another release, or of a crash."""
+        for left in self.folder.glob(f"{UPLOAD}*"):
+            if lock := try_lock(left / LOCK):
+                shutil.rmtree(left, ignore_errors=True)
+                lock.release()
+        known = {row["job"] for row in connection.execute("SELECT job FROM jobs")}
+        for folder in (each for each in self.folder.iterdir() if _ID.fullmatch(each.name) and each.name not in known):
+            with suppress(OSError):
+                if time.time() - folder.stat().st_mtime > PARTIAL_KEPT_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
 
-    def _sweep(self) -> None:
-        """Removes what dead workers had gathered, and marks of jobs that are no more."""
-        for left in self.folder.glob(f"{STAGE}*"):
-            with held(left / LOCK, wait=False) as lock:
-                if lock is not None:
-                    shutil.rmtree(left, ignore_errors=True)
-        for mark in self.open.iterdir():
-            if not any(job.finished_at is None for job in self._readable(mark.name)):
-                mark.unlink(missing_ok=True)
-
-    def _prune(self) -> None:
-        """Room for one more."""
-        ended = [identity for identity in self._ids() if not (self.open / identity).exists()]
-        for identity in ended[: max(0, len(ended) + 1 - self.kept)]:
-            shutil.rmtree(self.folder / identity, ignore_errors=True)
-
-
-INTERRUPTED = ErrorDetail(code="interrupted", message="The service ended before the job did; send the photos again.")
-
-
-def _write(folder: Path, job: JobBody) -> None:
-    replace_text(folder / STATE, job.model_dump_json(exclude={"progress"}) + "\n")
-
-
-def _last_line(path: Path) -> Progress | None:
-    """None where there is none yet, or none that can be read."""
-    with suppress(OSError, ValueError):
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            whole = file.read().rpartition(b"\n")[0]
-        return Progress.model_validate(json.loads(whole.rpartition(b"\n")[2]))
-    return None
+    def _prune(self, connection: sqlite3.Connection) -> list[str]:
+        """Deletes the rows of the oldest ended jobs, so that one more can be kept; returns the jobs."""
+        ended = "SELECT job FROM jobs WHERE finished_at IS NOT NULL ORDER BY job DESC LIMIT -1 OFFSET ?"
+        pruned = [(row["job"],) for row in connection.execute(ended, (self.kept - 1,))]
+        connection.executemany("DELETE FROM jobs WHERE job = ?", pruned)
+        return [job for (job,) in pruned]

@@ -1,8 +1,8 @@
-"""The worker's part in retraining: takes jobs from the table, one at a time a model, and runs each as a process.
+"""A worker's part in retraining: takes jobs from the table, one at a time per model, and runs each as a process.
 
-The command never shares this process: it takes memory and cores that answers need, and may be killed.
-It holds the model's lock, too, so that no other worker starts the next job, or calls this one
-interrupted, before it has ended.
+The command has a process of its own because it needs much memory, would take cores from the answers, and may be
+killed. It inherits the model's lock, so that no other worker starts the next job, or takes this one for interrupted,
+before the command has ended.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,102 +26,95 @@ from handful.service.artifact.store import home
 from handful.service.http.errors import DiskFull, RetrainOff
 from handful.service.http.metrics import FOLDER as METRICS_FOLDER
 from handful.service.http.metrics import Metrics
-from handful.service.http.schemas import ErrorDetail, JobBody, Promote, State
+from handful.service.http.schemas import Promote, State
 from handful.service.jobs.archive import FULL, Limits, unpack
-from handful.service.jobs.process import Tail, drain
-from handful.service.jobs.table import INTERRUPTED, LOG, PHOTOS, PROGRESS, JobTable, Stage
-from handful.service.serving.champion import Champion
+from handful.service.jobs.job import INTERRUPTED, Job, JobError
+from handful.service.jobs.process import GRACE_SECONDS, LogFile, read_all, stop
+from handful.service.jobs.table import LOG, PHOTOS, PROGRESS, JobTable, Upload
+from handful.service.serving.champion import ChampionWatcher
 from handful.service.serving.shutdown import SUPERVISOR, ending
 from handful.service.settings import Settings
 from handful.service.terminal.progress import PROGRESS_FILE
 
 logger = logging.getLogger(__name__)
 COMMAND = (sys.executable, "-m", "handful.service", "retrain")
-FINE = frozenset({0, 1})  # exit statuses: done; done, but some photos were left out
-STOPPED = frozenset({130, -signal.SIGTERM, -signal.SIGINT})
-GRACE_SECONDS = 10.0  # from asking the command to end to ending it
-LOOK_SECONDS = 0.1
-UNPACKED = 4  # times the zip's own limit
+DONE_STATUSES = frozenset({0, 1})  # 1: done, but some photos were left out
+STOPPED_STATUSES = frozenset({130, -signal.SIGTERM, -signal.SIGINT})
+CANCEL_POLL_SECONDS = 0.1
+UNPACKED = 4  # how many times the zip's size limit its content may have
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOENT})
 RESULT_BYTES = 32_000_000
-SAYS = "handful: "  # how the command's sentence on stderr begins
+MESSAGE_PREFIX = "handful: "  # of the command's error message on stderr
 
 
-class Retraining:
-    """One a worker; `command` takes a folder and flags, and ends as `handful retrain --json` does.
+class JobWorker:
+    """Accepts, runs and cancels jobs; one per worker process."""
 
-    `root` stands in for `HANDFUL_HOME`.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        champion: Champion,
-        metrics: Metrics,
-        root: Path | None = None,
-        command: Sequence[str] = COMMAND,
-    ) -> None:
-        self.settings, self.champion, self.metrics, self.command = settings, champion, metrics, command
-        self.table = JobTable(root or home(), settings.kept_jobs)
-        self.woken = asyncio.Event()
+    def __init__(self, settings: Settings, champion: ChampionWatcher, metrics: Metrics) -> None:
+        self.settings, self.champion, self.metrics = settings, champion, metrics
+        self.table = JobTable(home(), settings.kept_jobs)
+        self.added = asyncio.Event()
 
     def name(self) -> str:
-        """The model that would be retrained; raises `RetrainOff` or `NotReady`."""
+        """The model that would be retrained. Raises `RetrainOff` or `NotReady`."""
         if self.settings.model is not None:
-            raise RetrainOff("This service answers with one fixed version for ever; there is nothing to retrain.")
+            raise RetrainOff("This service always answers with one fixed version; there is nothing to retrain.")
         if not self.settings.max_jobs:
             raise RetrainOff("Retraining is switched off here (HANDFUL_MAX_JOBS is 0).")
         if os.name == "nt" or find_spec("handful.training") is None:
-            raise RetrainOff("Nothing that trains is installed here; use `handful retrain` where it is.")
+            raise RetrainOff("Training is not installed here; run `handful retrain` on a machine where it is.")
         return self.champion.current.classifier.card.name
 
     @asynccontextmanager
-    async def stage(self) -> AsyncIterator[Stage]:
-        """Where photos are gathered; gone at the end, unless they have become a job."""
+    async def upload(self) -> AsyncIterator[Upload]:
+        """A folder to receive photos; removed at the end of the block, unless they have become a job."""
         with _writing():
-            stage = await asyncio.to_thread(self.table.stage)
+            upload = await asyncio.to_thread(self.table.upload)
             try:
-                yield stage
+                yield upload
             finally:
-                await asyncio.to_thread(self.table.discard, stage)
+                await asyncio.to_thread(self.table.discard, upload)
 
-    async def add(self, stage: Stage, promote: Promote, archive: Path) -> JobBody:
-        """Unpacks the zip and puts it into the queue; raises an `ArchiveError`, or what `name` raises."""
+    async def add(self, upload: Upload, promote: Promote, archive: Path) -> Job:
+        """Unpacks the zip and queues a job. Raises an `ArchiveError`, `TooManyJobs`, or what `name` raises."""
         name, labels = self.name(), self.champion.current.classifier.labels
         limits = Limits(self.settings.max_retrain_files, int(UNPACKED * self.settings.max_retrain_megabytes * 1e6))
-        files = await asyncio.to_thread(unpack, archive, stage.photos, limits, labels)
+        files = await asyncio.to_thread(unpack, archive, upload.photos, limits, labels)
         archive.unlink()
-        job = await asyncio.to_thread(self.table.add, stage, name, promote, files, self.settings.max_jobs)
-        self.woken.set()
+        job = await asyncio.to_thread(self.table.add, upload, name, promote, files, self.settings.max_jobs)
+        self.added.set()
         return job
 
-    async def cancel(self, identity: str) -> JobBody:
-        """Returns when the job has ended, or takes long to; raises `JobNotFound`, `JobEnded` or `RetrainOff`."""
+    async def cancel(self, identity: str) -> Job:
+        """Returns when the job has ended, or after twice the grace period.
+
+        Raises `JobNotFound`, `JobEnded` or `RetrainOff`.
+        """
         with _writing():
             job = await asyncio.to_thread(self.table.cancel, identity)
         deadline = time.monotonic() + 2 * GRACE_SECONDS
         while job.finished_at is None and time.monotonic() < deadline:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CANCEL_POLL_SECONDS)
             job = await asyncio.to_thread(self.table.read, identity)
         return job
 
     async def follow(self) -> None:
-        """Never ends; a disk that fails must not end the service, nor fill its log."""
-        said = ""
+        """Runs jobs until it is cancelled. A failing disk neither ends the service nor fills its log."""
+        logged = ""
         while True:
-            self.woken.clear()
+            self.added.clear()
             try:
-                await self._look()
+                await self._run_waiting()
             except Exception as e:
-                if str(e) != said:
-                    logger.warning("The jobs cannot be seen to: %s", e, exc_info=True)
-                said = str(e)
+                if str(e) != logged:
+                    logger.warning("The jobs cannot be run: %s", e, exc_info=True)
+                logged = str(e)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.poll_seconds):
-                    await self.woken.wait()
+                    await self.added.wait()
 
-    async def _look(self) -> None:
-        """Runs what waits for our model, and ends what dead workers have left of any."""
+    async def _run_waiting(self) -> None:
+        """Runs the jobs that wait for our model, and ends those of any model that dead workers have left."""
         mine = self.champion.ready and self.settings.model is None
         own = self.champion.current.classifier.card.name if mine else None
         for name in sorted({job.name for job in await asyncio.to_thread(self.table.unfinished)}):
@@ -133,60 +126,63 @@ class Retraining:
                         break
                     await self._run(job, lock)
 
-    async def _run(self, job: JobBody, lock: int) -> None:
+    async def _run(self, job: Job, lock: int) -> None:
         state: State = "interrupted"
-        error: ErrorDetail | None = INTERRUPTED
+        error: JobError | None = INTERRUPTED
         result: dict[str, Any] | None = None
         try:
             state, error, result = await self._outcome(job, lock)
         except OSError as e:
             logger.warning("The command could not be run", exc_info=True)
-            state, error = "failed", ErrorDetail(code="retrain_failed", message=f"It could not be run: {e.strerror}.")
+            state, error = "failed", JobError(code="retrain_failed", message=f"It could not be run: {e.strerror}.")
         finally:  # the service may be ending
             self.table.end(job, state, error, result)
             self.metrics.retrains.labels(state).inc()
             logger.warning("Retraining of %s %s: %s", job.name, job.job, state)
 
-    async def _outcome(self, job: JobBody, lock: int) -> tuple[State, ErrorDetail | None, dict[str, Any] | None]:
-        folder = self.table.path(job.job)
-        arguments = (str(folder / PHOTOS), "--name", job.name, "--promote", job.promote, "--json")
-        process = await asyncio.create_subprocess_exec(
-            *self.command,
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # one group to end
-            pass_fds=(lock,),
-            cwd=IMPORT_ROOT,
-            env=self._environ(folder),
-        )
-        said, wanted = Tail(folder / LOG), asyncio.create_task(self._cancelled(job))
-        assert process.stdout is not None  # noqa: S101 - it was asked for
+    async def _outcome(self, job: Job, lock: int) -> tuple[State, JobError | None, dict[str, Any] | None]:
+        process, log = await self._start(job, lock), LogFile(self.table.job_folder(job.job) / LOG)
+        assert process.stdout is not None  # noqa: S101 - both are pipes
         assert process.stderr is not None  # noqa: S101
-        reading = asyncio.gather(drain(process.stdout, RESULT_BYTES), said.fill(process.stderr), process.wait())
-        either: set[asyncio.Future[Any]] = {reading, wanted}
+        output = asyncio.gather(read_all(process.stdout, RESULT_BYTES), log.fill(process.stderr), process.wait())
+        cancelled = asyncio.create_task(self._cancelled(job))
+        either: set[asyncio.Future[Any]] = {output, cancelled}
         try:
             done, _ = await asyncio.wait(
                 either, timeout=self.settings.retrain_seconds, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
-            wanted.cancel()
-            await _end(process, reading)
-        out, _, status = await reading
-        if status in FINE and (result := _result(out)) is not None:
+            cancelled.cancel()
+            await stop(process, output)
+        stdout, _, status = await output
+        if status in DONE_STATUSES and (result := _result(stdout)) is not None:
             return "done", None, result
-        if wanted in done:
+        if cancelled in done:
             return "cancelled", None, None
-        if done and status in STOPPED:
-            return "interrupted", INTERRUPTED, None  # not by us: a supervisor that ends ends all processes below it
+        if done and status in STOPPED_STATUSES:
+            return "interrupted", INTERRUPTED, None  # not by us: a supervisor that ends also ends what it started
         if not done:
             late = f"It took longer than {self.settings.retrain_seconds:g} seconds."
-            return "failed", ErrorDetail(code="retrain_too_slow", message=late), None
-        return "failed", error_of(status, said.text(), folder), None
+            return "failed", JobError(code="retrain_too_slow", message=late), None
+        return "failed", error_of(status, log.tail(), self.table.job_folder(job.job)), None
 
-    async def _cancelled(self, job: JobBody) -> None:
-        """Returns when somebody wants the job ended."""
+    async def _start(self, job: Job, lock: int) -> asyncio.subprocess.Process:
+        folder = self.table.job_folder(job.job)
+        arguments = (str(folder / PHOTOS), "--name", job.name, "--promote", job.promote, "--json")
+        return await asyncio.create_subprocess_exec(
+            *COMMAND,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # a process group, so that all of it can be killed
+            pass_fds=(lock,),
+            cwd=IMPORT_ROOT,
+            env=self._environ(folder),
+        )
+
+    async def _cancelled(self, job: Job) -> None:
+        """Returns when somebody has asked for the job's end."""
         while not await asyncio.to_thread(self.table.is_cancelled, job.job):
             await asyncio.sleep(self.settings.poll_seconds)
 
@@ -207,7 +203,7 @@ class Retraining:
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """A disk that cannot be written is no bug of ours, and not the client's."""
+    """Turns a full or read-only disk into an error that says so: it is a bug neither of ours nor of the client."""
     try:
         yield
     except OSError as e:
@@ -218,17 +214,6 @@ def _writing() -> Iterator[None]:
         raise
 
 
-async def _end(process: asyncio.subprocess.Process, reading: asyncio.Future[Any]) -> None:
-    """Asks the process to end if it has not, then ends its whole group; returns when all its output is read."""
-    if not reading.done():
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await asyncio.wait({reading}, timeout=GRACE_SECONDS)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await asyncio.wait({reading})
-
-
 def _result(out: bytes) -> dict[str, Any] | None:
     try:
         result = json.loads(out)
@@ -237,14 +222,14 @@ def _result(out: bytes) -> dict[str, Any] | None:
     return result if isinstance(result, dict) else None
 
 
-def error_of(status: int, said: str, folder: Path) -> ErrorDetail:
-    """The command's own sentence where it has one; no path of this machine."""
-    sentences = [line.removeprefix(SAYS) for line in said.splitlines() if line.startswith(SAYS)]
-    if sentences:
-        message = sentences[-1].replace(str(folder / PHOTOS), "The zip")
-        return ErrorDetail(code="retrain_refused", message=message)
+def error_of(status: int, stderr: str, folder: Path) -> JobError:
+    """The command's own error message if it wrote one, without any path of this machine."""
+    messages = [line.removeprefix(MESSAGE_PREFIX) for line in stderr.splitlines() if line.startswith(MESSAGE_PREFIX)]
+    if messages:
+        message = messages[-1].replace(str(folder / PHOTOS), "The zip")
+        return JobError(code="retrain_refused", message=message)
     if status < 0:
-        message = f"The process was ended from outside (signal {-status}), perhaps for lack of memory."
+        message = f"The process was killed by signal {-status}, perhaps for lack of memory."
     else:
         message = f"The process failed (status {status}); its log, {LOG}, is in the job's folder."
-    return ErrorDetail(code="retrain_failed", message=message)
+    return JobError(code="retrain_failed", message=message)

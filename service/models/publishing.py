@@ -23,7 +23,7 @@ from handful.service.artifact.folder import (
     CARD,
     CONFIG,
     EMBEDDINGS,
-    README,
+    MODEL_CARD,
     WEIGHTS,
     Artifact,
     card_json,
@@ -31,7 +31,7 @@ from handful.service.artifact.folder import (
     write_card,
 )
 from handful.service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file, writing
-from handful.service.artifact.model_card import render_readme
+from handful.service.artifact.model_card import render_model_card
 from handful.service.artifact.store import Store, check_name
 from handful.service.classifier import Classifier
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -112,7 +112,7 @@ def _files(artifact: Artifact, ref: HubRef, settings: PushSettings, *, embedding
         data = card.data.model_copy(update={"embeddings_kept": False})
         card = card.model_copy(update={"files": hashes, "data": data})
     files[CARD] = card_json(card).encode()
-    files[README] = render_readme(card, ref.repo, settings.licence).encode()
+    files[MODEL_CARD] = render_model_card(card, ref.repo, settings.licence).encode()
     if settings.report:
         report = sorted(file for file in (path / REPORT).rglob("*") if file.is_file())
         files |= {file.relative_to(path).as_posix(): file for file in report}

@@ -1,1 +1,1 @@
-"""The champion in memory and the way of a request through it."""
+"""The champion in memory, and how requests are answered by it."""

@@ -1,7 +1,8 @@
-"""The champion in memory: loaded beside the one that serves, warmed, then swapped in at once.
+"""The champion in memory: a new one is loaded and warmed while the old one answers, and then replaces it at once.
 
-The pointer is polled: it is one small file, it may lie on a network disk, and a poll misses nothing.
-A version that does not load is refused, and the old one goes on serving.
+The champion is the version of a model that answers; a pointer file in the store names it. The pointer is polled: it is
+one small file, it may lie on a network disk, and polling misses no change. If a version does not load, the old one
+goes on answering.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from handful.service.http.metrics import Metrics
 from handful.service.settings import Settings
 
 logger = logging.getLogger(__name__)
-RETRY_SECONDS = 30.0  # a version that did not load is read again: it may have been the disk
+RETRY_SECONDS = 30.0  # until a version that did not load is tried again: the disk may have been at fault
 
 
 @dataclass(frozen=True)
-class Served:
-    """One version, ready to answer; a request holds on to the one it began with."""
+class LoadedVersion:
+    """One version, ready to answer. A request keeps the one that it started with."""
 
     path: Path
     classifier: Classifier
@@ -39,15 +40,15 @@ class Served:
         return self.classifier.card.model
 
 
-class Champion:
-    """Follows one name's pointer; `current` is replaced, never changed."""
+class ChampionWatcher:
+    """Keeps `current` at the version that one name's pointer names; it is replaced, never changed."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.name, self.poll_seconds, self.batch_images = settings.name, settings.poll_seconds, settings.batch_images
         self.metrics, self.fixed = metrics, settings.model
         self.cores = torch.get_num_threads()
-        self._current: Served | None = None
-        self._refused: tuple[Path, float] | None = None  # what did not load, and when to try it again
+        self._current: LoadedVersion | None = None
+        self._failed: tuple[Path, float] | None = None  # the version that did not load, and when to try it again
         self._problem = "It is being loaded."
 
     @property
@@ -55,50 +56,50 @@ class Champion:
         return self._current is not None
 
     @property
-    def current(self) -> Served:
-        """Raises `NotReady` until there is one."""
+    def current(self) -> LoadedVersion:
+        """Raises `NotReady` until a version is loaded."""
         if self._current is None:
             raise NotReady(f"No model is ready to answer. {self._problem}")
         return self._current
 
     async def follow(self) -> None:
-        """Never ends; a broken version or disk must not end the service, nor fill its log."""
-        said = ""
+        """Polls until it is cancelled. A broken version or disk neither ends the service nor fills its log."""
+        logged = ""
         while True:
             try:
-                await asyncio.to_thread(self._look)
+                await asyncio.to_thread(self._update)
             except Exception as e:
                 self._problem = str(e) if isinstance(e, ModelNotFound) else "The service's log says why."
-                if str(e) != said:
-                    logger.warning("The champion cannot be had: %s", e, exc_info=not isinstance(e, HandfulError))
-                said = str(e)
+                if str(e) != logged:
+                    logger.warning("The champion cannot be loaded: %s", e, exc_info=not isinstance(e, HandfulError))
+                logged = str(e)
             await asyncio.sleep(self.poll_seconds)
 
-    def _look(self) -> None:
-        path, served = self.fixed or Store().resolve(self.name), self._current
-        if served and path == served.path:
+    def _update(self) -> None:
+        path, current = self.fixed or Store().resolve(self.name), self._current
+        if current and path == current.path:
             return
-        if self._refused and path == self._refused[0] and time.monotonic() < self._refused[1]:
+        if self._failed and path == self._failed[0] and time.monotonic() < self._failed[1]:
             return
-        self._refused = path, time.monotonic() + RETRY_SECONDS  # until it has proved itself
-        served = load(path, self.batch_images, self.cores)
-        self._refused, self._current = None, served
-        self.name = served.classifier.card.name  # a second name must not make the choice unclear
-        self.metrics.version.set(int(served.classifier.card.version))
-        logger.warning("%s is served", served.model)
+        self._failed = path, time.monotonic() + RETRY_SECONDS  # unless it loads
+        loaded = load(path, self.batch_images, self.cores)
+        self._failed, self._current = None, loaded
+        self.name = loaded.classifier.card.name  # a second name in the store must not make the choice ambiguous
+        self.metrics.version.set(int(loaded.classifier.card.version))
+        logger.warning("%s is served", loaded.model)
 
 
-def load(path: Path, batch_images: int, cores: int) -> Served:
-    """Reads, verifies and warms one version; raises an `ArtifactError`, or whatever a broken one provokes."""
+def load(path: Path, batch_images: int, cores: int) -> LoadedVersion:
+    """Reads, verifies and warms one version. Raises an `ArtifactError`, or whatever torch raises for a broken one."""
     classifier = Classifier.load(path)
-    with ThreadPoolExecutor(1, "warm") as thread:  # of its own: how many cores compute is a thread's own matter
+    with ThreadPoolExecutor(1, "warm") as thread:  # a new thread: each has its own number of cores
         for images, share in _shapes(classifier, batch_images, cores):
             thread.submit(_warm, classifier, images, share).result()
-    return Served(path, classifier, classifier.card.model_dump_json().encode())
+    return LoadedVersion(path, classifier, classifier.card.model_dump_json().encode())
 
 
 def _shapes(classifier: Classifier, batch_images: int, cores: int) -> Iterator[tuple[int, int]]:
-    """Images and cores of what the batcher will run, of which the first of each kind is slow."""
+    """The batch sizes, with their cores, that the batcher will run: the first batch of each size is slow."""
     network = classifier.network
     if network.device.type != "cpu":
         yield from ((1 << n, cores) for n in range(batch_images.bit_length()))
@@ -113,4 +114,4 @@ def _warm(classifier: Classifier, images: int, cores: int) -> None:
     side = classifier.preprocessing.side_pixels
     predictions = classifier.predict(torch.zeros(images, 3, side, side))
     if not all(0 <= prediction.confidence <= 1 for prediction in predictions):
-        raise ArtifactInconsistent(f"{classifier.card.model} answers a grey image with no probability.")
+        raise ArtifactInconsistent(f"{classifier.card.model} answers a grey image with no probabilities.")

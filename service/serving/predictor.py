@@ -1,4 +1,4 @@
-"""Encoded images -> each its prediction or its own error: decoded in threads, then batched."""
+"""Encoded images -> one prediction or error per image: decoded in threads, then batched."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from handful.service.http.capacity import Room
 from handful.service.http.errors import Overloaded
 from handful.service.http.metrics import Metrics
 from handful.service.serving.batcher import Batcher
-from handful.service.serving.champion import Champion, Served
+from handful.service.serving.champion import ChampionWatcher, LoadedVersion
 from handful.service.settings import Settings
 from torch import Tensor
 
 
-class Intake:
-    """Takes no more than there is room for, so that memory and waiting have a bound."""
+class Predictor:
+    """Accepts a limited number of images at once, so that memory and waiting time are bounded."""
 
-    def __init__(self, settings: Settings, champion: Champion, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, champion: ChampionWatcher, metrics: Metrics) -> None:
         self.champion, self.metrics = champion, metrics
         self.answer_seconds = settings.answer_seconds
         self.limits = {"max_megabytes": settings.max_image_megabytes, "max_megapixels": settings.max_megapixels}
@@ -29,32 +29,35 @@ class Intake:
         self.batcher = Batcher(settings.batch_images, metrics)
         self._decoders = ThreadPoolExecutor(cpu_count(), thread_name_prefix="decode")
 
-    async def classify(self, images: list[bytes]) -> tuple[Served, list[Prediction | ImageError]]:
-        """All by one version, in order; a bad image fails before it reaches a batch."""
-        served = self.champion.current
+    async def classify(self, images: list[bytes]) -> tuple[LoadedVersion, list[Prediction | ImageError]]:
+        """All are answered by one version, in order; a bad image gets its own error and joins no batch.
+
+        Raises `Overloaded` or `NotReady`.
+        """
+        version = self.champion.current
         with self.room.lease() as lease:
             lease.take(len(images))
             try:
                 async with asyncio.timeout(self.answer_seconds):
-                    return served, await asyncio.gather(*(self._one(served, image) for image in images))
+                    return version, await asyncio.gather(*(self._predict(version, image) for image in images))
             except TimeoutError as e:
                 raise Overloaded(f"No answer within {self.answer_seconds:g} seconds; the service is full.") from e
 
-    async def _one(self, served: Served, image: bytes) -> Prediction | ImageError:
+    async def _predict(self, version: LoadedVersion, image: bytes) -> Prediction | ImageError:
         loop = asyncio.get_running_loop()
         try:
-            pixels = await loop.run_in_executor(self._decoders, self._decode, served, image)
+            pixels = await loop.run_in_executor(self._decoders, self._decode, version, image)
         except ImageError as e:
             self.metrics.errors.labels(e.code).inc()
             return e
-        prediction = await self.batcher.predict(served, pixels)
+        prediction = await self.batcher.predict(version, pixels)
         self.metrics.images.inc()
         if prediction.unknown:
             self.metrics.unknown.inc()
         return prediction
 
-    def _decode(self, served: Served, image: bytes) -> Tensor:
-        preprocessing = served.classifier.preprocessing
+    def _decode(self, version: LoadedVersion, image: bytes) -> Tensor:
+        preprocessing = version.classifier.preprocessing
         started = time.perf_counter()
         try:
             return preprocessing(preprocessing.read(image, **self.limits))

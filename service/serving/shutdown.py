@@ -1,4 +1,4 @@
-"""How a worker ends: with its supervisor, and never later than it may after SIGTERM."""
+"""How a worker ends: together with its supervisor, and within a time limit after SIGTERM."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from types import FrameType
 
 logger = logging.getLogger(__name__)
 SUPERVISOR = "HANDFUL_SUPERVISOR_PID"  # set by the supervisor for its workers
-LOOK_SECONDS = 0.5
-ending = threading.Event()  # set once this process has been asked to end: begin nothing long
+POLL_SECONDS = 0.5
+ending = threading.Event()  # set once this process has been asked to end: nothing long may start then
 
 
 def announce_supervisor() -> None:
-    """Called in the supervisor; workers started from now on know whom to follow."""
+    """Called in the supervisor, before it starts workers: they inherit its process id."""
     os.environ[SUPERVISOR] = str(os.getpid())
 
 
 def end_with_supervisor() -> None:
-    """A supervisor that was killed cannot stop its workers, and an orphan would hold the port for ever."""
+    """Ends this process once its supervisor is gone: a killed one cannot stop its workers, and they keep the port."""
     supervisor = os.environ.get(SUPERVISOR)
     if supervisor is None or os.name == "nt":
         return
 
     def watch() -> None:
         while os.getppid() == int(supervisor):
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="supervisor", daemon=True).start()
 
 
 def cap_drain(seconds: float) -> None:
-    """After SIGTERM or Ctrl-C requests in flight are finished; this ends the process if they take too long."""
+    """After SIGTERM or Ctrl-C, requests in flight are finished; if they take longer than this, the process exits."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -63,6 +63,19 @@ def test_a_changed_file_is_embedded_anew(tmp_path: Path, backbone: Path) -> None
     assert not np.array_equal(before, after)
 
 
+def test_a_file_that_was_hashed_is_not_read_again_to_be_embedded(tmp_path: Path, backbone: Path) -> None:
+    path = write_photo(tmp_path / "a.png", COLOURS["red"], 1)
+    expected = embeddings(embedder(backbone, tmp_path / "cache").embed([path]))
+    reading = embedder(backbone, tmp_path / "other")
+    (content,) = reading.contents([path])
+    path.unlink()
+    (result,) = reading.embed([path])
+    assert isinstance(result, Embedded)
+    assert result.content_sha256 == content
+    np.testing.assert_array_equal(result.embedding, expected[0])
+    assert isinstance(reading.contents([path])[0], ImageError)  # and nothing is held afterwards
+
+
 def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     def write(number: int) -> None:
         Cache(tmp_path).put({f"{number}-{i}": ("p", np.full(8, number, np.float32)) for i in range(20)})
@@ -87,7 +100,7 @@ def test_a_cache_being_created_by_another_is_waited_for(tmp_path: Path) -> None:
 def test_a_writer_killed_in_the_middle_poisons_nothing(tmp_path: Path) -> None:
     code = (
         "import os, sys, pathlib, threading, numpy as np\n"
-        "from training.embeddings import Cache\n"
+        "from handful.training.embeddings import Cache\n"
         "cache = Cache(pathlib.Path(sys.argv[1]))\n"
         "threading.Timer(0.15, os.kill, (os.getpid(), 9)).start()\n"
         "for n in range(100000):\n"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.errors import DataError, ImageError, UsageError
 from handful.service.artifact.image_files import relative_name
-from handful.service.artifact.images import read_bytes
-from handful.service.compute.device import cpu_count
 from handful.service.compute.network import Network
 from handful.service.terminal.progress import progress_bar
 from handful.training.backbone import Backbone
@@ -50,23 +46,16 @@ def gather_new(
     known = champion.known.edited(drop, rename)
     dataset = Dataset(Path(), (), (), (), ()) if folder is None else read_folder(folder)
     paths = [example.path for example in dataset.examples]
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        contents = dict(zip(paths, pool.map(_content, paths), strict=True))
+    embedder = champion.embedder(cache)
+    contents = zip(paths, embedder.contents(paths), strict=True)
     found: dict[Path, Result] = dict(
-        recognised(champion.known, {path: content for path, content in contents.items() if content})
+        recognised(champion.known, {path: content for path, content in contents if isinstance(content, str)})
     )
     unknown = [path for path in paths if path not in found]
-    found.update(zip(unknown, _embedded(unknown, champion.embedder(cache)), strict=True))
+    found.update(zip(unknown, _embedded(unknown, embedder), strict=True))
     inspected = inspect(dataset, [found[path] for path in paths], known=known)
     require_labels(inspected)
     return Gathered(dataset, known, inspected, champion.backbone, inspected.embeddings[inspected.known :])
-
-
-def _content(path: Path) -> str | None:
-    try:
-        return hashlib.sha256(read_bytes(path)).hexdigest()
-    except ImageError:
-        return None  # the embedder says what is wrong with it
 
 
 def _embedded(paths: Sequence[Path], embedder: Embedder) -> list[Result]:

@@ -57,7 +57,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_no_version_and_is_swept_by_the_next(tmp_path: Path) -> None:
     code = (
         "import os, sys, pathlib\n"
-        "from service.artifact.store import Store\n"
+        "from handful.service.artifact.store import Store\n"
         "def write(folder, version):\n"
         "    (folder / 'half').write_text('x'); os.kill(os.getpid(), 9)\n"
         "Store(pathlib.Path(sys.argv[1])).publish('bags', write)\n"
@@ -80,7 +80,7 @@ def test_a_text_that_was_not_written_whole_leaves_the_old_one_and_nothing_beside
     assert [path.name for path in tmp_path.iterdir()] == ["champion"]
     code = (
         "import os, sys, pathlib\n"
-        "from service.artifact import atomic\n"
+        "from handful.service.artifact import atomic\n"
         "sys.addaudithook(lambda event, _: event == 'os.rename' and os.kill(os.getpid(), 9))\n"
         "atomic.replace_text(pathlib.Path(sys.argv[1]), '2')\n"
     )
@@ -116,7 +116,7 @@ def three(tmp_path: Path, artifact: Path) -> Store:
     return store
 
 
-def test_rolling_back_takes_champions_off_a_pile(three: Store) -> None:
+def test_rolling_back_pops_champions_off_a_stack(three: Store) -> None:
     """A rollback after a rollback goes further back, and what was promoted afterwards lies on top again."""
     three.promote("colours", "2")
     three.promote("colours", "3")
@@ -132,7 +132,7 @@ def test_rolling_back_to_a_version_takes_off_all_above_it(three: Store) -> None:
     for version in ("2", "3"):
         three.promote("colours", version)
     assert three.rollback("colours", "1") == "1"
-    with pytest.raises(UsageError, match="'3'; earlier champions of colours that are still there: none"):
+    with pytest.raises(UsageError, match="'3'; earlier champions of colours that still exist: none"):
         three.rollback("colours", "3")
 
 
@@ -144,7 +144,7 @@ def test_rolling_back_passes_over_what_was_deleted_and_refuses_what_is_broken(th
     with pytest.raises(ArtifactError, match=r"no config\.json"):
         three.rollback("colours")
     assert three.champion("colours") == "3"
-    with pytest.raises(UsageError, match="there: 1"):
+    with pytest.raises(UsageError, match="still exist: 1"):
         three.rollback("colours", "2")
 
 
@@ -189,8 +189,8 @@ def test_a_killed_delete_leaves_the_whole_version_or_none(three: Store) -> None:
     """Killed while its files go, one by one, nothing of it is listed and the next command sweeps."""
     code = (
         "import os, sys, pathlib, shutil\n"
-        "from service.artifact import atomic\n"
-        "from service.artifact.store import Store\n"
+        "from handful.service.artifact import atomic\n"
+        "from handful.service.artifact.store import Store\n"
         "sys.addaudithook(lambda event, _: event == 'shutil.rmtree' and os.kill(os.getpid(), 9))\n"
         "Store(pathlib.Path(sys.argv[1])).delete('colours', '2')\n"
     )
@@ -228,7 +228,7 @@ def test_a_champion_that_somebody_removed_is_one_sentence(three: Store) -> None:
     """It names the way out, and each of the others can still be had."""
     three.promote("colours", "3")
     shutil.rmtree(three.path("colours", "3"))
-    with pytest.raises(ModelNotFound, match=r"version 3, which is not there.*promote colours:VERSION.*: 1, 2\."):
+    with pytest.raises(ModelNotFound, match=r"version 3, which no longer exists.*promote colours:VERSION.*: 1, 2\."):
         three.resolve("colours")
     assert three.resolve("colours:2").name == "2"
     assert three.rollback("colours") == "1"

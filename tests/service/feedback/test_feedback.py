@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from handful.service.artifact.atomic import PARTIAL, PARTIAL_KEPT_SECONDS
 from handful.service.feedback.folder import FeedbackFolder, check_label
 from handful.service.http.errors import FeedbackFull, LabelUnknown, LabelWrong
 from handful.training.photos.sources import read_folder
@@ -47,9 +50,12 @@ def test_what_a_killed_worker_left_goes_and_training_reads_the_folder_without_a_
     folder: FeedbackFolder,
 ) -> None:
     folder.store(JPEG, "shoes")
-    (folder.folder / ".part-x").write_bytes(JPEG[:99])
+    left = folder.folder / f"{PARTIAL}elsewhere-1-x"
+    left.write_bytes(JPEG[:99])
+    old = time.time() - PARTIAL_KEPT_SECONDS - 1
+    os.utime(left, (old, old))
     folder.store(PNG, "handbags")
-    assert not (folder.folder / ".part-x").exists()
+    assert not left.exists()
     dataset = read_folder(folder.folder)
     assert dataset.labels == ("handbags", "shoes")
     assert len(dataset.examples) == 2

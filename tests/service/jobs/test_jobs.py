@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from handful.service.artifact.atomic import PARTIAL_KEPT_SECONDS
 from handful.service.http.errors import JobEnded, JobNotFound, TooManyJobs
-from handful.service.http.schemas import JobBody
-from handful.service.jobs.process import LOG_BYTES, TAIL_BYTES, Tail, drain
-from handful.service.jobs.table import INTERRUPTED, PHOTOS, STATE, JobTable
+from handful.service.jobs.job import INTERRUPTED, Job, JobProgress
+from handful.service.jobs.process import LOG_BYTES, TAIL_BYTES, LogFile, read_all
+from handful.service.jobs.table import PHOTOS, JobTable
 
 
 @pytest.fixture
@@ -21,16 +23,22 @@ def table(tmp_path: Path) -> JobTable:
     return JobTable(tmp_path, kept=3)
 
 
-def add(table: JobTable, name: str = "colours", most: int = 9) -> JobBody:
-    stage = table.stage()
-    (stage.photos / "red").mkdir()
+def add(table: JobTable, name: str = "colours", most: int = 9) -> Job:
+    upload = table.upload()
+    (upload.photos / "red").mkdir()
     try:
-        return table.add(stage, name, "auto", 1, most)
+        return table.add(upload, name, "auto", 1, most)
     finally:
-        table.discard(stage)
+        table.discard(upload)
 
 
-def finish(table: JobTable, job: JobBody) -> None:
+OF_THE_PREVIOUS_RELEASE = (
+    '{"job":"20260101T000000000000-00000000","name":"colours","state":"queued","promote":"auto","files":18,'
+    '"created_at":"2026-01-01T00:00:00Z","started_at":null,"finished_at":null,"error":null,"result":null}\n'
+)
+
+
+def finish(table: JobTable, job: Job) -> None:
     table.end(job, "done", None, {"model": "colours:2"})
 
 
@@ -42,7 +50,7 @@ def test_jobs_of_a_model_are_claimed_in_order_and_each_once(table: JobTable) -> 
         assert claimed is not None
         assert (claimed.job, claimed.state) == (job.job, "running")
         finish(table, claimed)
-        assert not (table.path(job.job) / "photos").exists()
+        assert not (table.job_folder(job.job) / "photos").exists()
     assert table.claim("colours", take=True) is None
     assert [job.job for job in table.unfinished()] == [other.job]
 
@@ -93,12 +101,11 @@ def test_cancelling(table: JobTable) -> None:
 def test_a_job_that_ends_makes_room_before_it_writes(table: JobTable) -> None:
     """On a full disk it could not be ended otherwise."""
     job = add(table)
-    state = table.path(job.job) / STATE
-    state.unlink()
-    state.mkdir()  # nothing can be written there
-    with pytest.raises(OSError, match="directory"):
+    table.path.unlink()
+    table.path.mkdir()  # nothing can be written there
+    with pytest.raises(OSError, match="unable to open"):
         table.end(job, "failed", INTERRUPTED, None)
-    assert not (state.parent / PHOTOS).exists()
+    assert not (table.job_folder(job.job) / PHOTOS).exists()
 
 
 def test_more_jobs_than_allowed_are_refused_and_leave_nothing(table: JobTable) -> None:
@@ -120,7 +127,7 @@ def test_only_ended_jobs_are_removed_and_the_oldest_first(table: JobTable) -> No
     assert [job.job for job in table.all()] == [newest.job, ended[4].job, ended[3].job, waiting.job]
 
 
-@pytest.mark.parametrize("name", ["", "..", ".", "open", "table.lock", "../jobs", "x/../open", "\0", "x" * 5000])
+@pytest.mark.parametrize("name", ["", "..", ".", "jobs.sqlite3", "../jobs", "x/../jobs", "\0", "x" * 5000])
 def test_what_is_no_jobs_name_is_not_found(table: JobTable, name: str) -> None:
     add(table)
     with pytest.raises(JobNotFound):
@@ -136,13 +143,54 @@ def test_before_the_first_job_none_is_found(table: JobTable) -> None:
 
 
 def test_what_dead_workers_had_gathered_is_removed_and_what_living_ones_gather_is_not(table: JobTable) -> None:
-    dead, alive = table.stage(), table.stage()
-    os.close(dead.lock)
-    (table.open / "20260101T000000000000-00000000").touch()  # killed between the mark and the job
-    table.discard(table.stage())
+    dead, alive = table.upload(), table.upload()
+    dead.lock.release()
+    table.discard(table.upload())
     assert not dead.folder.exists()
     assert alive.photos.is_dir()
-    assert not list(table.open.iterdir())
+
+
+def test_a_killed_workers_upload_is_removed(table: JobTable) -> None:
+    code = (
+        "import os, sys, pathlib\n"
+        "from handful.service.jobs.table import JobTable\n"
+        "JobTable(pathlib.Path(sys.argv[1]), 3).upload()\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(table.folder.parent)], check=False).returncode == -9
+    assert list(table.folder.glob(".upload-*"))
+    table.discard(table.upload())
+    assert not list(table.folder.glob(".upload-*"))
+
+
+def test_a_table_of_the_previous_release_is_left_alone_and_its_folders_go_after_a_day(table: JobTable) -> None:
+    """It kept one job.json per job."""
+    old = table.folder / "20260101T000000000000-00000000"
+    (old / PHOTOS).mkdir(parents=True)
+    (old / "job.json").write_text(OF_THE_PREVIOUS_RELEASE)
+    (table.folder / "open").mkdir()
+    (table.folder / "open" / old.name).touch()
+    assert table.all() == table.unfinished() == []
+    with pytest.raises(JobNotFound):
+        table.cancel(old.name)
+    job = add(table)
+    assert [each.job for each in table.all()] == [job.job]
+    assert old.exists()
+    day_ago = time.time() - PARTIAL_KEPT_SECONDS - 1
+    os.utime(old, (day_ago, day_ago))
+    add(table)
+    assert not old.exists()
+
+
+def test_a_damaged_table_is_put_aside_and_a_new_one_is_begun(table: JobTable) -> None:
+    job = add(table)
+    table.path.write_bytes(b"garbage, not a database at all" * 100)
+    with pytest.raises(OSError, match="not a database"):
+        table.all()
+    assert table.all() == []
+    table.end(job, "done", None, {})  # its row is gone
+    job = add(table)
+    assert [each.job for each in table.all()] == [job.job]
 
 
 def test_many_workers_add_and_claim_without_losing_or_doubling_a_job(tmp_path: Path) -> None:
@@ -173,7 +221,7 @@ def test_progress_that_cannot_be_read_is_none(table: JobTable, lines: str) -> No
     job = add(table)
     table.claim("colours", take=True)
     assert table.read(job.job).progress is None
-    (table.path(job.job) / "progress").write_text(lines, encoding="latin-1")
+    (table.job_folder(job.job) / "progress").write_text(lines, encoding="latin-1")
     assert table.read(job.job).progress is None
 
 
@@ -181,25 +229,24 @@ def test_progress_is_the_last_whole_line(table: JobTable) -> None:
     job = add(table)
     table.claim("colours", take=True)
     whole = '{"stage": "embed", "done": 3, "total": null}\n'
-    (table.path(job.job) / "progress").write_text(whole * 500 + whole.replace("3", "7") + whole[:9])
+    (table.job_folder(job.job) / "progress").write_text(whole * 500 + whole.replace("3", "7") + whole[:9])
     progress = table.read(job.job).progress
-    assert progress is not None
-    assert (progress.stage, progress.done, progress.total) == ("embed", 7, None)
+    assert progress == JobProgress(stage="embed", done=7, total=None)
 
 
 def test_a_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
-    async def fill(data: bytes) -> Tail:
+    async def fill(data: bytes) -> LogFile:
         stream = asyncio.StreamReader()
         stream.feed_data(data)
         stream.feed_eof()
-        tail = Tail(tmp_path / "log")
-        await tail.fill(stream)
-        return tail
+        log = LogFile(tmp_path / "log")
+        await log.fill(stream)
+        return log
 
-    assert asyncio.run(fill(b"short")).text() == "short"
+    assert asyncio.run(fill(b"short")).tail() == "short"
     assert (tmp_path / "log").read_bytes() == b"short"
     long = b"begin" + bytes(3 * LOG_BYTES) + b"end"
-    assert asyncio.run(fill(long)).text().endswith("end")
+    assert asyncio.run(fill(long)).tail().endswith("end")
     kept = (tmp_path / "log").read_bytes()
     assert kept.startswith(b"begin")
     assert kept.endswith(b"end")
@@ -213,7 +260,7 @@ def test_more_output_than_allowed_is_nothing() -> None:
         stream = asyncio.StreamReader()
         stream.feed_data(data)
         stream.feed_eof()
-        return await drain(stream, 10)
+        return await read_all(stream, 10)
 
     assert asyncio.run(read(b"x" * 10)) == b"x" * 10
     assert asyncio.run(read(b"x" * 11)) == b""

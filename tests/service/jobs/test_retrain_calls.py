@@ -17,9 +17,9 @@ from conftest import COLOURS, write_photo
 from handful.service.artifact.store import Store
 from handful.service.http.errors import RetrainOff
 from handful.service.http.metrics import Metrics
-from handful.service.http.schemas import ErrorDetail
-from handful.service.jobs.worker import Retraining, error_of
-from handful.service.serving.champion import Champion
+from handful.service.jobs.job import JobError
+from handful.service.jobs.worker import JobWorker, error_of
+from handful.service.serving.champion import ChampionWatcher
 from handful.service.settings import Settings
 from running_server import Server, encoded, running, until
 from zips import overlapping, special, zipped, zipped_folder
@@ -80,13 +80,13 @@ def commands(server: Server) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         with suppress(psutil.NoSuchProcess):
-            if "service.runner" in (process.info["cmdline"] or ()) and str(server.home) in " ".join(process.cmdline()):
+            if "handful.service" in (process.info["cmdline"] or ()) and str(server.home) in " ".join(process.cmdline()):
                 found.append(process)
     return found
 
 
 def left(server: Server) -> set[str]:
-    """What lies in the folder of jobs beside the jobs themselves, and what is half done in the store."""
+    """Folders of photos below the folder of jobs, and its hidden folders."""
     jobs = {path.name for path in (server.home / "jobs").rglob("*") if path.is_dir()}
     return {name for name in jobs if name in {"photos"} or name.startswith(".")}
 
@@ -133,7 +133,7 @@ def predicted(server: Server) -> dict[str, Any]:
 def test_what_the_command_refuses_is_told_without_a_path() -> None:
     folder = Path("/srv/handful/jobs/1")
     said = f"loading\nhandful: {folder}/photos has no sub-folders.\n"
-    assert error_of(2, said, folder) == ErrorDetail(code="retrain_refused", message="The zip has no sub-folders.")
+    assert error_of(2, said, folder) == JobError(code="retrain_refused", message="The zip has no sub-folders.")
     for status, words in ((1, "status 1"), (-9, "signal 9")):
         error = error_of(status, "Traceback (most recent call last):\n  ...\nKeyError: '/srv'\n", folder)
         assert error.code == "retrain_failed"
@@ -245,21 +245,22 @@ def test_a_page_of_another_site_cannot_start_or_end_a_retraining(learner: Server
     assert_error(send(learner, new_photos, Host="evil.example"), 403, "loopback_only")
 
 
-def test_a_service_that_cannot_retrain_says_so(artifact: Path, tmp_path: Path) -> None:
+def test_a_service_that_cannot_retrain_says_so(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_the_way = tmp_path / "home"
     in_the_way.touch()
-    fixed = Retraining(Settings(model=artifact), Champion(Settings(), Metrics()), Metrics(), in_the_way)
-    none = Retraining(Settings(max_jobs=0), Champion(Settings(), Metrics()), Metrics(), in_the_way)
-    for retraining in (fixed, none):
+    monkeypatch.setenv("HANDFUL_HOME", str(in_the_way))
+    fixed = JobWorker(Settings(model=artifact), ChampionWatcher(Settings(), Metrics()), Metrics())
+    none = JobWorker(Settings(max_jobs=0), ChampionWatcher(Settings(), Metrics()), Metrics())
+    for worker in (fixed, none):
         with pytest.raises(RetrainOff):
-            retraining.name()
+            worker.name()
 
-    async def gather() -> None:
-        async with none.stage():
-            raise AssertionError("there is nowhere to gather")
+    async def upload() -> None:
+        async with none.upload():
+            raise AssertionError("there is no place for an upload")
 
     with pytest.raises(RetrainOff, match="HANDFUL_HOME"):
-        asyncio.run(gather())
+        asyncio.run(upload())
 
 
 def correct(server: Server, image: bytes, label: str, **more: str) -> httpx.Response:

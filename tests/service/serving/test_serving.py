@@ -137,7 +137,7 @@ def test_a_version_that_does_not_load_is_refused_and_the_old_one_goes_on(guarded
     weights = guarded.home / "models/colours" / version / "model.safetensors"
     weights.write_bytes(b"broken" + weights.read_bytes()[6:])
     (guarded.home / "models/colours/champion").write_text(version)
-    until(lambda: guarded.output().count("The champion cannot be had") >= 2)
+    until(lambda: guarded.output().count("The champion cannot be loaded") >= 2)
     assert {predict(guarded).json()["model"] for _ in range(10)} == {"colours:2"}
     assert guarded.status("/readyz") == 200
 

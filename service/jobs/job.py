@@ -1,0 +1,62 @@
+"""One retraining, as the table keeps it and the worker runs it. What a client sees of it is `http/schemas.py`'s."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from handful.service.http.schemas import Promote, State
+from pydantic import BaseModel, ConfigDict
+
+TAIL_BYTES = 4096  # of the progress file; its last line is shorter
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobError(_Record):
+    """Why a job is not done: a code for programs and a sentence for a person."""
+
+    code: str
+    message: str
+
+
+class JobProgress(_Record):
+    """The last line that the command wrote about its present stage; `total` None: not known."""
+
+    stage: str
+    done: int
+    total: int | None
+
+
+class Job(_Record):
+    """One row of the table, with the progress of the command while it runs."""
+
+    job: str
+    name: str
+    state: State
+    promote: Promote
+    files: int
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cancel_requested: bool = False
+    error: JobError | None = None
+    result: dict[str, object] | None = None
+    progress: JobProgress | None = None
+
+
+INTERRUPTED = JobError(code="interrupted", message="The service ended before the job did; send the photos again.")
+
+
+def read_progress(path: Path) -> JobProgress | None:
+    """The last whole line; None if there is none, or none that can be read."""
+    with suppress(OSError, ValueError):
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            whole = file.read().rpartition(b"\n")[0]
+        return JobProgress.model_validate_json(whole.rpartition(b"\n")[2])
+    return None

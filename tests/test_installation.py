@@ -1,0 +1,112 @@
+"""An installation works wherever it is called, also beside modules of other people that are called like its parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import COLOURS, write_photo
+from running_server import free_port, until
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ("handful", "service", "training", "pyproject.toml", "README.md", "LICENSE")
+FOREIGN = "raise SystemExit('this module is not of handful')\n"
+CACHES = shutil.ignore_patterns("__pycache__")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that pip installed handful into, alone; built from a copy, so that the checkout stays clean."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site-packages")
+    for name in SOURCES:
+        path = ROOT / name
+        shutil.copytree(path, source / name, ignore=CACHES) if path.is_dir() else shutil.copy(path, source)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    done = subprocess.run([*pip, "--target", target, source], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A person's own folder, with modules that are called as handful's folders are."""
+    folder = tmp_path / "own work"
+    (folder / "service").mkdir(parents=True)
+    for name in ("service.py", "training.py", "service/__init__.py"):
+        (folder / name).write_text(FOREIGN)
+    shutil.copytree(ROOT / "tests/fixtures/artifact-1", folder / "home/models/colours/1")
+    return folder
+
+
+def environ(installed: Path, elsewhere: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(elsewhere), str(installed)])
+    return {**os.environ, "PYTHONPATH": path, "HANDFUL_HOME": str(elsewhere / "home")}
+
+
+def run(installed: Path, elsewhere: Path, *arguments: str) -> str:
+    """Standard output."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=environ(installed, elsewhere),
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_installed_package_is_the_one_that_is_imported(installed: Path, elsewhere: Path) -> None:
+    code = "import handful.service.cli, handful.training.cli as cli; print(cli.__file__)"
+    assert Path(run(installed, elsewhere, "-c", code).strip()).is_relative_to(installed)
+    assert not {path.name for path in installed.iterdir()} & {"service", "training"}
+
+
+def test_every_command_is_there_and_one_classifies(installed: Path, elsewhere: Path) -> None:
+    listed = run(installed, elsewhere, "-m", "handful", "--help")
+    assert {"classify", "retrain", "serve", "train"} <= set(listed.split())
+    assert "colours" in run(installed, elsewhere, "-m", "handful", "models", "list")
+    for number, (name, colour) in enumerate(COLOURS.items()):
+        write_photo(elsewhere / "photos" / f"{name}.png", colour, number)
+    out = run(installed, elsewhere, "-m", "handful", "classify", "photos", "--out", "answers.jsonl", "--json")
+    assert json.loads(out)["images"] == 2
+    rows = [json.loads(line) for line in (elsewhere / "answers.jsonl").read_text().splitlines()]
+    assert [(row["path"], row["label"], row["error"]) for row in rows] == [
+        ("blue.png", "blue", ""),
+        ("red.png", "red", ""),
+    ]
+
+
+@pytest.mark.parametrize("way", ["installed", "checkout"])
+def test_the_service_answers(installed: Path, elsewhere: Path, way: str) -> None:
+    """`handful serve` out of the installation; `bentoml serve` in the checkout, where people try things."""
+    port = str(free_port())
+    if way == "installed":
+        cwd, command, environment = elsewhere, ["handful", "serve"], environ(installed, elsewhere)
+    else:
+        cwd, command = ROOT, ["bentoml", "serve", "service.app:ImageClassifier"]
+        environment = {**os.environ, "HANDFUL_HOME": str(elsewhere / "home"), "BENTOML_DO_NOT_TRACK": "true"}
+    with (elsewhere / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, "--port", port], cwd=cwd, env=environment, stdout=log, stderr=log
+        )
+
+    def ready() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).text == "colours:1\n"
+        except httpx.TransportError:
+            assert process.poll() is None, (elsewhere / "log").read_text()
+            return False
+
+    try:
+        until(ready)
+    finally:
+        process.terminate()
+        process.wait()
