@@ -1,4 +1,4 @@
-"""The BentoML service: supervisor, workers and packaging are BentoML's, every answer is `web.py`'s.
+"""The BentoML service: supervisor, workers and packaging are BentoML's, every answer is `api.py`'s.
 
 BentoML's own routes are not reached: they decode uploads themselves, fetch URLs found in them and
 answer in other forms. So this middleware answers every HTTP request, and BentoML keeps the lifespan.
@@ -22,7 +22,9 @@ from handful.service.settings import Settings
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 # read here because BentoML wants to know the workers when it imports this
-settings = Settings.from_environ({"HANDFUL_MODEL": str(packed_model() or ""), **os.environ})
+settings = Settings.from_environ()
+if settings.model is None:
+    settings = settings.model_copy(update={"model": packed_model()})
 METRICS_FOLDER = "HANDFUL_METRICS_FOLDER"  # set by the supervisor; BentoML's own is shared by all services of a user
 
 
@@ -49,11 +51,11 @@ class Front:
         if METRICS_FOLDER in os.environ:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
         _set_threads()
-        from handful.service.api import Web  # loads torch, which the supervisor does without
+        from handful.service.api import Api  # loads torch, which the supervisor does without
 
-        web = Web(settings)
-        await stack.enter_async_context(web.running())
-        self._answer = web.app
+        api = Api(settings)
+        await stack.enter_async_context(api.running())
+        self._answer = api.app
 
 
 def _set_threads() -> None:

@@ -23,11 +23,11 @@ from typing import Any
 
 from handful.service import IMPORT_ROOT
 from handful.service.artifact.store import home
-from handful.service.http.errors import DiskFull, RetrainOff
+from handful.service.http.errors import NO_SPACE_ERRNOS, DiskFull, RetrainOff
 from handful.service.http.metrics import FOLDER as METRICS_FOLDER
-from handful.service.http.metrics import Metrics
+from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.schemas import ErrorDetail, JobBody, Promote, State
-from handful.service.jobs.archive import FULL, Limits, unpack
+from handful.service.jobs.archive import Limits, unpack
 from handful.service.jobs.process import Tail, drain
 from handful.service.jobs.table import INTERRUPTED, LOG, PHOTOS, PROGRESS, JobTable, Stage
 from handful.service.serving.champion import Champion
@@ -57,7 +57,7 @@ class Retraining:
         self,
         settings: Settings,
         champion: Champion,
-        metrics: Metrics,
+        metrics: ServiceMetrics,
         root: Path | None = None,
         command: Sequence[str] = COMMAND,
     ) -> None:
@@ -211,7 +211,7 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.errno in FULL:
+        if e.errno in NO_SPACE_ERRNOS:
             raise DiskFull("There is no room on the disk for the photos.") from e
         if e.errno in READ_ONLY:
             raise RetrainOff("Nothing can be written to HANDFUL_HOME here, so nothing can be retrained.") from e

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from handful.service.artifact.preprocessing import stacked
 from handful.service.classifier import Prediction
-from handful.service.http.metrics import Metrics
+from handful.service.http.metrics import ServiceMetrics
 from handful.service.serving.champion import Served
 from torch import Tensor
 
@@ -29,7 +29,7 @@ class _Waiting(NamedTuple):
 class Batcher:
     """Threads run the network, as many as it has lanes; everything else happens in the event loop."""
 
-    def __init__(self, most_images: int, metrics: Metrics) -> None:
+    def __init__(self, most_images: int, metrics: ServiceMetrics) -> None:
         self.most_images, self.metrics = most_images, metrics
         self.cores = torch.get_num_threads()
         self._waiting: deque[_Waiting] = deque()

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from handful.service.artifact.errors import ImageError
 from handful.service.classifier import Prediction
 from handful.service.compute.device import cpu_count
-from handful.service.http.capacity import Room
+from handful.service.http.capacity import Capacity
 from handful.service.http.errors import Overloaded
-from handful.service.http.metrics import Metrics
+from handful.service.http.metrics import ServiceMetrics
 from handful.service.serving.batcher import Batcher
 from handful.service.serving.champion import Champion, Served
 from handful.service.settings import Settings
@@ -21,19 +21,18 @@ from torch import Tensor
 class Intake:
     """Takes no more than there is room for, so that memory and waiting have a bound."""
 
-    def __init__(self, settings: Settings, champion: Champion, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, champion: Champion, metrics: ServiceMetrics) -> None:
         self.champion, self.metrics = champion, metrics
         self.answer_seconds = settings.answer_seconds
         self.limits = {"max_megabytes": settings.max_image_megabytes, "max_megapixels": settings.max_megapixels}
-        self.room = Room(settings.max_waiting_images, "images")
+        self.waiting = Capacity(settings.max_waiting_images, "images")
         self.batcher = Batcher(settings.batch_images, metrics)
         self._decoders = ThreadPoolExecutor(cpu_count(), thread_name_prefix="decode")
 
     async def classify(self, images: list[bytes]) -> tuple[Served, list[Prediction | ImageError]]:
         """All by one version, in order; a bad image fails before it reaches a batch."""
         served = self.champion.current
-        with self.room.lease() as lease:
-            lease.take(len(images))
+        with self.waiting.reserve(len(images)):
             try:
                 async with asyncio.timeout(self.answer_seconds):
                     return served, await asyncio.gather(*(self._one(served, image) for image in images))

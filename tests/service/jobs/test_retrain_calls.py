@@ -16,7 +16,7 @@ import pytest
 from conftest import COLOURS, write_photo
 from handful.service.artifact.store import Store
 from handful.service.http.errors import RetrainOff
-from handful.service.http.metrics import Metrics
+from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.schemas import ErrorDetail
 from handful.service.jobs.worker import Retraining, error_of
 from handful.service.serving.champion import Champion
@@ -248,8 +248,8 @@ def test_a_page_of_another_site_cannot_start_or_end_a_retraining(learner: Server
 def test_a_service_that_cannot_retrain_says_so(artifact: Path, tmp_path: Path) -> None:
     in_the_way = tmp_path / "home"
     in_the_way.touch()
-    fixed = Retraining(Settings(model=artifact), Champion(Settings(), Metrics()), Metrics(), in_the_way)
-    none = Retraining(Settings(max_jobs=0), Champion(Settings(), Metrics()), Metrics(), in_the_way)
+    fixed = Retraining(Settings(model=artifact), Champion(Settings(), ServiceMetrics()), ServiceMetrics(), in_the_way)
+    none = Retraining(Settings(max_jobs=0), Champion(Settings(), ServiceMetrics()), ServiceMetrics(), in_the_way)
     for retraining in (fixed, none):
         with pytest.raises(RetrainOff):
             retraining.name()
