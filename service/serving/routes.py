@@ -16,7 +16,7 @@ from handful.service.http.body import (
 from handful.service.http.capacity import Capacity, Reservation
 from handful.service.http.endpoint import FILE, Answer, Endpoint, form
 from handful.service.http.errors import NotReady, status_of
-from handful.service.http.schemas import ErrorBody, PredictionBody, error_body, prediction_body
+from handful.service.http.schemas import ErrorBody, PredictionBody, error_body
 from handful.service.serving.champion import Champion, Served
 from handful.service.serving.predictor import Intake
 from handful.service.settings import Settings
@@ -101,6 +101,14 @@ class ServingRoutes:
 
 
 def _body(served: Served, result: Prediction | ImageError) -> dict[str, object]:
+    """A `PredictionBody` or an `ErrorBody` as a plain dict, which is faster to make for every image."""
     if isinstance(result, ImageError):
         return error_body(result.code, str(result))
-    return prediction_body(served.model, served.classifier.labels, result)
+    ranked = sorted(zip(served.classifier.labels, result.probabilities, strict=True), key=lambda pair: -pair[1])
+    return {
+        "model": served.model,
+        "label": result.label,
+        "confidence": result.confidence,
+        "unknown": result.unknown,
+        "predictions": [{"label": label, "probability": probability} for label, probability in ranked],
+    }

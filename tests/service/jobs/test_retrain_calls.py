@@ -80,7 +80,7 @@ def commands(server: Server) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         with suppress(psutil.NoSuchProcess):
-            if "service.runner" in (process.info["cmdline"] or ()) and str(server.home) in " ".join(process.cmdline()):
+            if "handful.service" in (process.info["cmdline"] or ()) and str(server.home) in " ".join(process.cmdline()):
                 found.append(process)
     return found
 
