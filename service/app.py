@@ -22,7 +22,9 @@ from handful.service.settings import Settings
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 # read at import, because BentoML then needs the number of workers
-settings = Settings.from_environ({"HANDFUL_MODEL": str(packed_model() or ""), **os.environ})
+settings = Settings.from_environ()
+if settings.model is None:
+    settings = settings.model_copy(update={"model": packed_model()})
 METRICS_FOLDER = "HANDFUL_METRICS_FOLDER"  # set by the supervisor; all services of a user share BentoML's own folder
 
 
@@ -49,11 +51,11 @@ class Front:
         if METRICS_FOLDER in os.environ:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
         _set_threads()
-        from handful.service.api import Web  # imports torch, which the supervisor does not need
+        from handful.service.api import Api  # imports torch, which the supervisor does not need
 
-        web = Web(settings)
-        await stack.enter_async_context(web.running())
-        self._answer = web.app
+        api = Api(settings)
+        await stack.enter_async_context(api.running())
+        self._answer = api.app
 
 
 def _set_threads() -> None:

@@ -1,1 +1,1 @@
-"""Images that come back with their right label."""
+"""Corrected images: sent back with their right label, stored to learn from."""

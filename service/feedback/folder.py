@@ -1,7 +1,7 @@
 """Images with their right label, sorted into a folder that `handful retrain` can be pointed at.
 
-FOLDER/LABEL/SHA256.ENDING     each image once, whatever was said of it before; what was said last holds
-FOLDER/.lock                   held while something changes: several workers share the folder
+FOLDER/LABEL/SHA256.SUFFIX     each image once, under the label that it was given last
+FOLDER/.lock                   held during every change, because several workers share the folder
 """
 
 from __future__ import annotations
@@ -16,74 +16,81 @@ from handful.service.artifact.atomic import locked, replacement, sweep
 from handful.service.artifact.image_files import entries
 from handful.service.artifact.images import content_sha256, read_image
 from handful.service.http.errors import FeedbackFull, LabelUnknown, LabelWrong
-from handful.service.http.filenames import flaw, folded, is_hidden, short
+from handful.service.http.filenames import casefolded, filename_error, is_hidden, quoted
 from handful.service.http.schemas import FeedbackBody
 
-LABEL_LETTERS = 100
-DECODED_SIDE = 64  # pixels; enough to know that a JPEG can be decoded to its end
-_ENDINGS = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
+MAX_LABEL_LETTERS = 100
+DECODED_SIDE = 64  # pixels; decoding a JPEG at this size is fast and still reads it to its end
+_SUFFIXES = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
 
 
-class Image(NamedTuple):
-    """One stored image."""
+class StoredImage(NamedTuple):
+    """One image in the folder."""
 
     path: Path
     size_bytes: int
 
 
 class FeedbackFolder:
-    """All calls read or write the disk; none is for the event loop."""
+    """Every method reads or writes the disk, so none may be called in the event loop."""
 
     def __init__(self, folder: Path, max_bytes: int, max_images: int) -> None:
         self.folder, self.max_bytes, self.max_images = folder, max_bytes, max_images
 
     def store(self, data: bytes, label: str) -> FeedbackBody:
-        """The image lies under its label, and under no other; raises `FeedbackFull`, or OSError."""
+        """Puts the image under this label and removes it from any other.
+
+        Raises `FeedbackFull`, `LabelWrong` or OSError.
+        """
         digest = content_sha256(data)
-        name = f"{digest}.{_ending(data)}"
+        name = f"{digest}.{_suffix(data)}"
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / ".lock"):
             self._check_capitals(label)
             sweep(self.folder)
-            found = list(self._images())
-            before = next((image.path for image in found if image.path.name == name), None)
+            images = list(self._images())
+            before = next((image.path for image in images if image.path.name == name), None)
             target = self.folder / label / name
             if before is None:
-                self._check_room(found, len(data))
+                self._check_limits(images, len(data))
                 self._write(target, data)
             elif before != target:
                 target.parent.mkdir(exist_ok=True)
                 before.replace(target)
                 with suppress(OSError):
-                    before.parent.rmdir()  # a label without images is none
+                    before.parent.rmdir()  # a label without images must not remain
         return FeedbackBody(label=label, previous=before.parent.name if before else None, sha256=digest)
 
     def counts(self) -> dict[str, int]:
-        """Images by label."""
+        """How many images each label has."""
         counts: dict[str, int] = {}
         for image in self._images():
             label = image.path.parent.name
             counts[label] = counts.get(label, 0) + 1
         return counts
 
-    def _images(self) -> Iterator[Image]:
+    def _images(self) -> Iterator[StoredImage]:
         if not self.folder.is_dir():
             return
         for label in (each for each in entries(self.folder) if each.is_dir()):
             with os.scandir(label.path) as files:
-                yield from (Image(Path(file.path), file.stat().st_size) for file in files if file.is_file())
+                yield from (StoredImage(Path(file.path), file.stat().st_size) for file in files if file.is_file())
 
     def _check_capitals(self, label: str) -> None:
-        for each in entries(self.folder):
-            if each.name != label and folded(each.name) == folded(label):
-                raise LabelWrong(f"The label {short(label)} is written {short(each.name)} in the folder.")
+        for entry in entries(self.folder):
+            if entry.name != label and casefolded(entry.name) == casefolded(label):
+                raise LabelWrong(f"The label {quoted(label)} is written {quoted(entry.name)} in the folder.")
 
-    def _check_room(self, found: Collection[Image], size_bytes: int) -> None:
-        if len(found) >= self.max_images:
-            raise FeedbackFull(f"There are {self.max_images} images already; retrain with them, then clear the folder.")
-        if sum(image.size_bytes for image in found) + size_bytes > self.max_bytes:
+    def _check_limits(self, images: Collection[StoredImage], new_bytes: int) -> None:
+        if len(images) >= self.max_images:
+            raise FeedbackFull(
+                f"The folder holds {self.max_images} images, which is its limit; retrain with them, then clear it."
+            )
+        if sum(image.size_bytes for image in images) + new_bytes > self.max_bytes:
             allowed = self.max_bytes / 1e6
-            raise FeedbackFull(f"There are {allowed:g} MB of images; retrain with them, then clear the folder.")
+            raise FeedbackFull(
+                f"With this image the folder would exceed its limit of {allowed:g} MB; retrain with it, then clear it."
+            )
 
     def _write(self, target: Path, data: bytes) -> None:
         try:
@@ -97,28 +104,37 @@ class FeedbackFolder:
 
 
 def check_label(label: str, known: Collection[str], *, new: bool) -> str:
-    """The label itself, where it is one of the model's, or may become one."""
-    wrong = flaw(label)
-    if not wrong and is_hidden(label):
-        wrong = "would be hidden from training"
-    if not wrong and len(label) > LABEL_LETTERS:
-        wrong = f"is longer than {LABEL_LETTERS} letters"
-    if wrong:
-        raise LabelWrong(f"The label {short(label)} {wrong}; it must be fit to be a folder's name.")
+    """The label itself, if it is one of the model's `known` labels or may become one.
+
+    Raises `LabelWrong` if it cannot name a folder, and `LabelUnknown` if the model lacks it and it is not meant as new.
+    """
+    if error := _label_error(label):
+        raise LabelWrong(f"The label {quoted(label)} {error}; it must be usable as a folder's name.")
     if label in known:
         return label
-    if alike := [each for each in known if folded(each) == folded(label)]:
-        raise LabelUnknown(f"The model has no label {short(label)}; it has {short(alike[0])}.")
+    if similar := [each for each in known if casefolded(each) == casefolded(label)]:
+        raise LabelUnknown(f"The model has no label {quoted(label)}; it has {quoted(similar[0])}.")
     if not new:
-        labels = ", ".join(map(short, sorted(known)[:10])) + (", …" if len(known) > 10 else "")
-        raise LabelUnknown(f"The model has no label {short(label)}, but {labels}; new=true allows a new one.")
+        labels = ", ".join(map(quoted, sorted(known)[:10])) + (", …" if len(known) > 10 else "")
+        raise LabelUnknown(f"The model has no label {quoted(label)}; it has {labels}. new=true allows a new label.")
     return label
 
 
+def _label_error(label: str) -> str | None:
+    """Why this cannot be a label, as the end of a sentence."""
+    if error := filename_error(label):
+        return error
+    if is_hidden(label):
+        return "would be hidden from training"
+    if len(label) > MAX_LABEL_LETTERS:
+        return f"is longer than {MAX_LABEL_LETTERS} letters"
+    return None
+
+
 def check_image(data: bytes, max_megabytes: float, max_megapixels: float) -> None:
-    """Raises the `ImageError` that a prediction would meet."""
+    """Raises the `ImageError` that a prediction of this image would raise."""
     read_image(data, min_side=DECODED_SIDE, max_megabytes=max_megabytes, max_megapixels=max_megapixels)
 
 
-def _ending(data: bytes) -> str:
-    return next((ending for magic, ending in _ENDINGS.items() if data.startswith(magic)), "tiff")
+def _suffix(data: bytes) -> str:
+    return next((suffix for magic, suffix in _SUFFIXES.items() if data.startswith(magic)), "tiff")

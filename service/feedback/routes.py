@@ -1,4 +1,4 @@
-"""The calls about feedback: an image with its right label in, counts out. Knows HTTP; `feedback.py` does the work."""
+"""The calls about feedback: one stores an image under its right label, the other counts them. Knows HTTP."""
 
 from __future__ import annotations
 
@@ -6,59 +6,102 @@ import asyncio
 
 from handful.service.artifact.errors import ImageError
 from handful.service.feedback.folder import FeedbackFolder, check_image, check_label
-from handful.service.feedback.form import check_parameters, correction
-from handful.service.http.body import OVERHEAD_BYTES, read_body
-from handful.service.http.capacity import Room
-from handful.service.http.errors import DiskFull, FeedbackOff, status_of
-from handful.service.http.metrics import Metrics
-from handful.service.http.schemas import error_body
-from handful.service.jobs.archive import FULL
+from handful.service.feedback.form import PARAMETERS, FeedbackForm, parse_form
+from handful.service.http.body import BODY_ERRORS, IMAGE_ERRORS, OVERHEAD_BYTES, read_body
+from handful.service.http.capacity import Capacity, Reservation
+from handful.service.http.endpoint import FILE, Answer, Endpoint, check_parameters, form
+from handful.service.http.errors import (
+    NO_SPACE_ERRNOS,
+    DiskFull,
+    FeedbackFull,
+    FeedbackOff,
+    FieldMissing,
+    LabelUnknown,
+    LabelWrong,
+    NotReady,
+    ParameterWrong,
+    status_of,
+)
+from handful.service.http.metrics import ServiceMetrics
+from handful.service.http.schemas import FeedbackBody, FeedbackCounts, error_body
 from handful.service.serving.champion import ChampionWatcher
 from handful.service.settings import Settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 
-class FeedbackCalls:
-    """One a worker; `held` is the room for bodies that it shares with the other calls."""
+class FeedbackRoutes:
+    """One per worker. `bodies` limits the bytes of all request bodies in its memory."""
 
-    def __init__(self, settings: Settings, champion: ChampionWatcher, metrics: Metrics, held: Room) -> None:
-        self.settings, self.champion, self.metrics, self.held = settings, champion, metrics, held
-        self.routes = [Route("/feedback", self.correct, methods=["POST"]), Route("/feedback", self.counts)]
-
-    def folder(self) -> FeedbackFolder:
-        """Raises `FeedbackOff` where none is set."""
-        settings = self.settings
-        if settings.feedback is None:
-            raise FeedbackOff("This service keeps no corrections; HANDFUL_FEEDBACK, a folder, switches that on.")
-        return FeedbackFolder(
-            settings.feedback.expanduser(), int(settings.max_feedback_megabytes * 1e6), settings.max_feedback_images
+    def __init__(
+        self, settings: Settings, champion: ChampionWatcher, metrics: ServiceMetrics, bodies: Capacity
+    ) -> None:
+        self.settings, self.champion, self.metrics, self.bodies = settings, champion, metrics, bodies
+        fields = {"image": FILE, **{parameter.name: parameter.schema for parameter in PARAMETERS}}
+        errors = (FeedbackOff, FieldMissing, ParameterWrong, LabelWrong, LabelUnknown, FeedbackFull, DiskFull, NotReady)
+        self.endpoints = (
+            Endpoint(
+                "POST",
+                "/feedback",
+                self.correct,
+                f"An image and its right label, stored to learn from{'' if settings.feedback else '; off here'}."
+                " To a retrain, corrections alone look like wrong labels: it is promoted only with promote=always.",
+                answers={
+                    200: Answer("The image was there already, perhaps under another label", FeedbackBody),
+                    201: Answer("The image is new", FeedbackBody),
+                },
+                errors=(*BODY_ERRORS, *IMAGE_ERRORS, *errors),
+                parameters=PARAMETERS,
+                content={**form(fields, optional={"new"}), "image/*": FILE},
+            ),
+            Endpoint(
+                "GET",
+                "/feedback",
+                self.counts,
+                "How many images are stored.",
+                answers={200: Answer("By label", FeedbackCounts)},
+                errors=(FeedbackOff,),
+            ),
         )
 
     async def correct(self, request: Request) -> Response:
-        folder, limits = self.folder(), self.settings
-        check_parameters(request.query_params, {"label", "new"})
-        limit_bytes = int(limits.max_image_megabytes * 1e6) + 3 * OVERHEAD_BYTES
-        with self.held.lease() as lease:
-            body = await read_body(request.headers, request.receive, limit_bytes, limits.body_seconds, lease)
-            given = correction(request.headers.get("content-type", ""), body, request.query_params)
-            del body
-            known = self.champion.current.classifier.labels
-            label = check_label(given.label, known, new=given.new)
+        folder = self._folder()
+        check_parameters(request.query_params, PARAMETERS)
+        with self.bodies.reserve() as reservation:
+            received = await self._read(request, reservation)
+            label = check_label(received.label, self.champion.current.classifier.labels, new=received.new)
             try:
-                await asyncio.to_thread(check_image, given.image, limits.max_image_megabytes, limits.max_megapixels)
+                stored = await asyncio.to_thread(self._store, folder, received.image, label)
             except ImageError as e:
                 self.metrics.errors.labels(e.code).inc()
-                return JSONResponse(error_body(e.code, str(e)), status_of(e))
-            try:
-                stored = await asyncio.to_thread(folder.store, given.image, label)
-            except OSError as e:
-                if e.errno in FULL:
-                    raise DiskFull("There is no room on the disk for the image.") from e
-                raise FeedbackOff(f"The folder for corrections cannot be written: {e.strerror}.") from e
+                return JSONResponse(error_body(e.code, str(e)), status_of(type(e)))
         self.metrics.feedback.inc()
         return JSONResponse(stored.model_dump(), 200 if stored.previous else 201)
 
     async def counts(self, _: Request) -> Response:
-        return JSONResponse({"images": await asyncio.to_thread(self.folder().counts)})
+        return JSONResponse({"images": await asyncio.to_thread(self._folder().counts)})
+
+    def _folder(self) -> FeedbackFolder:
+        settings = self.settings
+        if settings.feedback is None:
+            raise FeedbackOff(
+                "This service stores no corrected images; setting HANDFUL_FEEDBACK to a folder allows it."
+            )
+        return FeedbackFolder(
+            settings.feedback.expanduser(), int(settings.max_feedback_megabytes * 1e6), settings.max_feedback_images
+        )
+
+    async def _read(self, request: Request, reservation: Reservation) -> FeedbackForm:
+        limit_bytes = int(self.settings.max_image_megabytes * 1e6) + 3 * OVERHEAD_BYTES
+        seconds = self.settings.body_seconds
+        body = await read_body(request.headers, request.receive, limit_bytes, seconds, reservation)
+        return parse_form(request.headers.get("content-type", ""), body, request.query_params)
+
+    def _store(self, folder: FeedbackFolder, image: bytes, label: str) -> FeedbackBody:
+        check_image(image, self.settings.max_image_megabytes, self.settings.max_megapixels)
+        try:
+            return folder.store(image, label)
+        except OSError as e:
+            if e.errno in NO_SPACE_ERRNOS:
+                raise DiskFull("The disk has no space for the image.") from e
+            raise FeedbackOff(f"The folder for corrected images cannot be written: {e.strerror}.") from e

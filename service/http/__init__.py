@@ -1,1 +1,1 @@
-"""Everything an HTTP answer needs around the model: bodies, errors, keys, limits, metrics, the description."""
+"""What every HTTP call needs: endpoints, bodies, errors, keys, limits, metrics and the OpenAPI document."""

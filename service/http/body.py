@@ -1,17 +1,20 @@
-"""A request's body -> the encoded images or the zip in it. Every limit on a body is checked here, by counting.
+"""A request's body -> the encoded images or the zip in it. Every limit on a body is enforced here, by counting.
 
-Nothing is decoded here, nothing is fetched; only a zip, which may be larger than memory, goes to the disk.
+Images are not decoded and URLs are not fetched. Only a zip, which may be larger than memory, goes to the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
-import mmap
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
-from handful.service.http.capacity import Lease
+from handful.service.artifact.errors import ImageError
+from handful.service.http.capacity import Reservation
 from handful.service.http.errors import (
+    AnyError,
     BodyTooLarge,
     BodyTooSlow,
     ClientGone,
@@ -21,24 +24,40 @@ from handful.service.http.errors import (
     ImageMissing,
     MediaTypeUnsupported,
     MultipartBroken,
+    Overloaded,
+    TooManyImages,
 )
-from handful.service.http.filenames import short
-from handful.service.http.multipart import Part, multipart_spans, parse_multipart
+from handful.service.http.filenames import quoted
+from handful.service.http.multipart import CHUNK_BYTES, Part, PartHead, media_type, parse_multipart, read_parts
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-OVERHEAD_BYTES = 1024  # boundaries and headers, a part: they count neither as image nor against it
+OVERHEAD_BYTES = 1024  # per part, for its boundary and headers, beside the limit on its data
 ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed"})
-DISCARDED = 8  # times the limit is read and thrown away, so that an honest client reads the 413
+DISCARDED = 8  # times the limit: how much of a larger body is read and dropped, so that its sender sees the 413
+BODY_ERRORS: tuple[AnyError, ...] = (
+    FieldNotAFile,
+    FieldUnexpected,
+    TooManyImages,
+    MultipartBroken,
+    ClientGone,
+    BodyTooSlow,
+    BodyTooLarge,
+    MediaTypeUnsupported,
+    Overloaded,
+)
+IMAGE_ERRORS: tuple[AnyError, ...] = (ImageMissing, *ImageError.__subclasses__())
 
 
-async def read_body(headers: Headers, receive: Receive, limit_bytes: int, seconds: float, lease: Lease) -> bytearray:
-    """The whole body, counted as it arrives; the lease holds as many bytes as are in memory."""
+async def read_body(
+    headers: Headers, receive: Receive, limit_bytes: int, seconds: float, reservation: Reservation
+) -> bytearray:
+    """The whole body, counted as it arrives; the reservation grows with the bytes in memory."""
     body = bytearray()
 
     async def keep(chunk: bytes) -> None:
         nonlocal body
-        lease.take(len(chunk))
+        reservation.add(len(chunk))
         body += chunk
 
     await _receive(headers, receive, limit_bytes, seconds, keep)
@@ -46,7 +65,7 @@ async def read_body(headers: Headers, receive: Receive, limit_bytes: int, second
 
 
 async def save_body(headers: Headers, receive: Receive, limit_bytes: int, seconds: float, path: Path) -> None:
-    """The whole body into a new file, counted as it arrives; raises OSError where the disk is full."""
+    """Writes the whole body to a new file, counted as it arrives; raises OSError if the disk is full."""
     with path.open("xb") as file:
 
         async def keep(chunk: bytes) -> None:
@@ -59,10 +78,10 @@ async def _receive(
     headers: Headers, receive: Receive, limit_bytes: int, seconds: float, keep: Callable[[bytes], Awaitable[None]]
 ) -> None:
     if headers.get("content-encoding", "identity").lower() != "identity":
-        raise MediaTypeUnsupported("The body is compressed; it is accepted only as it is (no Content-Encoding).")
+        raise MediaTypeUnsupported("The body is compressed; only a body without Content-Encoding is accepted.")
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit_bytes and "expect" in headers:
-        raise _too_large(limit_bytes)  # the client is still waiting to be asked for the body
+        raise _too_large(limit_bytes)  # the client has not sent it yet: it waits for `100 Continue`
     try:
         async with asyncio.timeout(seconds):
             await _receive_chunks(receive, limit_bytes, keep)
@@ -71,14 +90,14 @@ async def _receive(
 
 
 async def _receive_chunks(receive: Receive, limit_bytes: int, keep: Callable[[bytes], Awaitable[None]]) -> None:
-    seen = 0
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone("The client went away before its body was whole.")
+            raise ClientGone("The client closed the connection before its body was complete.")
         chunk = message.get("body", b"")
-        seen += len(chunk)
-        if seen > limit_bytes:
+        size += len(chunk)
+        if size > limit_bytes:
             await _discard(receive, DISCARDED * limit_bytes)
             raise _too_large(limit_bytes)
         await keep(chunk)
@@ -86,11 +105,11 @@ async def _receive_chunks(receive: Receive, limit_bytes: int, keep: Callable[[by
             return
 
 
-async def _discard(receive: Receive, most_bytes: int) -> None:
-    seen, more = 0, True
-    while more and seen < most_bytes:
+async def _discard(receive: Receive, max_bytes: int) -> None:
+    dropped, more = 0, True
+    while more and dropped < max_bytes:
         message = await receive()
-        seen += len(message.get("body", b""))
+        dropped += len(message.get("body", b""))
         more = message.get("more_body", False)
 
 
@@ -99,62 +118,32 @@ def _too_large(limit_bytes: int) -> BodyTooLarge:
 
 
 def single_image(content_type: str, body: bytearray) -> bytes:
-    """From a multipart field `image`, or the body itself where its type is an image's."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind.startswith("image/"):
+    """The image in a multipart field `image`, or the body itself if its Content-Type is an image's."""
+    if is_image(content_type):
         return bytes(body)
-    images = multipart_images(content_type, body, field="image", most=1)
-    return images[0]
+    return multipart_images(content_type, body, field="image", max_images=1)[0]
 
 
-def archive_type(content_type: str) -> str:
-    """`zip` or `multipart`: how the zip comes; every other type is refused before the body is read."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind in ZIP_TYPES:
-        return "zip"
-    if kind == "multipart/form-data":
-        return "multipart"
-    raise MediaTypeUnsupported(
-        f"The Content-Type is {short(content_type)}; application/zip or multipart/form-data is allowed."
-    )
+def is_image(content_type: str) -> bool:
+    return media_type(content_type).startswith("image/")
 
 
-def take_archive(content_type: str, body: Path, archive: Path) -> None:
-    """The zip in a body that lies on the disk becomes a file of its own; the body is gone then."""
-    if archive_type(content_type) == "multipart":
-        _cut_out(content_type, body, archive)
-        body.unlink()
-    else:
-        body.rename(archive)
-
-
-def _cut_out(content_type: str, body: Path, archive: Path) -> None:
-    if not body.stat().st_size:
-        raise MultipartBroken("The multipart body is empty.")  # and cannot be mapped
-    with body.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        spans = multipart_spans(content_type, mapped, 1)
-        if not spans:
-            raise FieldMissing("The multipart body has no parts; a zip in a field 'photos' is expected.")
-        span = spans[0]
-        _check_file(span.name, span.filename, "photos")
-        with memoryview(mapped) as view, view[span.begin : span.end] as data, archive.open("xb") as out:
-            out.write(data)
-
-
-def multipart_images(content_type: str, body: bytearray, *, field: str, most: int) -> list[bytes]:
-    """The files of the one field that is known, in order; at least one, at most `most`."""
+def multipart_images(content_type: str, body: bytearray, *, field: str, max_images: int) -> list[bytes]:
+    """The files of the one allowed field, in order: at least one, at most `max_images`."""
     check_form(content_type, "image/*" if field == "image" else None)
-    parts = parse_multipart(content_type, body, most_parts=most)
+    parts = parse_multipart(content_type, body, max_parts=max_images)
     return [file_data(part, field) for part in parts]
 
 
-def check_form(content_type: str, also: str | None) -> None:
-    if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
-        allowed = "multipart/form-data" + (f" or {also}" if also else "")
-        raise MediaTypeUnsupported(f"The Content-Type is {short(content_type)}; {allowed} is allowed.")
+def check_form(content_type: str, other: str | None) -> None:
+    """Raises `MediaTypeUnsupported` unless the body is a form; `other` is the other type that the call allows."""
+    if media_type(content_type) != "multipart/form-data":
+        allowed = "multipart/form-data" + (f" or {other}" if other else "")
+        raise MediaTypeUnsupported(f"The Content-Type is {quoted(content_type)}; {allowed} is allowed.")
 
 
 def file_data(part: Part, field: str) -> bytes:
+    """Raises `FieldUnexpected`, `FieldNotAFile`, or `ImageMissing` if no file was chosen."""
     _check_file(part.name, part.filename, field)
     if not part.filename and not part.data:
         raise ImageMissing(f"The field {field!r} has no file in it.")
@@ -163,6 +152,42 @@ def file_data(part: Part, field: str) -> bytes:
 
 def _check_file(name: str, filename: str | None, field: str) -> None:
     if name != field:
-        raise FieldUnexpected(f"There is a field {short(name)}; only {field!r} is allowed.")
+        raise FieldUnexpected(f"There is a field {quoted(name)}; only {field!r} is allowed.")
     if filename is None:
-        raise FieldNotAFile(f"The field {field!r} is text; a file is expected (nothing is fetched from a URL).")
+        raise FieldNotAFile(f"The field {field!r} is text; a file is expected (a URL is not fetched).")
+
+
+def archive_type(content_type: str) -> str:
+    """`zip` or `multipart`: how the zip is sent; raises `MediaTypeUnsupported` for every other type."""
+    kind = media_type(content_type)
+    if kind in ZIP_TYPES:
+        return "zip"
+    if kind == "multipart/form-data":
+        return "multipart"
+    raise MediaTypeUnsupported(
+        f"The Content-Type is {quoted(content_type)}; application/zip or multipart/form-data is allowed."
+    )
+
+
+def take_archive(content_type: str, body: Path, archive: Path) -> None:
+    """Moves the zip out of a saved body into a file of its own; the body's file is then gone."""
+    if archive_type(content_type) == "zip":
+        body.rename(archive)
+        return
+    with body.open("rb") as file:
+        _copy_part(content_type, file, archive)
+    body.unlink()
+
+
+def _copy_part(content_type: str, body: BinaryIO, archive: Path) -> None:
+    """The form is checked last: a body that is cut off is that, whatever its field is."""
+    heads: list[PartHead] = []
+    with archive.open("xb") as target:
+        for event in read_parts(content_type, iter(partial(body.read, CHUNK_BYTES), b""), max_parts=1):
+            if isinstance(event, PartHead):
+                heads.append(event)
+            else:
+                target.write(event)
+    if not heads:
+        raise FieldMissing("The multipart body has no parts; a zip in a field 'photos' is expected.")
+    _check_file(*heads[0], "photos")

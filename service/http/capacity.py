@@ -1,4 +1,4 @@
-"""Room: how much of one thing may be in the worker at once; who finds no room is told so at once."""
+"""How much of one thing a worker may hold at once. A request that does not fit is refused, never kept waiting."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from contextlib import contextmanager
 from handful.service.http.errors import Overloaded
 
 
-class Room:
-    """A count with a limit; lives in one event loop, so it needs no lock."""
+class Capacity:
+    """A count with a limit. It lives in one event loop, so it needs no lock."""
 
-    def __init__(self, limit: int, what: str) -> None:
-        self.limit, self.what, self.taken = limit, what, 0
+    def __init__(self, limit: int, unit: str) -> None:
+        self.limit, self.unit, self.used = limit, unit, 0
 
     @contextmanager
-    def lease(self) -> Iterator[Lease]:
-        """Whatever the lease took is given back when the block ends."""
-        lease = Lease(self)
+    def reserve(self, count: int = 0) -> Iterator[Reservation]:
+        """Everything reserved in the block is given back when it ends; raises `Overloaded` if it does not fit."""
+        reservation = Reservation(self)
         try:
-            yield lease
+            reservation.add(count)
+            yield reservation
         finally:
-            self.taken -= lease.taken
+            self.used -= reservation.count
 
 
-class Lease:
-    """One request's share of a room."""
+class Reservation:
+    """The part of a capacity that one request holds."""
 
-    def __init__(self, room: Room) -> None:
-        self.room, self.taken = room, 0
+    def __init__(self, capacity: Capacity) -> None:
+        self.capacity, self.count = capacity, 0
 
-    def take(self, count: int) -> None:
-        """Raises `Overloaded` where the room is full."""
-        room = self.room
-        if room.taken + count > room.limit:
-            raise Overloaded(f"The service is full ({room.limit} {room.what} at once); try again in a second.")
-        room.taken += count
-        self.taken += count
+    def add(self, count: int) -> None:
+        """Raises `Overloaded` if the capacity's limit would be exceeded."""
+        capacity = self.capacity
+        if capacity.used + count > capacity.limit:
+            raise Overloaded(f"The service is full ({capacity.limit} {capacity.unit} at once); try again in a second.")
+        capacity.used += count
+        self.count += count

@@ -1,214 +1,283 @@
-"""What a request can do wrong, or meet, as one tree; every answer that is no success is one of these.
+"""What can be wrong with a request, or prevent its answer, as one tree. Every unsuccessful answer is one of these.
 
 HandfulError
-├── RequestError                status, code
-│   ├── ImageMissing            400 image_missing
-│   ├── FieldNotAFile           400 field_not_a_file
-│   ├── FieldUnexpected         400 field_unexpected
-│   ├── FieldMissing            400 field_missing
-│   ├── ParameterWrong          400 parameter_wrong
-│   ├── TooManyImages           400 too_many_images
-│   ├── MultipartBroken         400 multipart_broken
-│   ├── ClientGone              400 client_gone; counted, nobody is left to read it
-│   ├── LabelWrong              400 label_wrong; no name for a label
-│   ├── LabelUnknown            400 label_unknown; a name, but none of the model's
-│   ├── ArchiveError            400 a zip that no photos can be taken from
-│   │   ├── NotAnArchive        400 not_an_archive
-│   │   ├── ArchiveDamaged      400 archive_damaged; cut off, inconsistent, a checksum is wrong
-│   │   ├── ArchiveUnsupported  400 archive_unsupported; encrypted, or packed in a rare way
-│   │   ├── ArchiveUnsafe       400 archive_unsafe; names, links and entries that mean harm
-│   │   ├── ArchiveEmpty        400 archive_empty
-│   │   ├── ArchiveUnlabelled   400 archive_unlabelled; photos, but no folders of labels
-│   │   └── ArchiveTooLarge     413 archive_too_large; unpacked, or in entries
-│   ├── KeyWrong                401 key_wrong
-│   ├── LoopbackOnly            403 loopback_only
-│   ├── CrossSite               403 cross_site; another site's page asks a browser to change something
-│   ├── NotFound                404 not_found
-│   ├── JobNotFound             404 job_not_found
-│   ├── FeedbackOff             404 feedback_off
-│   ├── MethodNotAllowed        405 method_not_allowed
-│   ├── BodyTooSlow             408 body_too_slow
-│   ├── JobEnded                409 job_ended
-│   ├── RetrainOff              409 retrain_off; this service cannot retrain
-│   ├── BodyTooLarge            413 body_too_large
-│   ├── MediaTypeUnsupported    415 media_type_unsupported
-│   ├── TooManyJobs             429 too_many_jobs
-│   ├── InternalError           500 internal_error; a bug of ours
-│   ├── Overloaded              503 overloaded
-│   ├── NotReady                503 not_ready; no model yet
-│   ├── DiskFull                507 disk_full
-│   └── FeedbackFull            507 feedback_full
-└── ImageError                  its own code: 413 where it is too large, else 400
+├── RequestError                status, code: the class's name in snake case
+│   ├── ImageMissing            400
+│   ├── FieldNotAFile           400
+│   ├── FieldUnexpected         400
+│   ├── FieldMissing            400
+│   ├── ParameterWrong          400
+│   ├── TooManyImages           400
+│   ├── MultipartBroken         400
+│   ├── ClientGone              400
+│   ├── LabelWrong              400
+│   ├── LabelUnknown            400
+│   ├── ArchiveError            400
+│   │   ├── NotAnArchive        400
+│   │   ├── ArchiveDamaged      400
+│   │   ├── ArchiveUnsupported  400
+│   │   ├── ArchiveUnsafe       400
+│   │   ├── ArchiveEmpty        400
+│   │   ├── ArchiveUnlabelled   400
+│   │   └── ArchiveTooLarge     413
+│   ├── KeyWrong                401
+│   ├── LoopbackOnly            403
+│   ├── CrossSite               403
+│   ├── NotFound                404
+│   ├── JobNotFound             404
+│   ├── FeedbackOff             404
+│   ├── MethodNotAllowed        405
+│   ├── BodyTooSlow             408
+│   ├── JobEnded                409
+│   ├── RetrainOff              409
+│   ├── BodyTooLarge            413
+│   ├── MediaTypeUnsupported    415
+│   ├── TooManyJobs             429
+│   ├── InternalError           500
+│   ├── Overloaded              503
+│   ├── NotReady                503
+│   ├── DiskFull                507
+│   └── FeedbackFull            507
+└── ImageError                  its own code; 413 if the image is too large, else 400
 """
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 from handful.service.artifact.errors import HandfulError, ImageError, ImageTooManyBytes, ImageTooManyPixels
 
+NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})  # the OSErrors that become `DiskFull`
+
 
 class RequestError(HandfulError):
-    """One answer; the text is a sentence for whoever sent the request."""
+    """One unsuccessful answer; its text is a sentence for whoever sent the request."""
 
     status: ClassVar[int]
     code: ClassVar[str]
     headers: Mapping[str, str] = {}
 
+    def __init_subclass__(cls) -> None:
+        cls.code = re.sub(r"(?<=.)(?=[A-Z])", "_", cls.__name__).lower()
+
 
 class ImageMissing(RequestError):
-    status, code = 400, "image_missing"
+    """The request has no image."""
+
+    status = 400
 
 
 class FieldNotAFile(RequestError):
-    status, code = 400, "field_not_a_file"
+    """A form field that must be a file is text, perhaps a URL."""
+
+    status = 400
 
 
 class FieldUnexpected(RequestError):
-    status, code = 400, "field_unexpected"
+    """The form has a field that the call does not know, has one twice, or has a file where text belongs."""
+
+    status = 400
 
 
 class FieldMissing(RequestError):
-    status, code = 400, "field_missing"
+    """The form lacks a field that the call needs."""
+
+    status = 400
 
 
 class ParameterWrong(RequestError):
-    status, code = 400, "parameter_wrong"
+    """A query parameter is unknown or has a value that is not allowed."""
+
+    status = 400
 
 
 class TooManyImages(RequestError):
-    status, code = 400, "too_many_images"
+    """The form has more parts than the call takes."""
+
+    status = 400
 
 
 class MultipartBroken(RequestError):
-    status, code = 400, "multipart_broken"
+    """The multipart body is malformed or cut off."""
+
+    status = 400
 
 
 class ClientGone(RequestError):
-    status, code = 400, "client_gone"
+    """The client closed the connection while it was sending; the error is counted, but nobody is left to read it."""
+
+    status = 400
 
 
 class LabelWrong(RequestError):
-    status, code = 400, "label_wrong"
+    """The text cannot be a label, because it cannot be the name of a folder."""
+
+    status = 400
 
 
 class LabelUnknown(RequestError):
-    status, code = 400, "label_unknown"
+    """The model does not have this label, and the request does not allow a new one."""
+
+    status = 400
 
 
 class ArchiveError(RequestError):
+    """No photos can be taken from the zip."""
+
     status = 400
 
 
 class NotAnArchive(ArchiveError):
-    code = "not_an_archive"
+    """The bytes are not a zip."""
 
 
 class ArchiveDamaged(ArchiveError):
-    code = "archive_damaged"
+    """The zip is cut off or inconsistent, or a checksum is wrong."""
 
 
 class ArchiveUnsupported(ArchiveError):
-    code = "archive_unsupported"
+    """The zip is encrypted or compressed by a rare method."""
 
 
 class ArchiveUnsafe(ArchiveError):
-    code = "archive_unsafe"
+    """The zip has a name, a link or an entry that could do harm when unpacked."""
 
 
 class ArchiveEmpty(ArchiveError):
-    code = "archive_empty"
+    """The zip holds no photos."""
 
 
 class ArchiveUnlabelled(ArchiveError):
-    code = "archive_unlabelled"
+    """The zip holds photos, but they do not lie in folders that are named by their labels."""
 
 
 class ArchiveTooLarge(ArchiveError):
-    status, code = 413, "archive_too_large"
+    """The zip has too many entries or unpacks to too many bytes."""
+
+    status = 413
 
 
 class KeyWrong(RequestError):
-    status, code, headers = 401, "key_wrong", {"WWW-Authenticate": "Bearer"}
+    """The key is missing or wrong."""
+
+    status, headers = 401, {"WWW-Authenticate": "Bearer"}
 
 
 class LoopbackOnly(RequestError):
-    status, code = 403, "loopback_only"
+    """A service without a key is called from another machine or under another machine's name."""
+
+    status = 403
 
 
 class CrossSite(RequestError):
-    status, code = 403, "cross_site"
+    """Another site's web page asks a browser to change something here."""
+
+    status = 403
 
 
 class NotFound(RequestError):
-    status, code = 404, "not_found"
+    """The service has no such path."""
+
+    status = 404
 
 
 class JobNotFound(RequestError):
-    status, code = 404, "job_not_found"
+    """There is no retraining with this name."""
+
+    status = 404
 
 
 class FeedbackOff(RequestError):
-    status, code = 404, "feedback_off"
+    """The service stores no corrected images."""
+
+    status = 404
 
 
 class MethodNotAllowed(RequestError):
-    status, code = 405, "method_not_allowed"
+    """The path exists, but not with this method."""
 
-    def __init__(self, text: str, allowed: str) -> None:
-        super().__init__(text)
+    status = 405
+
+    def __init__(self, message: str, allowed: str) -> None:
+        super().__init__(message)
         self.headers = {"Allow": allowed}
 
 
 class BodyTooSlow(RequestError):
-    status, code, headers = 408, "body_too_slow", {"Connection": "close"}
+    """The body did not arrive in time."""
+
+    status, headers = 408, {"Connection": "close"}
 
 
 class JobEnded(RequestError):
-    status, code = 409, "job_ended"
+    """The retraining has ended, so it cannot be cancelled."""
+
+    status = 409
 
 
 class RetrainOff(RequestError):
-    status, code = 409, "retrain_off"
+    """The service cannot retrain its model."""
+
+    status = 409
 
 
 class BodyTooLarge(RequestError):
-    status, code, headers = 413, "body_too_large", {"Connection": "close"}
+    """The body has more bytes than the call takes."""
+
+    status, headers = 413, {"Connection": "close"}
 
 
 class MediaTypeUnsupported(RequestError):
-    status, code = 415, "media_type_unsupported"
+    """The call does not take bodies of this Content-Type or Content-Encoding."""
+
+    status = 415
 
 
 class TooManyJobs(RequestError):
-    status, code, headers = 429, "too_many_jobs", {"Retry-After": "60"}
+    """As many retrainings as allowed are waiting or running."""
+
+    status, headers = 429, {"Retry-After": "60"}
 
 
 class InternalError(RequestError):
-    status, code = 500, "internal_error"
+    """An unexpected error, which is a bug of this program; the log has its traceback."""
+
+    status = 500
 
 
 class Overloaded(RequestError):
-    status, code, headers = 503, "overloaded", {"Retry-After": "1"}
+    """The service holds as many requests as it may, or did not answer in time."""
+
+    status, headers = 503, {"Retry-After": "1"}
 
 
 class NotReady(RequestError):
-    status, code, headers = 503, "not_ready", {"Retry-After": "5"}
+    """No model is loaded yet."""
+
+    status, headers = 503, {"Retry-After": "5"}
 
 
 class DiskFull(RequestError):
-    status, code = 507, "disk_full"
+    """The disk has no space for what was sent."""
+
+    status = 507
 
 
 class FeedbackFull(RequestError):
-    status, code = 507, "feedback_full"
+    """The folder of corrected images has reached its limit."""
+
+    status = 507
 
 
 TOO_LARGE = (ImageTooManyBytes, ImageTooManyPixels)
+AnyError = type[RequestError] | type[ImageError]
 
 
-def status_of(error: RequestError | ImageError) -> int:
-    if isinstance(error, RequestError):
+def status_of(error: AnyError) -> int:
+    """The HTTP status of an error's class."""
+    if issubclass(error, RequestError):
         return error.status
-    return 413 if isinstance(error, TOO_LARGE) else 400
+    return 413 if issubclass(error, TOO_LARGE) else 400

@@ -1,4 +1,4 @@
-"""Names that come from outside and become names of files: what is wrong with one, on any platform."""
+"""File names that a client sends: what makes a name unusable on any platform, and how to show it in a message."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import unicodedata
 
 from handful.service.artifact.image_files import LEFT_BEHIND
 
-LONGEST_BYTES = 255  # of one name, on every file system in use
-_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they make a name read as another
+MAX_NAME_BYTES = 255  # of one name, on every file system in use
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # a name would display as another
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\.|$)", re.IGNORECASE)
 
 
-def flaw(name: str) -> str | None:
-    """Why this cannot be the name of one file or folder, as the end of a sentence; None where it can."""
+def filename_error(name: str) -> str | None:
+    """Why this cannot name one file or folder, as the end of a sentence; None if it can."""
     if name in {"", ".", ".."}:
         return "is empty or leads elsewhere"
-    if any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} or letter in _CONTROLS for letter in name):
-        return "has control characters in it"
-    if len(name.encode()) > LONGEST_BYTES:
-        return f"is longer than {LONGEST_BYTES} bytes"
+    if any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} or letter in _BIDI_CONTROLS for letter in name):
+        return "contains control characters"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"is longer than {MAX_NAME_BYTES} bytes"
     if "/" in name or "\\" in name:
-        return "has a slash or backslash in it"
+        return "contains a slash or backslash"
     if name[-1] in " .":
         return "ends in a space or a dot"
     if _DEVICES.match(name):
@@ -30,16 +30,16 @@ def flaw(name: str) -> str | None:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether training would not see it: what systems leave behind, and names that start with a dot."""
+    """Whether training would skip it: names that start with a dot, and files that operating systems leave behind."""
     return name.startswith(".") or name.lower() in LEFT_BEHIND
 
 
-def folded(name: str) -> str:
-    """The same for names that a file system may take for one."""
+def casefolded(name: str) -> str:
+    """Two names that some file system takes for the same file have the same casefolded form."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def short(name: str) -> str:
-    """For a message: what came from outside, quoted, and not too much of it."""
-    quoted = repr(name)
-    return quoted if len(quoted) <= 60 else f"{quoted[:60]}…{quoted[0]}"
+def quoted(text: str) -> str:
+    """A client's text for use in a message: in quotation marks, escaped and cut to 60 characters."""
+    literal = repr(text)
+    return literal if len(literal) <= 60 else f"{literal[:60]}…{literal[0]}"

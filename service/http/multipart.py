@@ -1,88 +1,116 @@
-"""A multipart body -> its parts; one that is not whole and well-formed is an error, never half an upload."""
+"""A multipart body -> its parts. A body that is cut off or malformed is an error, never half an upload.
+
+PyPI's `multipart` parses, in time linear in the body. Its strict mode stays off: version 2.0 then refuses an
+honest body whose last line break arrives in a chunk of its own. What matters of that mode is checked here.
+"""
 
 from __future__ import annotations
 
-import mmap
-from email.message import Message
-from email.parser import HeaderParser
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from handful.service.http.errors import ImageMissing, MultipartBroken, TooManyImages
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-HEADER_BYTES = 8192  # of one part; browsers and curl send some 150
+MAX_CONTENT_TYPE = 1000  # characters; browsers and curl send about 70
+MAX_BOUNDARY = 70  # characters; RFC 2046
+MAX_HEADER_BYTES = 4096  # per header of a part; browsers and curl send about 100
+MAX_HEADERS = 8  # per part; RFC 7578 knows three
+CHUNK_BYTES = 1 << 16
+PLAIN_ENCODINGS = frozenset({"binary", "8bit", "7bit"})
 
 
 class Part(NamedTuple):
-    """One part of a multipart body; without a filename it is text."""
+    """One part of a multipart body. Without a filename it is text."""
 
     name: str
     filename: str | None
     data: bytes
 
 
-class Span(NamedTuple):
-    """Where in the body a part's data lies."""
+class PartHead(NamedTuple):
+    """What precedes a part's data."""
 
     name: str
     filename: str | None
-    begin: int
-    end: int
 
 
-def parse_multipart(content_type: str, body: bytearray, *, most_parts: int) -> list[Part]:
-    """At least one part; a body that is not whole and well-formed is `MultipartBroken`."""
-    spans = multipart_spans(content_type, body, most_parts)
-    if not spans:
+def media_type(content_type: str) -> str:
+    """The Content-Type without its options, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def parse_multipart(content_type: str, body: bytearray, *, max_parts: int) -> list[Part]:
+    """At least one part; raises `ImageMissing`, `MultipartBroken` or `TooManyImages`."""
+    parts: list[tuple[PartHead, list[bytes]]] = []
+    for event in read_parts(content_type, _chunks(body), max_parts):
+        if isinstance(event, PartHead):
+            parts.append((event, []))
+        else:
+            parts[-1][1].append(event)
+    if not parts:
         raise ImageMissing("The multipart body has no parts; an image is expected.")
-    return [Part(span.name, span.filename, bytes(body[span.begin : span.end])) for span in spans]
+    return [Part(*head, _join(pieces)) for head, pieces in parts]
 
 
-def multipart_spans(content_type: str, body: bytearray | mmap.mmap, most_parts: int) -> list[Span]:
-    """Where each part's data lies; nothing is copied."""
-    delimiter = b"\r\n--" + _boundary(content_type)
-    length = len(delimiter)
-    start = 0 if body[: length - 2] == delimiter[2:] else body.find(delimiter) + 2
-    if start == 1:
-        raise MultipartBroken("The boundary that the Content-Type names is nowhere in the body.")
-    spans: list[Span] = []
-    position = start + length - 2  # right after a boundary
-    while body[position : position + 2] != b"--":
-        if len(spans) == most_parts:
-            raise TooManyImages(f"There are more than {most_parts} parts; at most {most_parts} are allowed here.")
-        begin = _line_end(body, position)
-        end = body.find(delimiter, begin - 2)  # a part may be empty: its boundary follows at once
-        if end < 0:
-            raise MultipartBroken("The multipart body ends before its last boundary.")
-        spans.append(_span(body, begin, end))
-        position = end + length
-    return spans
+def read_parts(content_type: str, chunks: Iterable[bytes], max_parts: int) -> Iterator[PartHead | bytes]:
+    """Each part's head, followed by its data in pieces; raises `MultipartBroken` or `TooManyImages`."""
+    parser = PushMultipartParser(
+        _boundary(content_type),
+        max_header_size=MAX_HEADER_BYTES,
+        max_header_count=MAX_HEADERS,
+        header_charset="latin-1",  # old clients send filenames in the encoding of their system
+    )
+    parts = 0
+    for event in _events(parser, chunks):
+        if isinstance(event, bytes):
+            yield event
+            continue
+        parts += 1
+        if parts > max_parts:
+            raise TooManyImages(f"The body has more than {max_parts} parts; at most {max_parts} are allowed here.")
+        yield _head(event)
 
 
-def _boundary(content_type: str) -> bytes:
-    message = Message()
-    message["content-type"] = content_type
-    boundary = message.get_param("boundary")
-    if not isinstance(boundary, str) or not 1 <= len(boundary) <= 70 or not boundary.isascii():
-        raise MultipartBroken("The Content-Type names no boundary of 1 to 70 ASCII characters.")
-    return boundary.encode("ascii")
+def _events(parser: PushMultipartParser, chunks: Iterable[bytes]) -> Iterator[MultipartSegment | bytes]:
+    try:
+        for chunk in chunks:
+            yield from filter(None, parser.parse(chunk))  # None marks the end of a part
+        parser.close()
+    except MultipartError as e:
+        raise MultipartBroken(f"The multipart body is malformed or cut off: {e}.") from e
 
 
-def _line_end(body: bytearray | mmap.mmap, position: int) -> int:
-    """Where the line after a boundary begins; only blanks may stand between."""
-    end = body.find(b"\r\n", position, position + 100)
-    if end < 0 or body[position:end].strip(b" \t"):
-        raise MultipartBroken("A boundary is not followed by the end of its line.")
-    return end + 2
+def _head(segment: MultipartSegment) -> PartHead:
+    if not segment.name:
+        raise MultipartBroken("A part has no name in its Content-Disposition; the name of a field is expected.")
+    encoding = segment.header("Content-Transfer-Encoding", "binary").strip().lower()
+    if encoding not in PLAIN_ENCODINGS:
+        raise MultipartBroken("A part has a Content-Transfer-Encoding; files are accepted only as they are.")
+    if segment.filename is None and "filename*=" in segment.header("Content-Disposition"):
+        return PartHead(segment.name, "")  # old versions of urllib3 name a file only in the form of RFC 5987
+    return PartHead(segment.name, segment.filename)
 
 
-def _span(body: bytearray | mmap.mmap, begin: int, end: int) -> Span:
-    blank = body.find(b"\r\n\r\n", begin - 2, min(end, begin + HEADER_BYTES))
-    if blank < 0:
-        raise MultipartBroken(f"A part's headers do not end, or have more than {HEADER_BYTES} bytes.")
-    headers = HeaderParser().parsestr(body[begin:blank].decode("latin-1"))
-    if headers.get("content-transfer-encoding", "binary").strip().lower() not in {"binary", "8bit", "7bit"}:
-        raise MultipartBroken("A part has a Content-Transfer-Encoding; files are accepted as they are.")
-    name = headers.get_param("name", header="content-disposition")
-    if headers.get_content_disposition() != "form-data" or not isinstance(name, str):
-        raise MultipartBroken("A part has no `Content-Disposition: form-data` with a name.")
-    return Span(name, headers.get_filename(), blank + 4, end)
+def _boundary(content_type: str) -> str:
+    if len(content_type) > MAX_CONTENT_TYPE:
+        raise MultipartBroken(
+            f"The Content-Type has {len(content_type)} characters; at most {MAX_CONTENT_TYPE} are allowed."
+        )
+    boundary: str = parse_options_header(content_type)[1].get("boundary", "")
+    if not 1 <= len(boundary) <= MAX_BOUNDARY or not boundary.isascii():
+        raise MultipartBroken(f"The Content-Type has no boundary of 1 to {MAX_BOUNDARY} ASCII characters.")
+    return boundary
+
+
+def _chunks(body: bytearray) -> Iterator[bytes]:
+    with memoryview(body) as view:
+        for start in range(0, len(view), CHUNK_BYTES):
+            yield bytes(view[start : start + CHUNK_BYTES])
+
+
+def _join(pieces: list[bytes]) -> bytes:
+    """Frees the pieces, so that the body is in memory twice and not three times."""
+    data = b"".join(pieces)
+    pieces.clear()
+    return data

@@ -1,11 +1,10 @@
-"""What travels over HTTP, as types; `openapi.py` describes the calls with them."""
+"""The bodies of answers, as types. The OpenAPI document is derived from them."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Literal
 
-from handful.service.classifier import Prediction
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -21,11 +20,11 @@ class LabelProbability(_Body):
 class PredictionBody(_Body):
     """One image's answer."""
 
-    model: str = Field(description="NAME:VERSION that answered")
-    label: str | None = Field(description="null: unknown, the image resembles no label")
-    confidence: float = Field(ge=0, le=1, description="the probability of the likeliest label")
+    model: str = Field(description="NAME:VERSION of the model that answered")
+    label: str | None = Field(description="null if the image is unknown: it resembles no label")
+    confidence: float = Field(ge=0, le=1, description="the probability of the most likely label")
     unknown: bool
-    predictions: list[LabelProbability] = Field(description="every label, likeliest first")
+    predictions: list[LabelProbability] = Field(description="every label, the most likely first")
 
 
 class ErrorDetail(_Body):
@@ -42,30 +41,30 @@ Promote = Literal["auto", "always", "never"]
 
 
 class Progress(_Body):
-    """How far the present stage is."""
+    """How far the current stage is."""
 
     stage: str
     done: int
-    total: int | None = Field(description="null: not known")
+    total: int | None = Field(description="null if it is not known")
 
 
 class JobSummary(_Body):
     """One retraining."""
 
     job: str
-    name: str = Field(description="of the model")
-    state: State = Field(description="interrupted: the service ended meanwhile; send the photos again")
+    name: str = Field(description="the model's name")
+    state: State = Field(description="interrupted means that the service ended meanwhile: send the photos again")
     promote: Promote = Field(description="when the new version becomes the champion")
-    files: int = Field(description="in the zip that was sent")
+    files: int = Field(description="how many files the zip holds")
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    progress: Progress | None = Field(None, description="null unless running, and before there is any")
-    error: ErrorDetail | None = Field(None, description="why it is not done")
+    progress: Progress | None = Field(None, description="null unless the job is running and has reported some")
+    error: ErrorDetail | None = Field(None, description="why the job is not done")
 
 
 class JobBody(JobSummary):
-    """One retraining with what came of it."""
+    """One retraining with its result."""
 
     result: dict[str, Any] | None = Field(None, description="what `handful retrain --json` prints")
 
@@ -75,29 +74,17 @@ class JobsBody(_Body):
 
 
 class FeedbackBody(_Body):
-    """Where a corrected image lies now."""
+    """Under which label a corrected image is stored now."""
 
     label: str
-    previous: str | None = Field(description="the label that it had before; null: it is new here")
-    sha256: str = Field(description="of the image's bytes; its name in the folder")
+    previous: str | None = Field(description="the label that it had before; null if the image is new")
+    sha256: str = Field(description="of the image's bytes; also the file's name in the folder")
 
 
 class FeedbackCounts(_Body):
-    images: dict[str, int] = Field(description="by label")
-
-
-def prediction_body(model: str, labels: tuple[str, ...], prediction: Prediction) -> dict[str, object]:
-    """As `PredictionBody`; plain, because it is made for every image."""
-    ranked = sorted(zip(labels, prediction.probabilities, strict=True), key=lambda pair: -pair[1])
-    return {
-        "model": model,
-        "label": prediction.label,
-        "confidence": prediction.confidence,
-        "unknown": prediction.unknown,
-        "predictions": [{"label": label, "probability": probability} for label, probability in ranked],
-    }
+    images: dict[str, int] = Field(description="how many images each label has")
 
 
 def error_body(code: str, message: str) -> dict[str, object]:
-    """As `ErrorBody`."""
+    """An `ErrorBody` as a plain dict."""
     return {"error": {"code": code, "message": message}}

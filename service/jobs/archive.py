@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from handful.service.artifact.images import SUFFIXES
 from handful.service.http.errors import (
+    NO_SPACE_ERRNOS,
     ArchiveDamaged,
     ArchiveEmpty,
     ArchiveError,
@@ -30,14 +31,13 @@ from handful.service.http.errors import (
     DiskFull,
     NotAnArchive,
 )
-from handful.service.http.filenames import flaw, folded, is_hidden, short
+from handful.service.http.filenames import casefolded, filename_error, is_hidden, quoted
 
 ENTRY_BYTES = 256  # of the zip's directory, per entry; tools write about 120
 PATH_LETTERS = 1000
 RATIO = 100  # unpacked to packed size of one file; photos reach 1 to 3, uncompressed drawings 50
 RATIO_FROM_BYTES = 1_000_000  # smaller files may have any ratio
 CHUNK_BYTES = 1 << 16
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LOCAL_HEADER = struct.Struct("<26xHH")  # the lengths of name and extra field
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -130,13 +130,13 @@ def _path(info: zipfile.ZipInfo) -> PurePosixPath:
     """The entry's path: relative, without `..`, every part a valid name on any system."""
     name = _decoded(info)
     if name.startswith("/") or _DRIVE.match(name) or "\\" in name:
-        raise ArchiveUnsafe(f"The entry {short(name)} is not a relative path with slashes.")
+        raise ArchiveUnsafe(f"The entry {quoted(name)} is not a relative path with slashes.")
     if len(name) > PATH_LETTERS:
-        raise ArchiveUnsafe(f"The entry {short(name)} has a path of more than {PATH_LETTERS} letters.")
+        raise ArchiveUnsafe(f"The entry {quoted(name)} has a path of more than {PATH_LETTERS} letters.")
     parts = name.removesuffix("/").split("/")
     for part in parts:
-        if wrong := flaw(part):
-            raise ArchiveUnsafe(f"In the entry {short(name)} the name {short(part)} {wrong}.")
+        if wrong := filename_error(part):
+            raise ArchiveUnsafe(f"In the entry {quoted(name)} the name {quoted(part)} {wrong}.")
     return PurePosixPath(*parts)
 
 
@@ -154,11 +154,11 @@ def _decoded(info: zipfile.ZipInfo) -> str:
 def _check_kind(info: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in {0, stat.S_IFREG}:
-        raise ArchiveUnsafe(f"The entry {short(info.filename)} is a link or a special file; only files are allowed.")
+        raise ArchiveUnsafe(f"The entry {quoted(info.filename)} is a link or a special file; only files are allowed.")
     if info.flag_bits & 0x41:
-        raise ArchiveUnsupported(f"The entry {short(info.filename)} is encrypted; a zip without password is expected.")
+        raise ArchiveUnsupported(f"The entry {quoted(info.filename)} is encrypted; a zip without password is expected.")
     if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        raise ArchiveUnsupported(f"The entry {short(info.filename)} is packed in a rare way; deflate is expected.")
+        raise ArchiveUnsupported(f"The entry {quoted(info.filename)} is packed in a rare way; deflate is expected.")
 
 
 def _check_unlike(paths: Sequence[PurePosixPath]) -> None:
@@ -166,15 +166,15 @@ def _check_unlike(paths: Sequence[PurePosixPath]) -> None:
     files: set[str] = set()
     folders: dict[str, PurePosixPath] = {}
     for path in paths:
-        key = folded(str(path))
+        key = casefolded(str(path))
         if key in files:
-            raise ArchiveUnsafe(f"{short(str(path))} is in the zip twice, perhaps in other capitals.")
+            raise ArchiveUnsafe(f"{quoted(str(path))} is in the zip twice, perhaps in other capitals.")
         files.add(key)
         for parent in path.parents:
-            if folders.setdefault(folded(str(parent)), parent) != parent:
-                raise ArchiveUnsafe(f"The folder {short(str(parent))} is in the zip twice, in other capitals.")
+            if folders.setdefault(casefolded(str(parent)), parent) != parent:
+                raise ArchiveUnsafe(f"The folder {quoted(str(parent))} is in the zip twice, in other capitals.")
     for key in files & folders.keys():
-        raise ArchiveUnsafe(f"{short(str(folders[key]))} is a file in the zip and a folder, too.")
+        raise ArchiveUnsafe(f"{quoted(str(folders[key]))} is a file in the zip and a folder, too.")
 
 
 def _unwrapped(entries: list[_Entry], labels: Collection[str]) -> list[_Entry]:
@@ -205,7 +205,7 @@ def _extract(archive: zipfile.ZipFile, entries: Sequence[_Entry], folder: Path, 
                 written += len(chunk)
                 if written > allowed:
                     raise ArchiveTooLarge(
-                        f"The entry {short(entry.info.filename)} unpacks to more than {RATIO} times its size."
+                        f"The entry {quoted(entry.info.filename)} unpacks to more than {RATIO} times its size."
                     )
                 if written > left:
                     raise _too_large(limits)
@@ -225,7 +225,7 @@ def _translated(file: io.BufferedReader) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.errno in FULL:
+        if e.errno in NO_SPACE_ERRNOS:
             raise DiskFull("There is no room on the disk to unpack the zip.") from e
         if e.errno == errno.EINVAL:  # a position before the beginning of the file
             raise ArchiveDamaged("The zip is damaged: it points outside itself.") from e

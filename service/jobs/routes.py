@@ -1,15 +1,25 @@
-"""The calls about retraining: send photos, look, cancel. Knows HTTP; `retraining.py` does the work."""
+"""The calls about retraining: send photos, look at jobs, cancel one. Knows HTTP; `worker.py` does the work."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import get_args
 
-from handful.service.feedback.form import check_parameters
-from handful.service.http.body import OVERHEAD_BYTES, archive_type, save_body, take_archive
-from handful.service.http.capacity import Room
-from handful.service.http.errors import ParameterWrong
-from handful.service.http.filenames import short
+from handful.service.http.body import BODY_ERRORS, OVERHEAD_BYTES, archive_type, save_body, take_archive
+from handful.service.http.capacity import Capacity
+from handful.service.http.endpoint import FILE, Answer, Endpoint, Parameter, check_parameters, form
+from handful.service.http.errors import (
+    ArchiveError,
+    DiskFull,
+    FieldMissing,
+    JobEnded,
+    JobNotFound,
+    NotReady,
+    ParameterWrong,
+    RetrainOff,
+    TooManyJobs,
+)
+from handful.service.http.filenames import quoted
 from handful.service.http.schemas import JobBody, JobsBody, JobSummary, Promote
 from handful.service.jobs.job import Job
 from handful.service.jobs.worker import JobWorker
@@ -17,31 +27,57 @@ from handful.service.settings import Settings
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-UPLOADS = 2  # at once, a worker: each may fill the disk up to its limit
+MAX_UPLOADS = 2  # at once per worker: each may fill the disk up to its limit
+PARAMETERS = (Parameter("promote", {"enum": list(get_args(Promote)), "default": "auto"}),)
 
 
-class RetrainCalls:
-    """One a worker."""
+class RetrainRoutes:
+    """One per worker."""
 
     def __init__(self, settings: Settings, retraining: JobWorker) -> None:
         self.settings, self.retraining = settings, retraining
-        self.uploading = Room(UPLOADS, "zips of photos")
-        self.routes = [
-            Route("/retrain", self.retrain, methods=["POST"]),
-            Route("/retrain", self.jobs),
-            Route("/retrain/{job}", self.job),
-            Route("/retrain/{job}", self.cancel, methods=["DELETE"]),
-        ]
+        self.uploads = Capacity(MAX_UPLOADS, "zips of photos")
+        job = Answer("The job", JobBody)
+        errors = (
+            *ArchiveError.__subclasses__(),
+            FieldMissing,
+            ParameterWrong,
+            RetrainOff,
+            TooManyJobs,
+            DiskFull,
+            NotReady,
+        )
+        self.endpoints = (
+            Endpoint(
+                "POST",
+                "/retrain",
+                self.retrain,
+                f"A zip of a labelled folder, at most {settings.max_retrain_megabytes:g} MB and"
+                f" {settings.max_retrain_files} entries. A job adds it to what the served model has learned.",
+                answers={202: Answer("The job", JobBody, headers=("Location",))},
+                errors=(*BODY_ERRORS, *errors),
+                parameters=PARAMETERS,
+                content={"application/zip": FILE, **form({"photos": FILE})},
+            ),
+            Endpoint("GET", "/retrain", self.jobs, "The jobs.", answers={200: Answer("Newest first", JobsBody)}),
+            Endpoint("GET", "/retrain/{job}", self.job, "How far a job is.", answers={200: job}, errors=(JobNotFound,)),
+            Endpoint(
+                "DELETE",
+                "/retrain/{job}",
+                self.cancel,
+                "Cancels the job, unless it has ended.",
+                answers={200: job, 202: Answer("The job has not ended yet", JobBody)},
+                errors=(JobNotFound, JobEnded),
+            ),
+        )
 
     async def retrain(self, request: Request) -> Response:
-        """All that can be refused is refused before the body is read."""
+        """Everything that can be refused without the body is refused before it is read."""
         name, promote, kind = self.retraining.name(), _promote(request), request.headers.get("content-type", "")
         archive_type(kind)
         limit_bytes = int(self.settings.max_retrain_megabytes * 1e6) + OVERHEAD_BYTES
-        with self.uploading.lease() as lease:
-            lease.take(1)
+        with self.uploads.reserve(1):
             async with self.retraining.upload() as upload:
                 await asyncio.to_thread(self.retraining.table.check_queue, name, self.settings.max_jobs)
                 body, archive = upload.folder / "body", upload.folder / "photos.zip"
@@ -63,12 +99,12 @@ class RetrainCalls:
 
 
 def _promote(request: Request) -> Promote:
-    check_parameters(request.query_params, {"promote"})
+    check_parameters(request.query_params, PARAMETERS)
     value = request.query_params.get("promote", "auto")
     for allowed in get_args(Promote):
         if value == allowed:
             return allowed  # type: ignore[no-any-return]  # get_args has no types
-    raise ParameterWrong(f"promote is {short(value)}; {', '.join(get_args(Promote))} are allowed.")
+    raise ParameterWrong(f"promote is {quoted(value)}; {', '.join(get_args(Promote))} are allowed.")
 
 
 def _body(job: Job) -> JobBody:

@@ -23,11 +23,11 @@ from typing import Any
 
 from handful.service import IMPORT_ROOT
 from handful.service.artifact.store import home
-from handful.service.http.errors import DiskFull, RetrainOff
+from handful.service.http.errors import NO_SPACE_ERRNOS, DiskFull, RetrainOff
 from handful.service.http.metrics import FOLDER as METRICS_FOLDER
-from handful.service.http.metrics import Metrics
+from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.schemas import Promote, State
-from handful.service.jobs.archive import FULL, Limits, unpack
+from handful.service.jobs.archive import Limits, unpack
 from handful.service.jobs.job import INTERRUPTED, Job, JobError
 from handful.service.jobs.process import GRACE_SECONDS, LogFile, read_all, stop
 from handful.service.jobs.table import LOG, PHOTOS, PROGRESS, JobTable, Upload
@@ -50,7 +50,7 @@ MESSAGE_PREFIX = "handful: "  # of the command's error message on stderr
 class JobWorker:
     """Accepts, runs and cancels jobs; one per worker process."""
 
-    def __init__(self, settings: Settings, champion: ChampionWatcher, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, champion: ChampionWatcher, metrics: ServiceMetrics) -> None:
         self.settings, self.champion, self.metrics = settings, champion, metrics
         self.table = JobTable(home(), settings.kept_jobs)
         self.added = asyncio.Event()
@@ -207,7 +207,7 @@ def _writing() -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.errno in FULL:
+        if e.errno in NO_SPACE_ERRNOS:
             raise DiskFull("There is no room on the disk for the photos.") from e
         if e.errno in READ_ONLY:
             raise RetrainOff("Nothing can be written to HANDFUL_HOME here, so nothing can be retrained.") from e

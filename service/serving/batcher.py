@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from handful.service.artifact.preprocessing import stacked
 from handful.service.classifier import Prediction
-from handful.service.http.metrics import Metrics
+from handful.service.http.metrics import ServiceMetrics
 from handful.service.serving.champion import LoadedVersion
 from torch import Tensor
 
@@ -31,7 +31,7 @@ class _Waiting(NamedTuple):
 class Batcher:
     """Threads run the network, one per batch that it computes in parallel; the event loop does everything else."""
 
-    def __init__(self, most_images: int, metrics: Metrics) -> None:
+    def __init__(self, most_images: int, metrics: ServiceMetrics) -> None:
         self.most_images, self.metrics = most_images, metrics
         self.cores = torch.get_num_threads()
         self._waiting: deque[_Waiting] = deque()

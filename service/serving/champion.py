@@ -20,7 +20,7 @@ from handful.service.artifact.errors import ArtifactInconsistent, HandfulError, 
 from handful.service.artifact.store import Store
 from handful.service.classifier import Classifier
 from handful.service.http.errors import NotReady
-from handful.service.http.metrics import Metrics
+from handful.service.http.metrics import ServiceMetrics
 from handful.service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class LoadedVersion:
 class ChampionWatcher:
     """Keeps `current` at the version that one name's pointer names; it is replaced, never changed."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: ServiceMetrics) -> None:
         self.name, self.poll_seconds, self.batch_images = settings.name, settings.poll_seconds, settings.batch_images
         self.metrics, self.fixed = metrics, settings.model
         self.cores = torch.get_num_threads()

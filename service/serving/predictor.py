@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from handful.service.artifact.errors import ImageError
 from handful.service.classifier import Prediction
 from handful.service.compute.device import cpu_count
-from handful.service.http.capacity import Room
+from handful.service.http.capacity import Capacity
 from handful.service.http.errors import Overloaded
-from handful.service.http.metrics import Metrics
+from handful.service.http.metrics import ServiceMetrics
 from handful.service.serving.batcher import Batcher
 from handful.service.serving.champion import ChampionWatcher, LoadedVersion
 from handful.service.settings import Settings
@@ -21,11 +21,11 @@ from torch import Tensor
 class Predictor:
     """Accepts a limited number of images at once, so that memory and waiting time are bounded."""
 
-    def __init__(self, settings: Settings, champion: ChampionWatcher, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, champion: ChampionWatcher, metrics: ServiceMetrics) -> None:
         self.champion, self.metrics = champion, metrics
         self.answer_seconds = settings.answer_seconds
         self.limits = {"max_megabytes": settings.max_image_megabytes, "max_megapixels": settings.max_megapixels}
-        self.room = Room(settings.max_waiting_images, "images")
+        self.waiting = Capacity(settings.max_waiting_images, "images")
         self.batcher = Batcher(settings.batch_images, metrics)
         self._decoders = ThreadPoolExecutor(cpu_count(), thread_name_prefix="decode")
 
@@ -35,8 +35,7 @@ class Predictor:
         Raises `Overloaded` or `NotReady`.
         """
         version = self.champion.current
-        with self.room.lease() as lease:
-            lease.take(len(images))
+        with self.waiting.reserve(len(images)):
             try:
                 async with asyncio.timeout(self.answer_seconds):
                     return version, await asyncio.gather(*(self._predict(version, image) for image in images))

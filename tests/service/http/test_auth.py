@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from handful.service.http.auth import Guard
-from handful.service.http.metrics import Metrics
+from handful.service.http.auth import AuthMiddleware
+from handful.service.http.metrics import ServiceMetrics
 from handful.service.settings import Settings
 from starlette.responses import PlainTextResponse
 from starlette.types import Message
@@ -25,10 +25,10 @@ def status(
         sent.append(message)
 
     settings = Settings(cors_origins=("https://friend.example",))
-    guard = Guard(PlainTextResponse("in"), settings, Metrics(), frozenset({"/model"}))
+    middleware = AuthMiddleware(PlainTextResponse("in"), settings, ServiceMetrics(), frozenset({"/model"}))
     lines = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
     scope: dict[str, object] = {"type": "http", "method": method, "path": path, "headers": lines, "client": client}
-    asyncio.run(guard(scope, receive, send))
+    asyncio.run(middleware(scope, receive, send))
     return int(sent[0]["status"])
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
+from pathlib import Path
 
 import pytest
-from handful.service.http.body import multipart_images, single_image
+from handful.service.http.body import multipart_images, single_image, take_archive
 from handful.service.http.errors import (
+    FieldMissing,
     FieldNotAFile,
     FieldUnexpected,
     ImageMissing,
@@ -15,7 +18,7 @@ from handful.service.http.errors import (
     RequestError,
     TooManyImages,
 )
-from handful.service.http.multipart import parse_multipart
+from handful.service.http.multipart import CHUNK_BYTES, parse_multipart
 
 TYPE = "multipart/form-data; boundary=b"
 
@@ -37,7 +40,7 @@ def test_a_files_bytes_come_back_whatever_they_are(data: bytes) -> None:
 
 def test_several_files_come_back_in_order() -> None:
     body = bytearray(b"".join(part(bytes([n]) * n, "images") for n in range(5)) + b"--b--")
-    assert multipart_images(TYPE, body, field="images", most=5) == [bytes([n]) * n for n in range(5)]
+    assert multipart_images(TYPE, body, field="images", max_images=5) == [bytes([n]) * n for n in range(5)]
 
 
 @pytest.mark.parametrize("boundary", ['"a b"', "----WebKitFormBoundary7MA4YWxkTrZu0gW", "'()+_,-./:=?"])
@@ -99,6 +102,77 @@ def test_random_damage_gives_parts_or_our_error_and_nothing_else() -> None:
             at = chance.randrange(len(body))
             body[at : at + chance.randint(0, 3)] = chance.choice([b"", b"\r\n", b"--", b"\xff", b'"', b";", b"\0"])
         try:
-            parse_multipart(TYPE, body, most_parts=8)
+            parse_multipart(TYPE, body, max_parts=8)
         except RequestError:
             continue
+
+
+@pytest.mark.parametrize(
+    "option", ['; a="' + ";" * 120_000, "; a" * 60_000, " " * 120_000, '; boundary="' + "\\" * 120_000]
+)
+def test_a_long_content_type_is_refused_without_being_parsed(option: str) -> None:
+    started = time.process_time()
+    with pytest.raises(MultipartBroken, match="at most 1000 are allowed"):
+        one(part(b"x") + b"--b--", TYPE + option)
+    assert time.process_time() - started < 0.1
+
+
+@pytest.mark.parametrize(
+    "header", ['Content-Disposition: form-data; name="image"; a="' + ";" * 120_000, "X: y\r\n" * 9]
+)
+def test_long_and_many_headers_of_a_part_are_refused(header: str) -> None:
+    started = time.process_time()
+    with pytest.raises(MultipartBroken, match="Maximum segment header"):
+        one(f"--b\r\n{header}\r\n\r\nx\r\n--b--".encode())
+    assert time.process_time() - started < 0.1
+
+
+def test_a_body_is_whole_wherever_its_end_falls_between_two_chunks() -> None:
+    end = b"--b--\r\n"
+    overhead = len(part(b"") + end)
+    for length in range(CHUNK_BYTES - overhead - 3, CHUNK_BYTES - overhead + len(end) + 3):
+        assert one(part(b"x" * length) + end) == b"x" * length
+        with pytest.raises(MultipartBroken):
+            one((part(b"x" * length) + end)[:-3])
+
+
+def test_a_file_with_only_an_extended_filename_is_a_file() -> None:
+    body = b"--b\r\nContent-Disposition: form-data; name=\"image\"; filename*=utf-8''a.jpg\r\n\r\nx\r\n--b--"
+    assert one(body) == b"x"
+
+
+@pytest.mark.parametrize("filename", ["Grün.jpg".encode(), "Grün.jpg".encode("latin-1"), b"a;b.jpg"])
+def test_a_filename_in_any_encoding_is_a_filename(filename: bytes) -> None:
+    assert one(part(b"x").replace(b"a.jpg", filename) + b"--b--") == b"x"
+
+
+def saved(body: bytes, folder: Path, content_type: str = TYPE) -> bytes:
+    (folder / "body").write_bytes(body)
+    take_archive(content_type, folder / "body", folder / "photos.zip")
+    assert not (folder / "body").exists()
+    return (folder / "photos.zip").read_bytes()
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"\r\n--", bytes(range(256)) * 1024])
+def test_a_zip_comes_out_of_a_saved_body_whatever_its_bytes_are(data: bytes, tmp_path: Path) -> None:
+    assert saved(part(data, "photos", "a.zip") + b"--b--\r\n", tmp_path) == data
+    (tmp_path / "photos.zip").unlink()
+    assert saved(data, tmp_path, "application/zip") == data
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"", MultipartBroken),
+        (part(b"x" * 200_000, "photos", "a.zip"), MultipartBroken),
+        (b"--b--", FieldMissing),
+        (part(b"x") + b"--b--", FieldUnexpected),
+        (part(b"http://a/b.zip", "photos", None) + b"--b--", FieldNotAFile),
+        (part(b"x", "photos", "a.zip") * 2 + b"--b--", TooManyImages),
+    ],
+)
+def test_a_saved_body_that_is_not_as_promised_is_refused(
+    body: bytes, error: type[RequestError], tmp_path: Path
+) -> None:
+    with pytest.raises(error):
+        saved(body, tmp_path)

@@ -16,7 +16,7 @@ import pytest
 from conftest import COLOURS, write_photo
 from handful.service.artifact.store import Store
 from handful.service.http.errors import RetrainOff
-from handful.service.http.metrics import Metrics
+from handful.service.http.metrics import ServiceMetrics
 from handful.service.jobs.job import JobError
 from handful.service.jobs.worker import JobWorker, error_of
 from handful.service.serving.champion import ChampionWatcher
@@ -249,8 +249,9 @@ def test_a_service_that_cannot_retrain_says_so(artifact: Path, tmp_path: Path, m
     in_the_way = tmp_path / "home"
     in_the_way.touch()
     monkeypatch.setenv("HANDFUL_HOME", str(in_the_way))
-    fixed = JobWorker(Settings(model=artifact), ChampionWatcher(Settings(), Metrics()), Metrics())
-    none = JobWorker(Settings(max_jobs=0), ChampionWatcher(Settings(), Metrics()), Metrics())
+    champion = ChampionWatcher(Settings(), ServiceMetrics())
+    fixed = JobWorker(Settings(model=artifact), champion, ServiceMetrics())
+    none = JobWorker(Settings(max_jobs=0), champion, ServiceMetrics())
     for worker in (fixed, none):
         with pytest.raises(RetrainOff):
             worker.name()

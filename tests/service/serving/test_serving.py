@@ -197,7 +197,7 @@ def _alive(process: psutil.Process) -> bool:
         (["--host", "example.org"], {}, "IP address"),
         (["--name", "nothing"], {}, "colours"),
         ([], {"HANDFUL_WORKERS": "none"}, "HANDFUL_WORKERS"),
-        ([], {"HANDFUL_MAX_WAITING_IMAGES": "1"}, "max_waiting_images"),
+        ([], {"HANDFUL_MAX_WAITING_IMAGES": "1"}, "HANDFUL_MAX_WAITING_IMAGES"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_status_2(

@@ -1,0 +1,114 @@
+"""The calls that the served model answers: predictions for one image or many, its card, and whether it is ready."""
+
+from __future__ import annotations
+
+from handful.service.artifact.card import ModelCard
+from handful.service.artifact.errors import ImageError
+from handful.service.classifier import Prediction
+from handful.service.http.body import (
+    BODY_ERRORS,
+    IMAGE_ERRORS,
+    OVERHEAD_BYTES,
+    multipart_images,
+    read_body,
+    single_image,
+)
+from handful.service.http.capacity import Capacity, Reservation
+from handful.service.http.endpoint import FILE, Answer, Endpoint, form
+from handful.service.http.errors import NotReady, status_of
+from handful.service.http.schemas import ErrorBody, PredictionBody, error_body
+from handful.service.serving.champion import ChampionWatcher, LoadedVersion
+from handful.service.serving.predictor import Predictor
+from handful.service.settings import Settings
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+
+class ServingRoutes:
+    """One per worker. `bodies` limits the bytes of all request bodies in its memory."""
+
+    def __init__(self, settings: Settings, champion: ChampionWatcher, predictor: Predictor, bodies: Capacity) -> None:
+        self.settings, self.champion, self.predictor, self.bodies = settings, champion, predictor, bodies
+        one = f"One image of at most {settings.max_image_megabytes:g} MB and {settings.max_megapixels:g} megapixels."
+        many = f"At most {settings.max_images} images, {settings.max_request_megabytes:g} MB together; one answer each."
+        files = {"type": "array", "items": FILE, "minItems": 1, "maxItems": settings.max_images}
+        errors = (*BODY_ERRORS, *IMAGE_ERRORS, NotReady)
+        self.endpoints = (
+            Endpoint(
+                "POST",
+                "/predict",
+                self.predict,
+                one,
+                answers={200: Answer("The prediction", PredictionBody)},
+                errors=errors,
+                content={**form({"image": FILE}), "image/*": FILE},
+            ),
+            Endpoint(
+                "POST",
+                "/predict_many",
+                self.predict_many,
+                many,
+                answers={200: Answer("In the order of the images", list[PredictionBody | ErrorBody])},
+                errors=errors,
+                content=form({"images": files}),
+            ),
+            Endpoint(
+                "GET",
+                "/model",
+                self.model,
+                "The served model's card.",
+                answers={200: Answer("The card", ModelCard)},
+                errors=(NotReady,),
+            ),
+            Endpoint(
+                "GET",
+                "/readyz",
+                self.readyz,
+                "A model is loaded and ready to answer.",
+                answers={200: Answer("NAME:VERSION of the model", str, "text/plain")},
+                errors=(NotReady,),
+            ),
+        )
+
+    async def predict(self, request: Request) -> Response:
+        with self.bodies.reserve() as reservation:
+            body = await self._read(request, self.settings.max_image_megabytes, 1, reservation)
+            image = single_image(request.headers.get("content-type", ""), body)
+            del body
+            served, (result,) = await self.predictor.classify([image])
+        status = status_of(type(result)) if isinstance(result, ImageError) else 200
+        return JSONResponse(_body(served, result), status)
+
+    async def predict_many(self, request: Request) -> Response:
+        max_images = self.settings.max_images
+        with self.bodies.reserve() as reservation:
+            body = await self._read(request, self.settings.max_request_megabytes, max_images, reservation)
+            content_type = request.headers.get("content-type", "")
+            images = multipart_images(content_type, body, field="images", max_images=max_images)
+            del body
+            served, results = await self.predictor.classify(images)
+        return JSONResponse([_body(served, result) for result in results])
+
+    async def _read(self, request: Request, megabytes: float, parts: int, reservation: Reservation) -> bytearray:
+        limit_bytes = int(megabytes * 1e6) + parts * OVERHEAD_BYTES
+        return await read_body(request.headers, request.receive, limit_bytes, self.settings.body_seconds, reservation)
+
+    async def model(self, _: Request) -> Response:
+        return Response(self.champion.current.card, media_type="application/json")
+
+    async def readyz(self, _: Request) -> Response:
+        return PlainTextResponse(f"{self.champion.current.model}\n")
+
+
+def _body(served: LoadedVersion, result: Prediction | ImageError) -> dict[str, object]:
+    """A `PredictionBody` or an `ErrorBody` as a plain dict, which is faster to make for every image."""
+    if isinstance(result, ImageError):
+        return error_body(result.code, str(result))
+    ranked = sorted(zip(served.classifier.labels, result.probabilities, strict=True), key=lambda pair: -pair[1])
+    return {
+        "model": served.model,
+        "label": result.label,
+        "confidence": result.confidence,
+        "unknown": result.unknown,
+        "predictions": [{"label": label, "probability": probability} for label, probability in ranked],
+    }
