@@ -59,7 +59,7 @@ for line in sys.stdin:
     os.environ.pop("HF_TOKEN", None)
     os.environ |= {"HF_TOKEN": token} if token else {}
     try:
-        answer = {"push": push_version, "pull": pull_version, "logits": logits}[call](*arguments)
+        answer = {"push": push, "pull": pull, "logits": logits}[call](*arguments)
     except Exception as e:
         answer = {"error": type(e).__name__, "message": str(e)}
     print(json.dumps(answer), flush=True)
