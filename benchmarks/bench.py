@@ -1,4 +1,4 @@
-"""What every benchmark is given: photos, folders to work in, ways to start handful and its peers."""
+"""The setting of a run: photos, scratch folders, and ways to start handful and its peers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PEERS = HERE / ".envs/peers"
 
 
 class PeerFailed(Exception):
-    """A peer cannot be had here; the sentence says why."""
+    """A peer cannot run here; the message says why."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One run's circumstances."""
+    """The settings of one run."""
 
     photos_given: Path | None
     quick: bool
@@ -36,12 +36,12 @@ class Bench:
 
     @property
     def long_repeats(self) -> int:
-        """Of what takes a minute a time."""
+        """Repeats of measurements that take about a minute each."""
         return 1 if self.quick else 2
 
     @cached_property
     def home(self) -> Path:
-        """A HANDFUL_HOME of its own, empty at the start of each run."""
+        """The run's own HANDFUL_HOME, empty at its start."""
         home = CACHE / "home"
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
@@ -68,7 +68,7 @@ class Bench:
         return json.loads(done.stdout)
 
     def peer(self, script: str, *arguments: str | Path) -> dict[str, Any]:
-        """The JSON of a peer's last line; raises `PeerFailed`."""
+        """The JSON in the last line that a peer prints; raises `PeerFailed`."""
         done = subprocess.run(
             self.peer_command(script, *arguments), env=self.environ(), capture_output=True, text=True, check=False
         )

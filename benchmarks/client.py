@@ -1,4 +1,4 @@
-"""A load client in a process of its own: raw sockets, prepared requests, nothing decoded but the status.
+"""A load client for a process of its own: raw sockets, prepared requests; it decodes only the status.
 
 python -m benchmarks.client PORT CLIENTS SECONDS PHOTOS -> one JSON line
 """
@@ -15,7 +15,7 @@ BOUNDARY = "benchmark-boundary"
 
 
 def request(photo: Path, port: int) -> bytes:
-    """One whole POST /predict, multipart."""
+    """A whole multipart POST /predict."""
     head = (
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="{photo.name}"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
@@ -55,7 +55,7 @@ async def one_client(port: int, requests: list[bytes], until: float, latencies: 
 
 
 async def load(port: int, clients: int, seconds: float, photos: list[Path]) -> dict[str, float]:
-    """Requests a second, percentiles in ms, and how many were not answered by 200."""
+    """Requests per second, latency percentiles in ms, and the number of answers other than 200."""
     requests = [request(photo, port) for photo in photos]
     latencies: list[float] = []
     wrong: list[int] = []

@@ -113,7 +113,7 @@ def from_host(report: Child, each: Subject) -> None:
     host = each.batch(16 if report.quick else 1024, torch.device("cpu"))
     for size in (network.batch, *(() if report.quick else (128, BATCH))):
         network.batch = size
-        network.expect(10_000, each.side)
+        network.choose_engine_for(10_000, each.side)
         rate = len(host) / timed(lambda: network.embed(host), report.device, rounds=3)[1]
         report.say("jpeg", set="in memory", what=f"Network.embed, float32, batches of {size}", rate=rate)
     stream = Stream(each, 8 if report.quick else BATCH, report.device)
@@ -187,14 +187,16 @@ def as_handful(report: Child, each: Subject, name: str, files: Sequence[Path], d
     images = max(2 * cpu_count(), int(decode * (0.5 if report.quick else 2.5)))
     for size in (network.batch, *(() if report.quick else (BATCH,))):
         network.batch = size
-        network.expect(10_000, each.side)
+        network.choose_engine_for(10_000, each.side)
 
         def embed(batch: Batch[Path, Tensor], network: Network = network) -> int:
             return 0 if batch.pixels is None else len(network.embed(batch.pixels))
 
         def run(count: int, network: Network = network, embed: Callable[[Batch[Path, Tensor]], int] = embed) -> int:
             paths = many(files, count)
-            batches = run_batches(paths, normalised, lambda p: p, embed, size=network.batch, lanes=network.lanes)
+            batches = run_batches(
+                paths, normalised, lambda p: p, embed, size=network.batch, parallel_batches=network.parallel_batches
+            )
             return sum(batches)
 
         run(2 * min(size, 32))

@@ -1,4 +1,4 @@
-"""How cost grows: with images, labels, clients and the size of a photo; one plot each."""
+"""How cost grows with images, labels, clients and photo size; one plot each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Points = list[tuple[float, float]]
 
 
 def plot(bench: Bench, name: str, curves: dict[str, Points], x: str, y: str) -> None:
-    """Both axes logarithmic."""
+    """Plots the curves on logarithmic axes."""
     figure, axes = plt.subplots(figsize=(6, 3.6))
     for label, points in curves.items():
         axes.plot(*zip(*points, strict=True), marker="o", label=label)
@@ -34,7 +34,7 @@ def plot(bench: Bench, name: str, curves: dict[str, Points], x: str, y: str) -> 
 
 
 def by_images(bench: Bench) -> str:
-    """Training with the built-in network, then classify, on 160 to 16,000 pictures that all differ."""
+    """Training with the built-in network, then classify, on 160 to 16,000 different pictures."""
     train, _ = photos.train_and_test(bench)
     parts: dict[str, Points] = {"train: embed": [], "train: fit": [], "train: all": [], "classify": []}
     for images in (160, 480) if bench.quick else (160, 1_600, 16_000):
@@ -51,7 +51,7 @@ def by_images(bench: Bench) -> str:
 
 
 def by_labels(bench: Bench) -> str:
-    """Training on five pictures of each label; the labels mean nothing, so that the heads have the hardest time."""
+    """Training on five pictures per label; the labels are arbitrary, the hardest case for fitting a head."""
     train, _ = photos.train_and_test(bench)
     parts: dict[str, Points] = {"embed": [], "fit": [], "all": []}
     for labels in (2, 10) if bench.quick else (2, 10, 100, 1_000):
@@ -66,7 +66,7 @@ def by_labels(bench: Bench) -> str:
 
 
 def by_clients(bench: Bench) -> str:
-    """The built-in network behind HTTP."""
+    """The built-in network over HTTP."""
     train, _ = photos.train_and_test(bench)
     bench.handful("train", train, "--name", "clients", "--backbone", "builtin")
     folder, rows, curves = jpegs(bench), [], dict[str, Points](rate=[], p50=[], p99=[])
@@ -98,7 +98,7 @@ def by_photo_size(bench: Bench) -> str:
         scaled.append((megapixels, 1000 / per_second(partial(prepare, preprocessing, path), 1)))
         whole.append((megapixels, 1000 / per_second(partial(prepare_whole, preprocessing, path), 1)))
     plot(
-        bench, "growth-photo-size", {"as handful decodes": scaled, "decoded whole": whole}, "megapixels", "ms an image"
+        bench, "growth-photo-size", {"as handful decodes": scaled, "decoded whole": whole}, "megapixels", "ms per image"
     )
     rows = [[f"{m:.3g}", short(a), short(b), f"{b / a:.1f}"] for (m, a), (_, b) in zip(scaled, whole, strict=True)]
     return "By photo size (JPEG to 224 pixels, one core), ms:\n\n" + table(

@@ -23,14 +23,14 @@ BUILTIN = Path(__file__).parent.parent / "training/builtin"
 
 @dataclass
 class Tries:
-    """Seconds and accuracy of one way, round by round."""
+    """Seconds and accuracy of one way in each round."""
 
     seconds: list[float] = field(default_factory=list)
     accuracy: list[float] = field(default_factory=list)
 
 
 def handful_trains(bench: Bench, train: Path, test: Path) -> tuple[float, float]:
-    """Seconds from reading the folder to the published version, and accuracy on photos not seen."""
+    """Seconds from reading the folder to the published version, and accuracy on test photos."""
     seconds = seconds_of_training(bench, train, "builtin")
     version = max((bench.home / "models/learning").glob("[0-9]*"), key=lambda p: int(p.name)).name
     measured = bench.handful("evaluate", test, "--model", f"learning:{version}")
@@ -49,7 +49,7 @@ def peer_trains(bench: Bench, script: str, *arguments: str | Path) -> tuple[floa
 
 
 def compare(bench: Bench) -> tuple[str, dict[str, Tries], list[str]]:
-    """In turn, round by round."""
+    """All ways take turns in each round: a table, the measurements by way, and a sentence per way that cannot run."""
     train, test = photos.train_and_test(bench)
     side = str(json_object((BUILTIN / "config.json").read_text())["pretrained_cfg"]["input_size"][1])
     ways: dict[str, Callable[[], tuple[float, float]]] = {
@@ -76,12 +76,12 @@ def compare(bench: Bench) -> tuple[str, dict[str, Tries], list[str]]:
         took = Measured(tuple(each.seconds))
         right = Measured(tuple(100 * a for a in each.accuracy))
         rows.append([name, took, f"{took.median / ours:.1f}", f"{right} %"])
-    head = ["way", "seconds", "handful is so many times as fast", "accuracy on photos not seen"]
+    head = ["way", "seconds", "handful's speed-up", "accuracy on test photos"]
     return table(head, rows), tries, missing
 
 
 def larger(bench: Bench) -> tuple[str, float | None]:
-    """The same with the network that most begin with, and the ratio; its random weights tell of speed alone."""
+    """The same with ResNet-18, a common first choice, and the ratio; with its random weights only speed counts."""
     (train, test), backbone = photos.train_and_test(bench), backbone_folder("resnet18", SIDE)
     ours, theirs = [], []
     for _ in range(bench.long_repeats):
@@ -97,7 +97,7 @@ def larger(bench: Bench) -> tuple[str, float | None]:
 
 
 def retrain(bench: Bench) -> tuple[str, Target]:
-    """A tenth of the photos comes later; training from nothing on all of them, cache emptied, is the comparison."""
+    """Retrains on a tenth of the photos; compared with training from nothing on all, with an empty cache."""
     train, _ = photos.train_and_test(bench)
     old, new = bench.scratch("old"), bench.scratch("new")
     for file, number in zip(photos.files_below(train), count(), strict=False):
@@ -118,14 +118,14 @@ def retrain(bench: Bench) -> tuple[str, Target]:
         "10 times faster than train",
         f"{ratio:.1f} times",
         reached=ratio >= 10,
-        why="embedding falls to a tenth, but the heads, the folds and the comparison with the champion are fitted on"
-        " all photos; with the small built-in network they weigh as much as the embedding",
+        why="embedding falls to a tenth, but heads, cross-validation and the comparison with the version in use are"
+        " fitted on all photos; with the small built-in network they take as long as embedding",
     )
     return text, target
 
 
 def model_seconds(answer: dict[str, Any]) -> float:
-    """Embedding and fitting, without the start of a process and the writing of a report."""
+    """Seconds of embedding and fitting, without process start and report."""
     return float(answer["seconds"]["embed"] + answer["seconds"]["fit"])
 
 
@@ -148,9 +148,9 @@ def run(bench: Bench) -> Section:
                 f"built-in network {ratio:.1f} times, accuracy {accuracy:.1%}, {100 * better:+.1f} points; resnet18"
                 f" {larger_ratio or 0:.1f} times",
                 reached=(larger_ratio or 0) >= 20 and better >= 0,
-                why="fitting and calibrating in five folds, the learning curve and the report take two seconds with any"
-                " network; what is left is one look at each photo against fastai's five, each of three passes",
+                why="cross-validation, calibration, learning curve and report take two seconds with any network;"
+                " the rest is one pass over each photo, against fastai's five, each of about three passes' cost",
             )
         )
-    intro = "160 photos (80 a label), 80 others to be measured on, the built-in network, every process on all cores."
+    intro = "160 photos (80 per label), 80 test photos, the built-in network, every process on all cores."
     return Section(title="Training", text="\n\n".join([intro, text, *missing, with_resnet18, further]), targets=targets)

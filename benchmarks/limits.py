@@ -1,4 +1,4 @@
-"""The ceilings of this machine, measured in the same run as everything that is compared with them."""
+"""The limits of this machine, measured in the same run as the rates that are compared with them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 @cache
 def matrix_rate(precision: torch.dtype) -> float:
-    """Floating-point operations a second: the best square product, all cores, warm."""
+    """Floating-point operations per second: the best square matrix product, all cores, warm."""
     best = 0.0
     for size in SIZES:
         a, b = (torch.randn(size, size).to(precision) for _ in range(2))
@@ -35,7 +35,7 @@ def matrix_rate(precision: torch.dtype) -> float:
 
 @cache
 def integer_rate() -> float:
-    """The same of 8-bit integers, as the best 3 x 3 convolution: torch has no fast plain product of them to offer."""
+    """The same for 8-bit integers, by the best 3 x 3 convolution: torch has no fast matrix product of them."""
     best = 0.0
     for channels in (128, 256, 512):
         images, side, scale = 16, 14, torch.full((channels,), 0.01)
@@ -53,14 +53,14 @@ def integer_rate() -> float:
     return best
 
 
-def network_limit(flops_an_image: float) -> float:
-    """Images a second if a network were nothing but matrix products at the best precision's rate."""
+def network_limit(flops_per_image: float) -> float:
+    """Images per second if the network were only matrix products at the best precision's rate."""
     best = max(matrix_rate(torch.float32), matrix_rate(torch.bfloat16) if has_native_bfloat16(CPU) else 0.0)
-    return best / flops_an_image
+    return best / flops_per_image
 
 
 def decode_rate(files: Sequence[Path], side_pixels: int) -> float:
-    """Images a second on all cores: reading, and Pillow's decoding at the smallest DCT scale that suffices."""
+    """Images per second on all cores: reading, and decoding by Pillow at the smallest sufficient DCT scale."""
     with ThreadPoolExecutor(cpu_count()) as pool:
 
         def run() -> None:
@@ -71,12 +71,12 @@ def decode_rate(files: Sequence[Path], side_pixels: int) -> float:
 
 
 def folder_limit(network: float, decode: float) -> float:
-    """Where both share the cores, one image costs the sum of both; a GPU would leave the slower one."""
+    """Images per second if both share the cores: an image costs the sum; with a GPU the slower one is the limit."""
     return 1 / (1 / network + 1 / decode)
 
 
 def disk_rate(files: Sequence[Path]) -> float:
-    """Bytes a second of the files, out of the page cache's reach where the system allows it."""
+    """Bytes per second of reading the files, dropped from the page cache before if the system allows it."""
     for path in files:
         with path.open("rb") as file:
             if hasattr(os, "posix_fadvise"):
@@ -86,13 +86,13 @@ def disk_rate(files: Sequence[Path]) -> float:
 
 
 def run(bench: Bench) -> Section:
-    """The machine's own numbers, and what they allow."""
+    """The machine's rates, and the limits that follow from them."""
     precisions = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     rates = alternate({name: partial(matrix_rate, p) for name, p in precisions.items()}, 1)
     if has_native_int8(CPU):
         rates["8-bit integers"] = Measured((integer_rate(),))
     web, phone = photos.files_below(photos.source(bench)), photos.phone_photos()
-    rows = [[f"matrix product, {name}", f"{rate.median / 1e9:,.0f} billion a second"] for name, rate in rates.items()]
+    rows = [[f"matrix product, {name}", f"{rate.median / 1e9:,.0f} billion per second"] for name, rate in rates.items()]
     for name, files in (("photos", web), ("12-megapixel photos", phone)):
         rates_of = {side: decode_rate(files, side) for side in (128, 224)}
         rows += [[f"decode {name} for {s} pixels", f"{short(r)} images/s"] for s, r in rates_of.items()]
@@ -102,6 +102,6 @@ def run(bench: Bench) -> Section:
         cost = flops(random_backbone(name), 224)
         limit, decode = network_limit(cost), decode_rate(web, 224)
         allowed.append([name, f"{cost / 1e9:.2f}", short(limit), short(folder_limit(limit, decode))])
-    text = table(["what", "here"], rows) + "\n\nAt 224 pixels that allows at most, images a second:\n\n"
-    text += table(["network", "GFLOP an image", "network alone", "from a folder, same cores"], allowed)
+    text = table(["what", "here"], rows) + "\n\nAt 224 pixels this allows at most, in images per second:\n\n"
+    text += table(["network", "GFLOP per image", "network alone", "from a folder, same cores"], allowed)
     return Section(title="The machine's limits", text=text)

@@ -1,4 +1,4 @@
-"""The machine and the versions that numbers belong to; never its name."""
+"""The machine and the versions behind the numbers, without the machine's name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # no types of its own
+import psutil  # type: ignore[import-untyped]  # ships no types
 import torch
 from handful.service.compute.device import cpu_count, has_native_bfloat16
 
@@ -17,11 +17,11 @@ THEIRS = ("fastai", "ultralytics", "transformers", "timm", "torch", "scikit-lear
 
 
 def described() -> str:
-    """A few lines of Markdown."""
+    """The machine and versions as a few lines of Markdown."""
     bf16 = "with" if has_native_bfloat16(torch.device("cpu")) else "without"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     own = ", ".join(f"{name} {version(name)}" for name in OWN)
-    theirs = ", ".join(f"{name} {found}" for name in THEIRS if (found := peer_version(name)))
+    theirs = ", ".join(f"{name} {peer}" for name in THEIRS if (peer := peer_version(name)))
     return (
         f"- machine: {_processor()}, {cpu_count()} cores, {bf16} native bfloat16,"
         f" {psutil.virtual_memory().total / 2**30:.0f} GiB memory, {gpu}\n"
@@ -32,14 +32,14 @@ def described() -> str:
 
 
 def busy() -> str:
-    """How many processes wanted the cores while a benchmark began."""
+    """The load on the cores when a benchmark began."""
     return f"load average {psutil.getloadavg()[0]:.1f}"
 
 
 def peer_version(name: str) -> str | None:
-    """As installed in the peers' own environment."""
-    found = PEERS.glob(f"lib/python*/site-packages/{name.replace('-', '_')}-*.dist-info")
-    return next((path.name.removesuffix(".dist-info").rpartition("-")[2] for path in found), None)
+    """The version installed in the peers' environment."""
+    folders = PEERS.glob(f"lib/python*/site-packages/{name.replace('-', '_')}-*.dist-info")
+    return next((path.name.removesuffix(".dist-info").rpartition("-")[2] for path in folders), None)
 
 
 def _processor() -> str:

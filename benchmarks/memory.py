@@ -1,4 +1,4 @@
-"""classify over 100,000 small files: its memory while it runs."""
+"""The memory of classify while it runs over 100,000 small files."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import sys
 import time
 
 import matplotlib.pyplot as plt
-import psutil  # type: ignore[import-untyped]  # no types of its own
+import psutil  # type: ignore[import-untyped]  # ships no types
 
 from benchmarks import photos
 from benchmarks.bench import Bench
 from benchmarks.sections import Section, judged, plot_path
 from benchmarks.timing import short
 
-SETTLED = 0.2  # of the run; before it torch and the thread pools fill up
+SETTLED = 0.2  # share of the run after which torch and the thread pools are warm
 
 
 def watch(command: list[str], bench: Bench) -> tuple[list[float], list[float]]:
-    """Seconds and MB, twice a second."""
+    """Seconds and MB, sampled twice per second."""
     started = time.perf_counter()
     process = subprocess.Popen(command, env=bench.environ(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     watched, times, sizes = psutil.Process(process.pid), [], []
@@ -32,7 +32,7 @@ def watch(command: list[str], bench: Bench) -> tuple[list[float], list[float]]:
 
 
 def run(bench: Bench) -> Section:
-    """Target: flat."""
+    """Target: memory does not grow."""
     images = 5_000 if bench.quick else 100_000
     train, _ = photos.train_and_test(bench)
     bench.handful("train", train, "--name", "memory", "--backbone", "builtin")
@@ -58,6 +58,6 @@ def run(bench: Bench) -> Section:
         "flat",
         f"{grown:+.0f} MB from a fifth of the run to the highest later",
         reached=grown < 0.1 * early,
-        why="it grew; the set of names already written and the rows held back are the first suspects",
+        why="it grew; the first suspects are the set of names already written and the rows held back",
     )
     return Section(title="Memory", text=text, targets=[target])

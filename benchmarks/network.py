@@ -1,4 +1,4 @@
-"""The network alone: each way to compute it, and the limit."""
+"""The network alone: every engine, and the limit."""
 
 from __future__ import annotations
 
@@ -21,68 +21,68 @@ from benchmarks.sections import Section, judged
 from benchmarks.timing import Measured, alternate, per_second, short, table
 
 BATCH, SIDE = 16, 224
-INTEGERS = "int8 (train --int8)"
+INT8 = "int8 (train --int8)"
 CPU = torch.device("cpu")
 Run = Callable[[Tensor], object]
 
 
 def ways(backbone: nn.Module, *, compiling: bool) -> tuple[dict[str, Run], str]:
-    """Every way to run it, and how long compiling took."""
+    """Every way to run the network, and a sentence on compiling."""
     laid_out = copy.deepcopy(backbone).to(memory_format=torch.channels_last)
     low = has_native_bfloat16(CPU)
     folded = engine.folded(backbone, CPU)
-    found: dict[str, Run] = {
+    runs: dict[str, Run] = {
         "eager, float32": backbone,
         "eager, channels_last, float32": laid_out,
         "eager, channels_last, autocast": engine.autocast(laid_out, CPU, low_precision=low),
     }
     if folded:
-        found["folded"] = folded.run
-    chosen = engine.choose(backbone, CPU)
-    found[f"chosen: {chosen.words}"] = chosen.run
+        runs["folded"] = folded.run
+    chosen = engine.choose_engine(backbone, CPU)
+    runs[f"chosen: {chosen.label}"] = chosen.run
     if has_native_int8(CPU) and (ranges := calibrate(backbone, [pixels(BATCH, SIDE)])):
-        found[INTEGERS] = engine.integers(backbone, ranges).run
+        runs[INT8] = engine.int8(backbone, ranges).run
     if not compiling:
-        return found, ""
+        return runs, ""
     started = time.perf_counter()
     compiled = engine.compiled(backbone, pixels(BATCH, SIDE).to(memory_format=torch.channels_last))
     if compiled is None:
-        return found, "It could not be compiled here."
-    found["compiled, frozen"] = compiled.run
-    return found, f"Compiling took {time.perf_counter() - started:.0f} s."
+        return runs, "It could not be compiled here."
+    runs["compiled, frozen"] = compiled.run
+    return runs, f"Compiling took {time.perf_counter() - started:.0f} s."
 
 
 def measure(name: str, rounds: int, *, compiling: bool) -> tuple[str, dict[str, Measured], float]:
-    """A table for one network, its rates and its limit."""
+    """One network's table, rates and limit."""
     backbone = random_backbone(name)
     limit = network_limit(flops(backbone, SIDE))
-    runs, said = ways(backbone, compiling=compiling)
+    runs, compiling_text = ways(backbone, compiling=compiling)
     batch = pixels(BATCH, SIDE).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         rates = alternate({k: partial(per_second, partial(r, batch), BATCH) for k, r in runs.items()}, 2 * rounds)
         alone = {k: 1000 / per_second(partial(r, batch[:1]), 1) for k, r in runs.items()}
-    limits = {k: integer_rate() / flops(backbone, SIDE) if k == INTEGERS else limit for k in rates}
+    limits = {k: integer_rate() / flops(backbone, SIDE) if k == INT8 else limit for k in rates}
     rows = [[k, r, f"{r.median / limits[k]:.0%}", short(alone[k])] for k, r in rates.items()]
     text = f"{name} at {SIDE} pixels, batches of {BATCH}; the limit is {short(limit)} images/s"
-    text += f", {short(limits[INTEGERS])} in integers.\n\n" if INTEGERS in limits else ".\n\n"
+    text += f", {short(limits[INT8])} in 8-bit integers.\n\n" if INT8 in limits else ".\n\n"
     text += table(["way", "images/s", "of the limit", "one image, ms"], rows)
-    return f"{text}\n\n{said}".strip(), rates, limit
+    return f"{text}\n\n{compiling_text}".strip(), rates, limit
 
 
 def others(bench: Bench) -> str:
     """ONNX Runtime and OpenVINO on the same network."""
     try:
-        found = bench.peer("engines", backbone_folder("resnet18", SIDE), str(SIDE), str(BATCH))
+        result = bench.peer("engines", backbone_folder("resnet18", SIDE), str(SIDE), str(BATCH))
     except PeerFailed as e:
         return f"ONNX Runtime and OpenVINO were not measured: {e}"
-    rows = [[name, short(rate), f"{found['cosines'][name]:.5f}"] for name, rate in found["rates"].items()]
-    return f"Other runtimes on resnet18 ({found['version']}), same batch:\n\n" + table(
+    rows = [[name, short(rate), f"{result['cosines'][name]:.5f}"] for name, rate in result["rates"].items()]
+    return f"Other runtimes on resnet18 ({result['version']}), same batch:\n\n" + table(
         ["runtime", "images/s", "smallest cosine to float32"], rows
     )
 
 
 def ladder(name: str) -> str:
-    """Rate against batch size, of the chosen engine."""
+    """The chosen engine's rate by batch size."""
     network = Network(random_backbone(name))
     sizes = (1, 2, 4, 8, 16, 32, 64)
     rates = [per_second(partial(network.embed, pixels(n, SIDE)), n) for n in sizes]
@@ -104,6 +104,6 @@ def run(bench: Bench) -> Section:
         "85 % of the matrix-product limit",
         ", ".join(f"{name} {share:.0%}" for name, share in shares),
         reached=worst >= 0.85,
-        why="what is left is memory traffic (max-pool, additions); compiling would fuse some of it",
+        why="the rest is memory traffic (max-pool, additions); compiling would fuse some of it",
     )
     return Section(title="The network alone", text="\n\n".join(texts), targets=[target])

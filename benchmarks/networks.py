@@ -1,6 +1,6 @@
-"""The networks that are measured with: timm's ResNets with random weights, as local folders in the Hub's format.
+"""The measured networks: timm's ResNets with random weights, as local folders in the Hub's format.
 
-Speed does not depend on the weights, and no Hub is needed.
+Speed does not depend on the weights, and no access to the Hub is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.bench import CACHE
 
 
 def backbone_folder(architecture: str = "resnet18", side_pixels: int = 224) -> Path:
-    """`--backbone` takes it, and timm's `local-dir:`."""
+    """A folder for `--backbone`, and for timm's `local-dir:`."""
     folder = CACHE / "networks" / f"{architecture}-{side_pixels}"
     if not (folder / "config.json").exists():
         torch.manual_seed(0)
@@ -42,7 +42,7 @@ def random_backbone(architecture: str) -> nn.Module:
 
 
 def flops(network: nn.Module, side_pixels: int) -> int:
-    """Floating-point operations for one image; a multiplication with its addition counts two."""
+    """Floating-point operations for one image; a multiply-add counts as two."""
     device = next(network.parameters()).device
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(torch.zeros(1, 3, side_pixels, side_pixels, device=device))

@@ -1,4 +1,4 @@
-"""The photos that are measured with: generated ones, or a labelled folder that is given."""
+"""The photos of the benchmarks: generated ones, or a given labelled folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.bench import CACHE, Bench
 
-TRAIN, TEST = 80, 40  # photos a label
+TRAIN, TEST = 80, 40  # photos per label
 
 
 def source(bench: Bench) -> Path:
@@ -27,7 +27,7 @@ def source(bench: Bench) -> Path:
 
 
 def train_and_test(bench: Bench) -> tuple[Path, Path]:
-    """80 photos of each label to learn from and the next 40 to be measured on, as links to the source."""
+    """Of each label 80 training photos and 40 test photos, as links to the source."""
     train, test = CACHE / "train", CACHE / "test"
     shutil.rmtree(train, ignore_errors=True)
     shutil.rmtree(test, ignore_errors=True)
@@ -39,12 +39,12 @@ def train_and_test(bench: Bench) -> tuple[Path, Path]:
 
 
 def spread(files: list[Path]) -> list[Path]:
-    """Every third file last: both parts see the whole folder."""
+    """Moves every third file to the end, so that both parts come from the whole folder."""
     return [f for n, f in enumerate(files) if n % 3] + files[::3]
 
 
 def place(file: Path, at: Path) -> None:
-    """A hard link where that can be made, else a copy."""
+    """Makes a hard link, or a copy where links are not possible."""
     at.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(file.resolve(), at)
@@ -53,14 +53,14 @@ def place(file: Path, at: Path) -> None:
 
 
 def many(files: list[Path], images: int, folder: Path) -> Path:
-    """A folder of so many images, the given ones over and over."""
+    """A folder of so many images: the given ones, repeated."""
     for number, file in zip(range(images), cycled(files), strict=False):
         place(file, folder / f"{number // 1000:03}" / f"{number:06}{file.suffix}")
     return folder
 
 
 def cycled(files: list[Path]) -> list[Path]:
-    """So often in a row that 200,000 can be taken."""
+    """The files repeated until there are at least 200,000."""
     return [file for _ in range(1 + 200_000 // len(files)) for file in files]
 
 
@@ -69,16 +69,16 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def phone_photos(images: int = 8, width: int = 4000, height: int = 3000) -> list[Path]:
-    """Generated JPEGs of a phone's size and weight (12 megapixels, about 4 MB)."""
+    """Generated JPEGs as large as a phone's (12 megapixels, about 4 MB)."""
     folder = CACHE / f"photos-{width}x{height}"
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
+    paths = []
     for number in range(images):
         path = folder / f"{number:02}.jpg"
-        made.append(path)
+        paths.append(path)
         if not path.exists():
             _textured(number, width, height).save(path, quality=92)
-    return made
+    return paths
 
 
 def _textured(seed: int, width: int, height: int) -> Image.Image:
@@ -94,21 +94,21 @@ def _textured(seed: int, width: int, height: int) -> Image.Image:
 
 
 def tiny_photos(images: int, side: int = 28) -> list[Path]:
-    """Generated 28-pixel PNGs, each another picture."""
+    """Generated 28-pixel PNGs, all different."""
     folder = CACHE / f"tiny-{side}"
     folder.mkdir(parents=True, exist_ok=True)
-    generator, made = np.random.default_rng(0), []
+    generator, paths = np.random.default_rng(0), []
     for number in range(images):
         path = folder / f"{number:05}.png"
         pixels = generator.integers(0, 255, (side, side), dtype=np.uint8)
         if not path.exists():
             Image.fromarray(pixels).save(path)
-        made.append(path)
-    return made
+        paths.append(path)
+    return paths
 
 
 def different(files: list[Path], images: int, folder: Path, labels: int = 2) -> Path:
-    """So many pictures under so many labels, no two the same: the given ones cropped and recompressed anew."""
+    """So many different pictures under so many labels: the given ones, each cropped and compressed differently."""
 
     def make(number: int) -> None:
         generator = np.random.default_rng(number)

@@ -1,4 +1,4 @@
-"""What a benchmark hands over: its text, and how it did against the targets."""
+"""The result of a benchmark: its text, and its measurements against the targets."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Target(BaseModel):
     what: str
     target: str
     measured: str
-    reached: bool | None  # None: not measured
-    why: str = ""  # where it was missed or not measured: the reason and the next idea
+    reached: bool | None  # None if not measured
+    why: str = ""  # if missed or not measured: the reason and the next idea
 
 
 class Section(BaseModel):
@@ -34,10 +34,10 @@ class Section(BaseModel):
 
 
 def judged(what: str, target: str, measured: str, *, reached: bool, why: str) -> Target:
-    """The reason is kept only where it is needed."""
+    """A measured target; the reason is dropped if it was reached."""
     return Target(what=what, target=target, measured=measured, reached=reached, why="" if reached else why)
 
 
 def plot_path(name: str, bench: Bench) -> Path:
-    """Beside RESULTS.md, which a quick run leaves as it is."""
+    """Beside RESULTS.md, or in the cache for a quick run, which does not change RESULTS.md."""
     return (CACHE if bench.quick else HERE) / f"{name}.png"

@@ -21,18 +21,18 @@ from PIL import Image
 
 from benchmarks import photos
 from benchmarks.bench import CACHE, Bench, PeerFailed
-from benchmarks.classify import trained, trained_in_integers
+from benchmarks.classify import trained, trained_with_int8
 from benchmarks.sections import Section, Target, judged
 from benchmarks.timing import Measured, short, table
 
 CLIENTS = (1, 8, 32)
 START_SECONDS = 90
-OURS = {"handful serve": "resnet18", "handful serve, trained with --int8": "integers"}
-Found = dict[str, dict[int, list[dict[str, Any]]]]  # server, clients, one answer of the load client a round
+OURS = {"handful serve": "resnet18", "handful serve, trained with --int8": "int8"}
+Loads = dict[str, dict[int, list[dict[str, Any]]]]  # server -> clients -> the load client's results, one per round
 
 
 class Server:
-    """One server's process, and how long it took until it was ready."""
+    """One server's process, and the seconds until it was ready."""
 
     def __init__(self, command: list[str], port: int, environ: dict[str, str]) -> None:
         self.port, started = port, time.perf_counter()
@@ -41,9 +41,9 @@ class Server:
         while not self._ready():
             if self.process.poll() is not None or time.perf_counter() - started > START_SECONDS:
                 self.log.seek(0)
-                words = self.log.read().decode(errors="replace").strip().splitlines()
+                lines = self.log.read().decode(errors="replace").strip().splitlines()
                 self.stop()
-                raise PeerFailed(f"it did not start: {words[-1] if words else 'no output'}")
+                raise PeerFailed(f"it did not start: {lines[-1] if lines else 'no output'}")
             time.sleep(0.05)
         self.ready_seconds = time.perf_counter() - started
 
@@ -90,15 +90,15 @@ def peer_server(bench: Bench, script: str, artifact: Path) -> Server:
 
 
 def load(port: int, clients: int, seconds: float, folder: Path) -> dict[str, Any]:
-    """The load client's answer."""
-    words = [sys.executable, "-m", "benchmarks.client", str(port), str(clients), str(seconds), str(folder)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    """The load client's result."""
+    command = [sys.executable, "-m", "benchmarks.client", str(port), str(clients), str(seconds), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
     values: dict[str, Any] = json.loads(done.stdout)
     return values
 
 
 def jpegs(bench: Bench) -> Path:
-    """Sixty-four JPEGs of the photos."""
+    """A folder of 64 of the photos as JPEGs."""
     folder = bench.scratch("http")
     for number, file in enumerate(photos.files_below(photos.source(bench))[::3][:64]):
         with Image.open(file) as image:
@@ -106,22 +106,22 @@ def jpegs(bench: Bench) -> Path:
     return folder
 
 
-class Bare:
-    """One image without HTTP: decode, network, answer."""
+class WithoutHttp:
+    """One image without HTTP: decoding, network, prediction."""
 
     def __init__(self, artifact: Path, folder: Path) -> None:
         self.classifier = Classifier.load(artifact)
         self.images = [p.read_bytes() for p in photos.files_below(folder)]
         self.milliseconds: list[float] = []
-        self._ask(3)
+        self._predict(3)
         self.milliseconds.clear()
 
     def measure(self, seconds: float) -> None:
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
-            self._ask(len(self.images))
+            self._predict(len(self.images))
 
-    def _ask(self, count: int) -> None:
+    def _predict(self, count: int) -> None:
         for data in self.images[:count]:
             started = time.perf_counter()
             self.classifier.predict(self.classifier.read(data).unsqueeze(0))
@@ -137,9 +137,9 @@ class Bare:
         return ordered[int(0.99 * len(ordered))]
 
 
-def measure(bench: Bench, artifact: Path, folder: Path, bare: Bare) -> tuple[Found, list[str], str]:
-    """Each server's answers under load, in turn with the bare network; all are up at once, one is asked at a time."""
-    found: Found = {}
+def measure(bench: Bench, artifact: Path, folder: Path, alone: WithoutHttp) -> tuple[Loads, list[str], str]:
+    """Every server's results under load, in turn with the network alone; all run at once, one is loaded at a time."""
+    loads: Loads = {}
     missing, started = [], []
     seconds = 2.0 if bench.quick else 5.0
     with ExitStack() as stack:
@@ -153,39 +153,37 @@ def measure(bench: Bench, artifact: Path, folder: Path, bare: Bare) -> tuple[Fou
         for name, server in list(servers.items()):
             warm = load(server.port, 8, 2.0, folder)
             if not warm["rate"]:
-                missing.append(f"{name} answered none of {warm['requests']} requests by 200.")
+                missing.append(f"{name} answered none of {warm['requests']} requests with 200.")
                 del servers[name]
         for _ in range(bench.repeats):
-            bare.measure(seconds)
+            alone.measure(seconds)
             for clients in CLIENTS:
                 for name, server in servers.items():
-                    answer = load(server.port, clients, seconds, folder)
-                    found.setdefault(name, {}).setdefault(clients, []).append(answer)
-    return found, missing, "Ready after: " + ", ".join(started) + "."
+                    result = load(server.port, clients, seconds, folder)
+                    loads.setdefault(name, {}).setdefault(clients, []).append(result)
+    return loads, missing, "Ready after: " + ", ".join(started) + "."
 
 
 def run(bench: Bench) -> Section:
-    """Targets: twice the peers at 32 clients; p99 alone under 1.5 times that of the bare network and decoding."""
+    """Targets: twice the peers at 32 clients; with one client p99 under 1.5 times that of decoding and network."""
     artifact, folder = trained(bench), jpegs(bench)
-    integers = trained_in_integers(bench)
-    alone = Bare(artifact, folder)
-    found, missing, ready = measure(bench, artifact, folder, alone)
+    int8_kept = trained_with_int8(bench)
+    alone = WithoutHttp(artifact, folder)
+    loads, missing, ready = measure(bench, artifact, folder, alone)
     rows = []
-    for name, by_clients in found.items():
-        for clients, answers in by_clients.items():
-            rate = Measured(tuple(a["rate"] for a in answers))
-            ratio = _rate(found["handful serve"], clients) / rate.median
-            p50, p99 = (Measured(tuple(a[p] for a in answers)).median for p in ("p50", "p99"))
-            rows.append([name, clients, rate, f"{ratio:.2f}", short(p50), short(p99), sum(a["wrong"] for a in answers)])
-    text = table(
-        ["server", "clients", "requests/s", "handful is so many times as fast", "p50 ms", "p99 ms", "errors"], rows
-    )
+    for name, by_clients in loads.items():
+        for clients, results in by_clients.items():
+            rate = Measured(tuple(a["rate"] for a in results))
+            ratio = _rate(loads["handful serve"], clients) / rate.median
+            p50, p99 = (Measured(tuple(a[p] for a in results)).median for p in ("p50", "p99"))
+            rows.append([name, clients, rate, f"{ratio:.2f}", short(p50), short(p99), sum(a["wrong"] for a in results)])
+    text = table(["server", "clients", "requests/s", "handful's speed-up", "p50 ms", "p99 ms", "errors"], rows)
     intro = (
         "resnet18 at 224 pixels, multipart JPEG over loopback, client on the same cores, servers in turn. One image"
         f" without HTTP (decoding and network): {short(alone.mean)} ms, p99 {short(alone.p99)} ms."
     )
     return Section(
-        title="Serving", text="\n\n".join([intro, text, integers, ready, *missing]), targets=_targets(found, alone)
+        title="Serving", text="\n\n".join([intro, text, int8_kept, ready, *missing]), targets=_targets(loads, alone)
     )
 
 
@@ -193,8 +191,8 @@ def _rate(by_clients: dict[int, list[dict[str, Any]]], clients: int) -> float:
     return Measured(tuple(a["rate"] for a in by_clients[clients])).median
 
 
-def _targets(found: Found, alone: Bare) -> list[Target]:
-    ours = found["handful serve"]
+def _targets(loads: Loads, alone: WithoutHttp) -> list[Target]:
+    ours = loads["handful serve"]
     p99 = Measured(tuple(a["p99"] for a in ours[1])).median
     targets = [
         judged(
@@ -203,12 +201,12 @@ def _targets(found: Found, alone: Bare) -> list[Target]:
             f"{p99 / alone.p99:.2f} times ({short(p99)} and {short(alone.p99)} ms),"
             f" {p99 / alone.mean:.2f} times their mean",
             reached=p99 < 1.5 * alone.p99,
-            why="the client, the event loop and the network's threads share the cores",
+            why="client, event loop and the network's threads share the cores",
         )
     ]
-    others = {name: _rate(each, 32) for name, each in found.items() if name not in OURS}
+    others = {name: _rate(each, 32) for name, each in loads.items() if name not in OURS}
     if others:
-        rates = {name: _rate(each, 32) for name, each in found.items() if name in OURS}
+        rates = {name: _rate(each, 32) for name, each in loads.items() if name in OURS}
         targets.append(
             judged(
                 "HTTP, 32 clients, JPEG in, the same network in bfloat16",
@@ -218,8 +216,8 @@ def _targets(found: Found, alone: Bare) -> list[Target]:
                     for name, rate in rates.items()
                 ),
                 reached=max(rates.values()) >= 2 * max(others.values()),
-                why="on few cores the network alone bounds all three servers at the same rate; with a smaller network"
-                " or a GPU, what the server adds shows more",
+                why="on few cores the network limits all servers to the same rate; with a smaller network or a GPU the"
+                " server itself would matter more",
             )
         )
     return targets

@@ -1,4 +1,4 @@
-"""How long a person waits before anything happens."""
+"""The time until a command responds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.timing import alternate, seconds_of, table
 
 
 def process(bench: Bench, *words: str) -> float:
-    """Seconds from start to end."""
+    """Seconds from the start of a process to its end."""
     command = [sys.executable, *words]
     return seconds_of(lambda: subprocess.run(command, env=bench.environ(), capture_output=True, check=True))
 
@@ -41,10 +41,16 @@ def run(bench: Bench) -> Section:
         "handful serve until ready": partial(serve_ready, bench),
     }
     seconds = alternate(commands, max(2, bench.repeats))
-    ready, said = seconds["handful serve until ready"].median, seconds["handful --help"].median
+    ready, help_seconds = seconds["handful serve until ready"].median, seconds["handful --help"].median
     targets = [
         judged("serve to ready", "under 8 s", f"{ready:.1f} s", reached=ready < 8, why="torch, timm, bentoml: imports"),
-        judged("handful --help", "under 0.5 s", f"{said:.2f} s", reached=said < 0.5, why="click and the entry points"),
+        judged(
+            "handful --help",
+            "under 0.5 s",
+            f"{help_seconds:.2f} s",
+            reached=help_seconds < 0.5,
+            why="click and the entry points",
+        ),
     ]
     text = table(["command", "seconds, process start to end"], [[name, each] for name, each in seconds.items()])
     return Section(title="Starting", text=text, targets=targets)

@@ -1,4 +1,4 @@
-"""Clocks: contenders take turns, several rounds, and what is told is the median with the extremes."""
+"""Timing: contenders take turns in several rounds; results are medians with the extremes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def seconds_of(run: Callable[[], object]) -> float:
 
 
 def alternate(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, Measured]:
-    """Each contender's own number, round by round in turn: what disturbs the machine disturbs all."""
+    """Each contender's number in each round; they take turns, so that a busy machine disturbs all alike."""
     values: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
@@ -39,7 +39,7 @@ def alternate(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dic
 
 
 def per_second(run: Callable[[], object], count: int, least_seconds: float = 0.4) -> float:
-    """`count` of something a call -> how many a second; called as often as the time asks for, once before."""
+    """Items per second of a call that does `count` items; repeated for `least_seconds`, after one warm-up call."""
     run()
     calls, started = 0, time.perf_counter()
     while (passed := time.perf_counter() - started) < least_seconds or not calls:
@@ -49,13 +49,13 @@ def per_second(run: Callable[[], object], count: int, least_seconds: float = 0.4
 
 
 def short(value: float) -> str:
-    """Three digits."""
+    """With three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Markdown."""
+    """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

@@ -11,7 +11,7 @@ import click
 
 from handful.service.artifact.errors import HandfulError
 from handful.service.cli import commands
-from handful.service.terminal.output import WRONG
+from handful.service.terminal.output import EXIT_WRONG_USE
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -54,7 +54,7 @@ def main() -> None:
 
 def _fail(message: str) -> int:
     click.echo(f"handful: {message}", err=True)
-    return WRONG
+    return EXIT_WRONG_USE
 
 
 if __name__ == "__main__":

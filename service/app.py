@@ -89,7 +89,7 @@ class ImageClassifier:
 ImageClassifier.add_asgi_middleware(Front)  # type: ignore[attr-defined]  # the decorator has made it a Service
 
 
-def serve(host: str, port: int) -> None:
+def serve_http(host: str, port: int) -> None:
     """Does what `bentoml serve service.app:ImageClassifier` does. Returns when the service has been stopped."""
     service: Any = ImageClassifier  # the decorator has made it one
     for name in ("HANDFUL_HOME", "HANDFUL_MODEL", "HANDFUL_FEEDBACK"):

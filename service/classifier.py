@@ -1,4 +1,4 @@
-"""Classifier: an artifact and images in, predictions out. Knows neither files of results nor HTTP."""
+"""An artifact and images -> predictions; knows neither result files nor HTTP."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from handful.service.compute.pipeline import Batch, run_batches
 from numpy.typing import NDArray
 from torch import Tensor
 
-TTA_BATCH = 5  # images of 11 views each: 55 of the 56 or 64 rows that the network then runs
+# Images of 11 views each: the 55 rows are padded to 56 in batches of 16 (CPU), to 64 in batches of 32 (GPU).
+TTA_BATCH = 5
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image's answer; `probabilities` stand in the order of the artifact's labels."""
+    """The answer for one image; `probabilities` are in the order of the artifact's labels."""
 
-    label: str | None  # None: unknown
-    confidence: float  # the calibrated probability of the likeliest label
+    label: str | None  # None if unknown
+    confidence: float  # the calibrated probability of the most probable label
     unknown: bool
     probabilities: tuple[float, ...]
-    embedding: NDArray[np.float32] = field(compare=False, repr=False)  # (D,) of the image itself, without its ten views
+    embedding: NDArray[np.float32] = field(compare=False, repr=False)  # (D,) of the image itself, not of its ten views
 
 
 class Classifier:
-    """Everything one version needs to answer; safe to share between threads."""
+    """One version, loaded and ready to predict; safe to share between threads."""
 
     def __init__(
         self, card: ModelCard, preprocessing: Preprocessing, network: Network, unknown: UnknownDetector
@@ -42,7 +43,7 @@ class Classifier:
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
-        """From an artifact's folder; raises an `ArtifactError` where it cannot be trusted."""
+        """From an artifact's folder; raises an `ArtifactError` if the artifact is incomplete or inconsistent."""
         return cls.from_artifact(open_artifact(path))
 
     @classmethod
@@ -53,7 +54,9 @@ class Classifier:
             arrays = {name: tensor.numpy() for name, tensor in artifact.embeddings().items()}
             unknown = UnknownDetector.from_parts(arrays, card.unknown.model_dump())
         except (KeyError, ValueError) as e:
-            raise ArtifactInconsistent(f"{artifact.path} does not describe its input or its unknowns: {e!s}.") from e
+            raise ArtifactInconsistent(
+                f"{artifact.path} lacks a valid pretrained_cfg or unknown detector: {e!s}."
+            ) from e
         ranges = card.int8.ranges if card.int8 else None
         network = build_network(artifact.config, card.head.kind, artifact.weights(), len(card.labels), ranges)
         return cls(card, preprocessing, network, unknown)
@@ -67,24 +70,24 @@ class Classifier:
         return self.preprocessing(self.preprocessing.read(source))
 
     def read_views(self, source: bytes | Path) -> Tensor:
-        """One image -> `(11, 3, S, S)` float32: as `read` gives it, then its ten views; raises an `ImageError`."""
+        """One image -> `(11, 3, S, S)` float32: `read`'s result, then the ten views; raises an `ImageError`."""
         image = self.preprocessing.read(source)
         return torch.cat([stacked([self.preprocessing(image)]), self.preprocessing.ten_views(image)])
 
     def predict(self, pixels: Tensor) -> list[Prediction]:
         """`(N, 3, S, S)` float32 -> N predictions."""
-        return self.judge(self.network.embed(pixels))
+        return self.predict_embeddings(self.network.embed(pixels))
 
     def predict_views(self, views: Tensor) -> list[Prediction]:
         """`(N, 11, 3, S, S)` float32 -> N predictions: probabilities averaged over the ten views.
 
-        Whether it is unknown is asked of the first view alone: that is what the threshold was drawn for.
+        Only the first view decides whether the image is unknown, as the threshold was set on unchanged images.
         """
         embeddings = self.network.embed(views.flatten(0, 1)).view(*views.shape[:2], -1)  # (N, 11, D)
         averaged = self._probabilities(embeddings[:, 1:]).mean(dim=1)
         return self._predictions(averaged, embeddings[:, 0])
 
-    def judge(self, embeddings: Tensor) -> list[Prediction]:
+    def predict_embeddings(self, embeddings: Tensor) -> list[Prediction]:
         """`(N, D)` float32 -> N predictions."""
         return self._predictions(self._probabilities(embeddings), embeddings)
 
@@ -94,33 +97,33 @@ class Classifier:
 
     def _predictions(self, probabilities: Tensor, embeddings: Tensor) -> list[Prediction]:
         rows = embeddings.numpy()
-        refused = self.unknown.is_unknown(rows)
-        return [self._prediction(p, bool(u), e) for p, u, e in zip(probabilities.numpy(), refused, rows, strict=True)]
+        unknown = self.unknown.is_unknown(rows)
+        return [self._prediction(p, bool(u), e) for p, u, e in zip(probabilities.numpy(), unknown, rows, strict=True)]
 
     def _prediction(self, probabilities: np.ndarray, unknown: bool, embedding: np.ndarray) -> Prediction:  # noqa: FBT001
         best = int(probabilities.argmax())
         label = None if unknown else self.labels[best]
         return Prediction(label, float(probabilities[best]), unknown, tuple(map(float, probabilities)), embedding)
 
-    def expect(self, images: int) -> None:
-        """So many images will be classified: the network is made ready for as many now."""
-        self.network.expect(images, self.preprocessing.side_pixels)
+    def choose_engine_for(self, images: int) -> None:
+        """Prepares the network for classifying so many images."""
+        self.network.choose_engine_for(images, self.preprocessing.side_pixels)
 
     def classify(self, paths: Iterable[Path], *, tta: bool = False) -> Iterator[tuple[Path, Prediction | ImageError]]:
-        """Every path once, in order, each with its prediction or its own error; memory stays flat.
+        """Yields each path once, in order, with its prediction or its error; memory does not grow with the paths.
 
-        `tta` averages over ten views of each image, at about eleven times the work.
+        `tta` averages over ten views of each image, which takes about eleven times as long.
         """
         network = self.network
-        network.prepare()
+        network.warm_up()
         read, size = (self.read_views, TTA_BATCH) if tta else (self.read, network.batch)
         predict = self.predict_views if tta else self.predict
 
-        def answers(batch: Batch[Path, Tensor]) -> list[tuple[Path, Prediction | ImageError]]:
+        def predictions(batch: Batch[Path, Tensor]) -> list[tuple[Path, Prediction | ImageError]]:
             rows = iter(() if batch.pixels is None else predict(batch.pixels))
             results = [result if isinstance(result, ImageError) else next(rows) for result in batch.read]
             return list(zip(batch.sources, results, strict=True))
 
-        answered = run_batches(paths, read, lambda tensor: tensor, answers, size=size, lanes=network.lanes)
-        for batch in answered:
+        parallel = network.parallel_batches
+        for batch in run_batches(paths, read, lambda t: t, predictions, size=size, parallel_batches=parallel):
             yield from batch

@@ -41,13 +41,13 @@ from dataclasses import asdict
 from pathlib import Path
 import timm, torch
 from handful.service.artifact.store import Store
-from handful.service.models.publishing import PushSettings, pull, push
+from handful.service.models.publishing import PushSettings, pull_version, push_version
 
-def push_version(folder, repo, settings):
-    return asdict(push(Path(folder), repo, PushSettings(**settings)))
+def push(folder, repo, settings):
+    return asdict(push_version(Path(folder), repo, PushSettings(**settings)))
 
-def pull_version(ref, root, name=None, promote=False):
-    return {"path": str(pull(ref, Store(Path(root)), name, promote=promote))}
+def pull(ref, root, name=None, promote=False):
+    return {"path": str(pull_version(ref, Store(Path(root)), name, promote=promote))}
 
 def logits(repo, pixels):
     network = timm.create_model("hf-hub:" + repo, pretrained=True).eval()
@@ -59,7 +59,7 @@ for line in sys.stdin:
     os.environ.pop("HF_TOKEN", None)
     os.environ |= {"HF_TOKEN": token} if token else {}
     try:
-        answer = {"push": push_version, "pull": pull_version, "logits": logits}[call](*arguments)
+        answer = {"push": push, "pull": pull, "logits": logits}[call](*arguments)
     except Exception as e:
         answer = {"error": type(e).__name__, "message": str(e)}
     print(json.dumps(answer), flush=True)

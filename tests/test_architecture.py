@@ -1,73 +1,175 @@
-"""The three rules of the layout, read from the code's own imports."""
+"""The rules of the layout, read from the code's own imports and definitions."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted([*ROOT.glob("service/**/*.py"), *ROOT.glob("training/**/*.py")])
-BENTOML = {"service/app.py", "service/errors.py", "service/packaging.py"}
-DECODERS = {"service/artifact/images.py"}
+SOURCES = {  # import name -> file; a package's name stands for its __init__.py
+    ".".join(("handful", *path.relative_to(ROOT).with_suffix("").parts)).removeprefix("handful.handful.")
+    .removesuffix(".__init__"): path
+    for top in ("handful", "service", "training")
+    for path in sorted((ROOT / top).glob("**/*.py"))
+}  # fmt: skip
+SERVICE = [name for name in SOURCES if name.startswith("handful.service")]
+TRAINING = [name for name in SOURCES if name.startswith("handful.training")]
+
+OF_SERVICE_FOR_TRAINING = {"artifact", "compute", "terminal", "classifier"}
+BENTOML = {"handful.service.app", "handful.service.bento"}
+DECODER = "handful.service.artifact.images"
+PREPROCESSING = "handful.service.artifact.preprocessing"
+MOST_FLAT_MODULES = {"service": 10, "training": 14}
+MOST_ROOM_PAIRS = {"service": 60, "training": 85}
+MOST_LINES = 300
+PROTOCOL_NAMES = {"main", "run", "commands"}  # names that a caller looks up in several modules
 
 
-def imports(path: Path) -> set[str]:
-    """Every module that the file names in an import, wherever in it."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(SOURCES[name].read_text(encoding="utf-8"))
+
+
+@cache
+def imports(name: str) -> frozenset[str]:
+    """Every module that a file imports anywhere, under TYPE_CHECKING too; of ours the module, not what is in it."""
+    named: set[str] = set()
+    for node in ast.walk(tree(name)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            named |= {_submodule(node.module, alias.name) for alias in node.names}
+    return frozenset(named)
 
 
-def name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+def _submodule(module: str, name: str) -> str:
+    return f"{module}.{name}" if f"{module}.{name}" in SOURCES else module
+
+
+def room(name: str) -> str:
+    """The direct child of service or training: `handful.service.http.body` is in `http`."""
+    return (*name.split("."), "", "")[2]
+
+
+def definitions(kind: type[ast.ClassDef] | type[ast.FunctionDef]) -> dict[str, list[str]]:
+    """Public names at the top level of modules -> the modules that define them."""
+    defined: dict[str, list[str]] = defaultdict(list)
+    for module in [*SERVICE, *TRAINING]:
+        for node in tree(module).body:
+            if isinstance(node, kind) and not node.name.startswith("_"):
+                defined[node.name].append(module)
+    return defined
 
 
 def test_nothing_under_service_imports_training() -> None:
-    wrong = {
-        name(path)
-        for path in MODULES
-        if name(path).startswith("service/") and any(i.partition(".")[0] == "training" for i in imports(path))
-    }
+    wrong = {(name, module) for name in SERVICE for module in imports(name) if module.startswith("handful.training")}
     assert not wrong
 
 
 def test_training_imports_of_service_only_what_the_contract_allows() -> None:
-    allowed = ("service.artifact", "service.classifier")
     wrong = {
-        (name(path), module)
-        for path in MODULES
-        if name(path).startswith("training/")
-        for module in imports(path)
-        if module.startswith("service") and module != "service" and not module.startswith(allowed)
+        (name, module)
+        for name in TRAINING
+        for module in imports(name)
+        if module.startswith("handful.service") and room(module) not in OF_SERVICE_FOR_TRAINING
     }
     assert not wrong
 
 
-def test_only_the_service_and_its_packaging_know_bentoml() -> None:
-    knowing = {name(path) for path in MODULES if any(i.partition(".")[0] == "bentoml" for i in imports(path))}
-    assert knowing <= BENTOML
+def test_there_are_no_import_circles() -> None:
+    graph = {name: sorted(imports(name) & SOURCES.keys() - {name}) for name in SOURCES}
+    circle = first_circle(graph)
+    assert circle is None, " -> ".join(circle)
 
 
-def test_only_one_file_opens_images() -> None:
-    """Pillow's `Image.open` anywhere else would be a second way to read a picture."""
-    opening = {name(path) for path in MODULES if "Image.open(" in path.read_text(encoding="utf-8")}
-    assert opening == DECODERS
+def first_circle(graph: Mapping[str, list[str]]) -> list[str] | None:
+    """A path that ends where it begins, by depth-first search."""
+    finished: set[str] = set()
+    for start in graph:
+        path: list[str] = []
+        pending: list[Iterator[str]] = [iter([start])]
+        while pending:
+            module = next(pending[-1], None)
+            if module is None:
+                pending.pop()
+                finished |= set(path[-1:])
+                path = path[:-1]
+            elif module in path:
+                return [*path[path.index(module) :], module]
+            elif module not in finished:
+                path.append(module)
+                pending.append(iter(graph[module]))
+    return None
+
+
+def test_the_search_names_a_circle_and_nothing_else() -> None:
+    circle = first_circle({"a": ["b", "d"], "b": ["c"], "c": [], "d": ["e"], "e": ["c", "d"]})
+    assert circle == ["d", "e", "d"]
+    assert first_circle({"a": ["b", "c"], "b": ["c"], "c": []}) is None
+
+
+@pytest.mark.parametrize("top", MOST_FLAT_MODULES)
+def test_few_modules_lie_flat(top: str) -> None:
+    flat = [path.name for path in (ROOT / top).glob("*.py") if path.name != "__init__.py"]
+    assert len(flat) <= MOST_FLAT_MODULES[top], flat
+
+
+@pytest.mark.parametrize("top", MOST_ROOM_PAIRS)
+def test_few_pairs_of_rooms_import_each_other(top: str) -> None:
+    """One pair per direction, within service and within training."""
+    prefix = f"handful.{top}."
+    pairs = {
+        (room(name), room(module))
+        for name in SOURCES
+        for module in imports(name)
+        if name.startswith(prefix) and module.startswith(prefix) and room(name) != room(module)
+    }
+    assert len(pairs) <= MOST_ROOM_PAIRS[top], sorted(pairs)
+
+
+def test_a_class_name_means_one_thing() -> None:
+    assert not {name: modules for name, modules in definitions(ast.ClassDef).items() if len(modules) > 1}
+
+
+def test_a_public_functions_name_means_one_thing() -> None:
+    twice = {name: modules for name, modules in definitions(ast.FunctionDef).items() if len(modules) > 1}
+    assert not {name: modules for name, modules in twice.items() if name not in PROTOCOL_NAMES}
 
 
 def test_a_module_stays_under_three_hundred_lines() -> None:
-    long = {name(path): n for path in MODULES if (n := len(path.read_text(encoding="utf-8").splitlines())) > 300}
-    assert not long
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in SOURCES.items()}
+    assert not {name: count for name, count in lines.items() if count >= MOST_LINES}
 
 
-@pytest.mark.parametrize("module", ["service.cli", "training.cli"])
+def test_only_the_service_and_its_bento_know_bentoml() -> None:
+    knowing = {name for name in SOURCES if any(module.partition(".")[0] == "bentoml" for module in imports(name))}
+    assert knowing <= BENTOML
+
+
+def test_only_the_command_line_imports_command_modules() -> None:
+    """What a command shares with other code lies in another module."""
+    commands = {name for name in SOURCES if name.rpartition(".")[2] in {"command", "commands"}}
+    importing = {(name, module) for name in SOURCES for module in imports(name) if module in commands}
+    assert {name for name, _ in importing} <= {"handful.service.cli", "handful.training.cli"}, importing
+    assert {module for _, module in importing} == commands
+
+
+def test_every_image_passes_one_decoder_and_one_preprocessing() -> None:
+    """Pillow's `Image.open` elsewhere would be a second reader of images, timm's transform a second preprocessing."""
+    sources = {name: path.read_text(encoding="utf-8") for name, path in SOURCES.items()}
+    assert {name for name, source in sources.items() if "Image.open(" in source} == {DECODER}
+    assert {name for name in SOURCES if DECODER in imports(name)} >= {PREPROCESSING}
+    assert not {name for name, source in sources.items() if "create_transform(" in source}
+
+
+@pytest.mark.parametrize("module", ["handful.service.cli", "handful.training.cli"])
 def test_the_command_line_loads_nothing_heavy(module: str) -> None:
     heavy = {"torch", "timm", "numpy", "PIL", "bentoml", "sklearn", "pyarrow", "huggingface_hub", "rich"}
     code = f"import sys, {module}; print(*sys.modules)"
@@ -75,11 +177,11 @@ def test_the_command_line_loads_nothing_heavy(module: str) -> None:
     assert not heavy & set(loaded)
 
 
-def test_the_readmes_map_names_every_module_and_no_other() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Map")[2]
-    named = {
-        word for line in text.splitlines() if line.startswith("    ") for word in line.split() if word.endswith(".py")
-    }
-    measuring = [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("benchmarks/peers/*.py")]
-    there = {path.name for path in [*MODULES, *measuring] if path.name != "__init__.py"}
-    assert named == there
+def test_the_map_names_every_room() -> None:
+    """A line in docs/ per module or sub-package directly below service and training."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
+    rooms = {(name.split(".")[1], room(name)) for name in [*SERVICE, *TRAINING]}
+    rooms = {(top, each) for top, each in rooms if each and not each.startswith("__")}
+    packages = {(top, each) for top, each in rooms if (ROOT / top / each).is_dir()}
+    wanted = {f"{each}/" if (top, each) in packages else f"{each}.py" for top, each in rooms}
+    assert not {each for each in wanted if each not in text}

@@ -111,3 +111,14 @@ def test_wrong_use_is_one_sentence_and_status_two(home: Path, arguments: list[st
     assert done.stderr.startswith("handful: ")
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["classify", "explain"])
+def test_paths_are_checked_before_torch_is_loaded(command: str) -> None:
+    code = (
+        f"import sys; from handful.service.cli import {command} as command\n"
+        "try: command(['nowhere', '--out', 'nowhere/a.csv'], standalone_mode=False)\n"
+        "except Exception as e: print(type(e).__name__, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["UsageError", "False"]

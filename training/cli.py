@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-from handful.service.terminal.output import FOUND, answer, json_option, model_option, tta_option
+from handful.service.terminal.output import EXIT_PROBLEMS, json_option, model_option, print_result, tta_option
 from handful.training.ladder.command import compare
 from handful.training.terminal import (
     backbone_option,
@@ -34,7 +34,7 @@ def sample(*, out: Path, per_label: int, seed: int, as_json: bool) -> None:
     with progress_bar("draw", 2 * per_label) as progress:
         write_sample(out, per_label, seed, progress)
     words = f"{per_label} handbags and {per_label} shoes in {out}"
-    answer({"path": str(out), "per_label": per_label}, words, as_json=as_json)
+    print_result({"path": str(out), "per_label": per_label}, words, as_json=as_json)
 
 
 @click.command()
@@ -60,9 +60,9 @@ def check(*, data: Path, backbone: str, as_json: bool) -> None:
     }
     counts = ", ".join(f"{label} {count}" for label, count in inspected.per_label.items()) or "none"
     lines = [f"{inspected.found} files, usable: {counts}; {len(problems)} problems", *problem_lines(problems)]
-    answer(result, "\n".join(lines), as_json=as_json)
+    print_result(result, "\n".join(lines), as_json=as_json)
     if problems:
-        raise click.exceptions.Exit(FOUND)
+        raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
 @click.command()
@@ -118,9 +118,9 @@ def train(
         return
     result, problems = train_folder(data, settings)
     say_frozen(result)
-    answer(result, train_words(result, problems), as_json=as_json)
+    print_result(result, train_words(result, problems), as_json=as_json)
     if result["images"]["skipped"]:
-        raise click.exceptions.Exit(FOUND)
+        raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
 @click.command()
@@ -172,9 +172,9 @@ def retrain(*, new: Path | None, rename: tuple[str, ...], finetune: bool, as_jso
         return
     result, problems = retrain_folder(new, settings)
     say_frozen(result)
-    answer(result, retrain_words(result, problems), as_json=as_json)
+    print_result(result, retrain_words(result, problems), as_json=as_json)
     if result["images"]["skipped"] or not (result["promoted"] or settings.promote == "never"):
-        raise click.exceptions.Exit(FOUND)
+        raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
 def _renamed(pair: str) -> tuple[str, str]:
@@ -213,9 +213,9 @@ def evaluate(*, data: Path, model: str | None, tta: bool, report: Path | None, a
         *problem_lines(problems),
         f"report: {result['report']}",
     ]
-    answer(result, "\n".join(lines), as_json=as_json)
+    print_result(result, "\n".join(lines), as_json=as_json)
     if problems:
-        raise click.exceptions.Exit(FOUND)
+        raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
 def _foreign_line(foreign: dict[str, int]) -> str:
@@ -234,7 +234,7 @@ def demo(*, no_serve: bool, folder: Path, as_json: bool) -> None:
 
     result = run_demo(folder)
     words = f"{train_words(result, ())}\npredictions: {result['classified']['out']}"
-    answer(result, words, as_json=as_json)
+    print_result(result, words, as_json=as_json)
     if not no_serve:
         raise click.exceptions.Exit(serve_demo(folder))
 

@@ -77,9 +77,11 @@ class Embedder:
         self._files.hold_only(missing)
         progress(len(results))
         network = self.network
-        network.expect(len(missing), self.preprocessing.side_pixels)
-        lanes, size = network.lanes, network.batch
-        for embedded in run_batches(missing, self._decode, lambda d: d.pixels, self._embed, size=size, lanes=lanes):
+        network.choose_engine_for(len(missing), self.preprocessing.side_pixels)
+        parallel, size = network.parallel_batches, network.batch
+        for embedded in run_batches(
+            missing, self._decode, lambda d: d.pixels, self._embed, size=size, parallel_batches=parallel
+        ):
             self._keep(embedded)
             results.update(embedded)
             progress(len(embedded))

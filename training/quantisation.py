@@ -16,7 +16,7 @@ import torch
 from handful.service.artifact.card import Int8Card
 from handful.service.artifact.errors import ImageError
 from handful.service.artifact.preprocessing import Preprocessing
-from handful.service.compute.engine import integers
+from handful.service.compute.engine import int8
 from handful.service.compute.int8 import calibrate
 from handful.service.compute.pipeline import read_batches
 from handful.training.backbone import Backbone
@@ -57,7 +57,7 @@ def try_int8(
     ranges = calibrate(network, _pixels(preprocessing, inspected, rows[_spread(len(rows), CALIBRATED_ON)]))
     if ranges is None:
         return Int8Trial(None, "the network is not a chain of convolutions that hand integers to one another")
-    engine = integers(network, ranges)
+    engine = int8(network, ranges)
     with torch.inference_mode():
         changed = torch.cat([engine.run(batch) for batch in _pixels(preprocessing, inspected, rows)]).numpy()
     plain, small = _answers(changed, rows, inspected, fitted, seed)

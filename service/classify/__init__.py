@@ -1,1 +1,1 @@
-"""Many files to one file of predictions."""
+"""Many images -> one result file: the local engine, the files of rows."""

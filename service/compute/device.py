@@ -1,4 +1,4 @@
-"""Where a network runs, and what the place can compute: device, cores, precisions."""
+"""The device that networks run on, its cores, and the precisions that it has instructions for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def best_device() -> torch.device:
 
 
 def has_native_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is computed, not emulated: there it is about twice as fast."""
+    """Whether bfloat16 is native, not emulated: native bfloat16 is about twice as fast as float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return any(
@@ -23,7 +23,7 @@ def has_native_bfloat16(device: torch.device) -> bool:
 
 
 def has_native_int8(device: torch.device) -> bool:
-    """Whether products of 8-bit integers have instructions of their own: twice as fast as bfloat16's at best."""
+    """Whether the CPU has instructions for products of 8-bit integers: at best twice as fast as bfloat16's."""
     return device.type == "cpu" and any(
         bool(getattr(torch.cpu, name, bool)()) for name in ("_is_vnni_supported", "_is_amx_tile_supported")
     )
@@ -37,12 +37,12 @@ def cpu_count() -> int:
 
 @cache
 def thread_pools() -> ThreadpoolController:
-    """Of the libraries that are loaded when it is first asked for: looking for them takes ten milliseconds."""
+    """The thread pools of the libraries loaded at the first call; cached, as searching takes ten milliseconds."""
     return ThreadpoolController()
 
 
 def _quota() -> int | None:
-    """A container's CPU limit (cgroup v2), rounded up; None where there is none."""
+    """A container's CPU limit (cgroup v2), rounded up; None without a limit."""
     try:
         with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123
             quota, period = file.read().split()

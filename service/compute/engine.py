@@ -1,17 +1,18 @@
-"""How a frozen backbone is computed on a device, and why: the one place that chooses.
+"""The engines that compute a frozen backbone on a device; `choose_engine` picks one and says why.
 
-    fused      a network of convolutions on a CPU: BatchNorm folded into them, each run with the ReLU and the
-               addition behind it as one oneDNN call, its weights laid out once
+    fused      a convolutional network on a CPU: BatchNorm is folded into the convolutions, and each convolution runs
+               together with the addition and the ReLU that follow it as one oneDNN call with prepacked weights
     folded     the same network on a GPU, or where oneDNN does not take it: BatchNorm folded, weights in bfloat16
-    eager      any other network (attention, layer norms), or few images ahead (a retrain, one photo), for which
-               making another engine would take longer than it saves: as it is, autocast where bfloat16 is native
-    int8       a network of convolutions on a CPU that has instructions for it, where the artifact says that this was
-               tried and changed next to nothing (`train --int8`): see int8.py
-    compiled   the folded network through torch.compile, on a GPU: only when very many images are ahead, as compiling
-               takes from ten seconds to two minutes (on a CPU it gained 5 % over fused: LOG.md)
+    eager      any other network (attention, layer norms), and any network when only few images are expected (a
+               retrain, one photo), as preparing another engine would take longer than it saves: the unchanged
+               network under autocast, where bfloat16 is native
+    int8       a convolutional network on a CPU with 8-bit instructions, if the artifact says that int8 was tried and
+               changed almost no answers (`train --int8`): see int8.py
+    compiled   the folded network through torch.compile, on a GPU: only when very many images are expected, as
+               compiling takes ten seconds to two minutes (on a CPU it gained 5 % over fused: training/LOG.md)
 
-All but int8 give the eager network's probabilities within the rounding of bfloat16
-(tests/service/artifact/test_engine.py).
+All except int8 give the eager network's probabilities within the rounding of bfloat16
+(tests/service/compute/test_engine.py).
 """
 
 from __future__ import annotations
@@ -30,80 +31,80 @@ from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
-Name = Literal["eager", "folded", "fused", "int8", "compiled"]
+EngineName = Literal["eager", "folded", "fused", "int8", "compiled"]
 Arithmetic = Literal["int8", "bf16", "fp32"]
 Run = Callable[[Tensor], Tensor]  # (N, 3, S, S) float32 on the device -> (N, D) in any precision
-FEW = 64  # images ahead up to which no engine is made: 16 are through before it is (LOG.md)
-COMPILE_FROM = 20_000  # images ahead from which compiling pays on a GPU
-_CONVOLUTIONS = "it is made of convolutions"
-_TRIED = "it was trained with --int8, and that changed 1 % of the answers, or one, at most"
+FEW_IMAGES = 64  # up to this many expected images no engine is prepared: preparing takes as long as 16 images (LOG.md)
+COMPILE_FROM = 20_000  # expected images from which compiling pays on a GPU
+_CONVOLUTIONS = "the network is convolutional"
+_TRIED = "the model was trained with --int8, which changed at most 1 % of its answers, or one answer"
 _TOLERANCE = 0.02  # of the largest embedding value: bfloat16 keeps eight bits
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A backbone ready to run."""
+    """A backbone that is ready to run."""
 
     run: Run
-    name: Name
-    low_precision: bool  # bfloat16; what int8 leaves is float32
+    name: EngineName
+    low_precision: bool  # bfloat16; the layers that int8 does not convert run in float32
     why: str
-    for_few: bool = False  # to be exchanged when more images come
+    only_for_few: bool = False  # to be replaced when more images are expected
 
     @property
-    def words(self) -> str:
-        """Its name and what it computes in."""
+    def label(self) -> str:
+        """The engine's name with its precision, such as `fused-bf16`."""
         return self.name if self.name == "int8" else f"{self.name}-{'bf16' if self.low_precision else 'fp32'}"
 
 
 def arithmetic(device: torch.device, ranges: Ranges | None = None) -> Arithmetic:
-    """What the engine that is chosen for the device will compute in."""
+    """The arithmetic of the engine that `choose_engine` will choose for the device."""
     if ranges and has_native_int8(device):
         return "int8"
     return "bf16" if has_native_bfloat16(device) else "fp32"
 
 
-def choose(backbone: nn.Module, device: torch.device, ranges: Ranges | None = None) -> Engine:
-    """The fastest engine that needs no compiling; the backbone itself, frozen and on the device, is left as it is.
+def choose_engine(backbone: nn.Module, device: torch.device, ranges: Ranges | None = None) -> Engine:
+    """The fastest engine that needs no compiling. The backbone must be frozen and on the device; it is not changed.
 
-    With `ranges`, integers are fine where the device is fast at them.
+    With `ranges` the engine may be int8, if the device has 8-bit instructions; KeyError if they are another network's.
     """
     precision = arithmetic(device, ranges)
     if ranges and precision == "int8":
-        return integers(backbone, ranges)
+        return int8(backbone, ranges)
     low_precision = precision == "bf16"
     network = fold(backbone, low_precision=low_precision)
     if network is None:
-        why = "not convolutions alone, or not traceable"
+        why = "the network is not convolutional, or torch.fx cannot trace it"
         return Engine(autocast(backbone, device, low_precision=low_precision), "eager", low_precision, why)
-    plain = Engine(_in_precision(network, low_precision=low_precision), "folded", low_precision, _CONVOLUTIONS)
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch types it not
-        return plain
+    unfused = Engine(_in_precision(network, low_precision=low_precision), "folded", low_precision, _CONVOLUTIONS)
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return unfused
     try:
         run = _in_precision(fuse(network), low_precision=low_precision)
-        fused = Engine(run, "fused", low_precision, f"{_CONVOLUTIONS}, on a CPU")
-        _check_same(fused, plain)
-    except Exception as e:  # noqa: BLE001 - whatever another version of torch says of operators it does not promise
+        fused = Engine(run, "fused", low_precision, f"{_CONVOLUTIONS}, and runs on a CPU")
+        _check_same(fused, unfused)
+    except Exception as e:  # noqa: BLE001 - these operators are private to torch: another version may raise anything
         logger.info("oneDNN does not take this network (%s); it runs unfused", e)
-        return plain
+        return unfused
     return fused
 
 
-def as_it_is(backbone: nn.Module, device: torch.device) -> Engine:
-    """What needs no making."""
+def eager(backbone: nn.Module, device: torch.device) -> Engine:
+    """The unchanged network: needs no preparation."""
     low_precision = has_native_bfloat16(device)
     run = autocast(backbone, device, low_precision=low_precision)
-    return Engine(run, "eager", low_precision, "few images ahead", for_few=True)
+    return Engine(run, "eager", low_precision, "few images are expected", only_for_few=True)
 
 
-def integers(backbone: nn.Module, ranges: Ranges) -> Engine:
-    """Convolutions in 8-bit integers, on a CPU; KeyError where `ranges` are not this network's."""
+def int8(backbone: nn.Module, ranges: Ranges) -> Engine:
+    """Convolutions in 8-bit integers, on a CPU; KeyError if `ranges` are another network's."""
     network = quantised(backbone, ranges)
     return Engine(network, "int8", low_precision=False, why=_TRIED)
 
 
 def folded(backbone: nn.Module, device: torch.device) -> Engine | None:
-    """BatchNorm inside the convolutions; None where that is not exact."""
+    """BatchNorm folded into the convolutions; None if the network is not convolutional."""
     low_precision = has_native_bfloat16(device)
     network = fold(backbone, low_precision=low_precision)
     if network is None:
@@ -112,9 +113,9 @@ def folded(backbone: nn.Module, device: torch.device) -> Engine | None:
 
 
 def compiled(backbone: nn.Module, batch: Tensor) -> Engine | None:
-    """A compiled engine for batches of this shape, on its device; None where it cannot be had.
+    """An engine compiled for the shape and device of `batch`; None if it cannot be compiled here.
 
-    Takes as long as compiling does.
+    Compiles before it returns: ten seconds to two minutes.
     """
     plain = folded(backbone, batch.device)
     if plain is None or (batch.device.type == "cpu" and not shutil.which("g++")):
@@ -123,14 +124,14 @@ def compiled(backbone: nn.Module, batch: Tensor) -> Engine | None:
     try:
         with torch.inference_mode():
             run(batch)
-    except Exception as e:  # noqa: BLE001 - a compiler that is broken, a graph that it cannot take
-        logger.warning("torch.compile does not take this network (%s); it runs without", type(e).__name__)
+    except Exception as e:  # noqa: BLE001 - a broken compiler or an unsupported graph may raise anything
+        logger.warning("torch.compile failed on this network (%s); it runs uncompiled", type(e).__name__)
         return None
-    return Engine(run, "compiled", plain.low_precision, "very many images ahead")
+    return Engine(run, "compiled", plain.low_precision, "very many images are expected")
 
 
 def autocast(backbone: nn.Module, device: torch.device, *, low_precision: bool) -> Run:
-    """As it is; torch chooses what is computed in bfloat16."""
+    """The network as it is; with `low_precision`, torch chooses which operations run in bfloat16."""
 
     def run(batch: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
@@ -148,11 +149,11 @@ def _in_precision(network: nn.Module, *, low_precision: bool) -> Run:
     return run
 
 
-def _check_same(fused: Engine, plain: Engine) -> None:
-    """The operators of oneDNN are torch's own, but not promised to anybody: what they say is checked once."""
+def _check_same(fused: Engine, unfused: Engine) -> None:
+    """Compares both once on noise: oneDNN's operators are private to torch, so their meaning may change."""
     batch = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     batch = batch.to(memory_format=torch.channels_last)
     with torch.inference_mode():
-        expected, got = plain.run(batch).float(), fused.run(batch).float()
+        expected, got = unfused.run(batch).float(), fused.run(batch).float()
     if float((expected - got).abs().max()) > _TOLERANCE * float(expected.abs().max()):
-        raise RuntimeError("its answers differ")
+        raise RuntimeError("its embeddings differ from the unfused network's")

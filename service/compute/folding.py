@@ -1,4 +1,8 @@
-"""A network of convolutions as a graph, with what follows each convolution made part of it."""
+"""Convolutional networks as graphs: BatchNorm folded into the convolutions, the layers that follow fused with them.
+
+`torch.nn.utils.fusion` folds with the same formula, but rounds the weights once where this module rounds the scale
+first: a quarter of the folded weights would change in their last bit, and with them every embedding that is stored.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,16 @@ logger = logging.getLogger(__name__)
 
 _LAYERS: set[type[nn.Module]] = {nn.Conv2d, nn.BatchNorm2d, BatchNormAct2d, nn.Linear}
 _ADDITIONS = {operator.add, operator.iadd, torch.add}
-_TRACING = threading.Lock()  # torch.fx exchanges methods of nn.Module while it traces: two at once would mix them up
+_TRACING = (
+    threading.Lock()
+)  # torch.fx patches methods of nn.Module while it traces: two traces at once would mix them up
 
 
 class _Tracer(fx.Tracer):
-    """timm's BatchNorm with its activation stays one module, so that it can be folded.
+    """Keeps timm's BatchNorm with activation as one module, so that it can be folded.
 
-    While torch traces, the calls of every thread come through here: another's, where the champion answers, go on.
+    While torch traces, the module calls of every thread arrive here: those of other threads, such as the ones that
+    answer requests, run as usual.
     """
 
     def __init__(self) -> None:
@@ -43,19 +50,21 @@ class _Tracer(fx.Tracer):
 
 
 def fold(backbone: nn.Module, *, low_precision: bool) -> fx.GraphModule | None:
-    """A copy without identities and with BatchNorm inside the convolution before it; None: not a network of those.
+    """A copy without identities, each BatchNorm folded into the convolution before it; None if not convolutional.
 
-    BatchNorm that follows no convolution keeps its float32 weights.
+    A BatchNorm that follows no convolution keeps its float32 weights.
     """
     layers = {type(m) for m in backbone.modules() if next(m.parameters(recurse=False), None) is not None}
     if nn.Conv2d not in layers or not layers <= _LAYERS:
         return None
-    numbers = chain(backbone.parameters(), backbone.buffers())
-    network = copy.deepcopy(backbone, {id(each): each for each in numbers})  # shared: new ones take their place below
+    tensors = chain(backbone.parameters(), backbone.buffers())
+    network = copy.deepcopy(
+        backbone, {id(each): each for each in tensors}
+    )  # shared with the backbone until new ones replace them below
     try:
         with _TRACING:
             graph = _Tracer().trace(network)
-    except Exception as e:  # noqa: BLE001 - whatever a forward does that cannot be traced
+    except Exception as e:  # noqa: BLE001 - code that cannot be traced may raise anything
         logger.info("%s cannot be folded: %s", type(backbone).__name__, e)
         return None
     folded = fx.GraphModule(network, graph)
@@ -86,7 +95,7 @@ def _fold_all(network: fx.GraphModule) -> None:
 
 
 def _shares_weights(network: fx.GraphModule) -> bool:
-    """Whether a layer with weights is called twice: what follows one call must not be folded into the other."""
+    """Whether a layer with weights is called twice: a BatchNorm after one call must not be folded into the other."""
     called = [node.target for node in network.graph.nodes if type(module_of(network, node)) in _LAYERS]
     return len(called) != len(set(called))
 
@@ -97,7 +106,7 @@ def _foldable(norm: nn.BatchNorm2d) -> bool:
 
 
 def _fold_one(network: fx.GraphModule, node: fx.Node, norm: nn.BatchNorm2d) -> None:
-    """With s = g / sqrt(v + e): w' = w s, b' = (b - m) s + bias, if only this BatchNorm reads the convolution."""
+    """With s = g / sqrt(v + e): w' = w s, b' = (b - m) s + bias, if this BatchNorm alone reads the convolution."""
     source = cast("fx.Node", node.args[0])
     convolution = module_of(network, source)
     if type(convolution) is not nn.Conv2d or len(source.users) != 1:
@@ -117,29 +126,34 @@ def _fold_one(network: fx.GraphModule, node: fx.Node, norm: nn.BatchNorm2d) -> N
 
 
 class FusedConvolution(nn.Module):
-    """oneDNN's convolution with what comes behind it: an addition of the same shape, a ReLU, both or nothing."""
+    """oneDNN's convolution together with what follows it: an addition of the same shape, a ReLU, both or neither."""
 
     def __init__(self, convolution: nn.Conv2d, *, relu: bool) -> None:
         super().__init__()
-        where = (convolution.padding, convolution.stride, convolution.dilation)
-        self.where: tuple[Any, ...] = (*(list(cast("tuple[int, int]", each)) for each in where), convolution.groups)
-        self.weight_as_onednn = torch.ops.mkldnn._reorder_convolution_weight(convolution.weight.detach(), *self.where)
+        geometry = (convolution.padding, convolution.stride, convolution.dilation)
+        self.geometry: tuple[Any, ...] = (
+            *(list(cast("tuple[int, int]", each)) for each in geometry),
+            convolution.groups,
+        )
+        self.packed_weight = torch.ops.mkldnn._reorder_convolution_weight(convolution.weight.detach(), *self.geometry)
         self.bias = convolution.bias
         self.relu = relu
 
     def forward(self, batch: Tensor, added: Tensor | None = None) -> Tensor:
         run = torch.ops.mkldnn._convolution_pointwise
-        layer = (self.weight_as_onednn, self.bias, *self.where)
+        layer = (self.packed_weight, self.bias, *self.geometry)
         if added is None:
             return cast("Tensor", run(batch, *layer, "relu" if self.relu else "none", [], ""))
         return cast("Tensor", run(batch, added, *layer, "add", 1.0, "relu" if self.relu else None, [], ""))
 
 
 def fuse(folded: fx.GraphModule) -> fx.GraphModule:
-    """A copy whose convolutions are oneDNN's, each with the addition and the ReLU behind it."""
-    fused = fx.GraphModule(folded, copy.deepcopy(folded.graph))  # the layers that stay are shared
+    """A copy whose convolutions are oneDNN's, each fused with the addition and the ReLU that follow it."""
+    fused = fx.GraphModule(folded, copy.deepcopy(folded.graph))  # unchanged layers are shared
     order = {node: number for number, node in enumerate(fused.graph.nodes)}
-    for node in reversed(list(fused.graph.nodes)):  # from the end: what comes behind a convolution is still there
+    for node in reversed(
+        list(fused.graph.nodes)
+    ):  # from the end: nothing that follows a convolution has been erased yet
         if type(module_of(fused, node)) is nn.Conv2d:
             _fuse_one(fused, node, order)
     fused.graph.lint()
@@ -157,12 +171,12 @@ def _fuse_one(network: fx.GraphModule, node: fx.Node, order: dict[fx.Node, int])
         other = next((a for a in addition.args if a is not node), None)
         if isinstance(other, fx.Node) and not addition.kwargs and order[other] < order[node]:
             inputs, last = [node.args[0], other], addition
-    behind = _only_user(last)
-    relu = behind is not None and isinstance(module_of(network, behind), nn.ReLU)
-    last = behind if relu and behind is not None else last
+    following = _only_user(last)
+    relu = following is not None and isinstance(module_of(network, following), nn.ReLU)
+    last = following if relu and following is not None else last
     network.set_submodule(cast("str", node.target), FusedConvolution(convolution, relu=relu))
     node.args = tuple(inputs)
-    while last is not node:  # the addition and the ReLU are now in the convolution
+    while last is not node:  # the addition and the ReLU are now part of the convolution
         before = node if _only_user(node) is last else cast("fx.Node", _only_user(node))
         _replace(last, before)
         last = before

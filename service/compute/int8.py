@@ -1,10 +1,10 @@
-"""A network of convolutions in 8-bit integers: half the bits of bfloat16, and on a CPU about twice the speed.
+"""A convolutional network in 8-bit integers: half the bits of bfloat16, and on a CPU about twice the speed.
 
-What each tensor can hold is measured once, on real photos (`calibrate`); weights are scaled per output channel,
+The range of each tensor is measured once, on real photos (`calibrate`); weights are scaled per output channel,
 activations per tensor (Jacob et al. 2018, "Quantization and training of neural networks for efficient
-integer-arithmetic-only inference"). Convolutions take integers and hand integers on, with the addition and the ReLU
-behind them; whatever else the network does is computed in float32. Sums of integers are exact: an answer does not
-depend on what else is in the batch.
+integer-arithmetic-only inference"). Convolutions, fused with the addition and the ReLU that follow them, read and
+write integers; all other layers run in float32. Sums of integers are exact, so an image's embedding does not depend
+on the other images of its batch.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from handful.service.compute.folding import FusedConvolution, fold, fuse, module
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-Ranges = dict[str, tuple[float, float]]  # a tensor's name in the network -> the least and the greatest value in it
+Ranges = dict[str, tuple[float, float]]  # a tensor's name in the network -> its smallest and largest value
 
 LEVELS = 255
 _LEAST_SCALE = 1e-12
-_LEAST_SHARE = 0.75  # of the convolutions that must be handed integers by another: turning floats into them costs
+_LEAST_SHARE = 0.75  # of the convolutions must read another layer's integers: converting floats costs time
 
 
 def calibrate(backbone: nn.Module, batches: Iterable[Tensor]) -> Ranges | None:
-    """What the tensors held on batches of `(N, 3, S, S)` float32; None for a network that integers do not suit."""
+    """The tensors' ranges on batches of `(N, 3, S, S)` float32; None if int8 would not speed the network up."""
     folded = fold(backbone, low_precision=False)
     if folded is None:
         return None
     fused = fuse(folded)
     convolutions = [node for node in fused.graph.nodes if _is_convolution(fused, node)]
-    chained = sum(_hands_on_integers(fused, cast("fx.Node", node.args[0])) for node in convolutions)
+    chained = sum(_outputs_integers(fused, cast("fx.Node", node.args[0])) for node in convolutions)
     if chained < _LEAST_SHARE * len(convolutions):
         return None
     observer = _Observer(fused)
@@ -42,10 +42,10 @@ def calibrate(backbone: nn.Module, batches: Iterable[Tensor]) -> Ranges | None:
 
 
 def quantised(backbone: nn.Module, ranges: Mapping[str, tuple[float, float]]) -> fx.GraphModule:
-    """`(N, 3, S, S)` float32 -> `(N, D)` float32. KeyError where a tensor of the network has no range."""
+    """`(N, 3, S, S)` float32 -> `(N, D)` float32. KeyError if a tensor of the network has no range."""
     folded = fold(backbone, low_precision=False)
     if folded is None:
-        raise KeyError("the network is not one of convolutions")
+        raise KeyError("a convolution")
     weights = {name: layer.weight.detach() for name, layer in folded.named_modules() if type(layer) is nn.Conv2d}
     return _Rewriter(fuse(folded), weights, ranges).rewritten()
 
@@ -54,7 +54,7 @@ def _is_convolution(network: fx.GraphModule, node: fx.Node) -> bool:
     return isinstance(module_of(network, node), FusedConvolution)
 
 
-def _hands_on_integers(network: fx.GraphModule, node: fx.Node) -> bool:
+def _outputs_integers(network: fx.GraphModule, node: fx.Node) -> bool:
     return node.op == "placeholder" or isinstance(module_of(network, node), FusedConvolution | nn.MaxPool2d)
 
 
@@ -63,7 +63,7 @@ def _name(node: fx.Node) -> str:
 
 
 class _Observer(fx.Interpreter):
-    """Runs the network and remembers the least and the greatest value of what convolutions take and give."""
+    """Runs the network and records the smallest and largest value of each convolution's inputs and outputs."""
 
     def __init__(self, network: fx.GraphModule) -> None:
         super().__init__(network)
@@ -72,7 +72,7 @@ class _Observer(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         if _is_convolution(self.network, n) or any(_is_convolution(self.network, user) for user in n.users):
-            low, high = self.ranges.get(_name(n), (0.0, 0.0))  # nought itself must be exact: padding is made of it
+            low, high = self.ranges.get(_name(n), (0.0, 0.0))  # zero must be exactly representable: padding is zeros
             self.ranges[_name(n)] = min(low, float(value.min())), max(high, float(value.max()))
         return value
 
@@ -89,7 +89,9 @@ class _Quantise(nn.Module):
     def __init__(self, scale: _Scale) -> None:
         super().__init__()
         self.inverse = 1 / scale.scale
-        self.register_buffer("offset", torch.tensor(scale.zero + 0.5), persistent=False)  # to uint8 means cutting off
+        self.register_buffer(
+            "offset", torch.tensor(scale.zero + 0.5), persistent=False
+        )  # + 0.5: the cast to uint8 truncates
 
     def forward(self, values: Tensor) -> Tensor:
         return torch.add(cast("Tensor", self.offset), values, alpha=self.inverse).clamp_(0, LEVELS).to(torch.uint8)
@@ -105,7 +107,7 @@ class _Dequantise(nn.Module):
 
 
 class _MaxPool(nn.Module):
-    """Of integers that are never below nought, which torch's own does not take."""
+    """Max pooling of uint8, which torch's own does not support; padding with zeros is exact, as no value is below."""
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()
@@ -125,30 +127,30 @@ class _MaxPool(nn.Module):
 
 
 class _Convolution(nn.Module):
-    """oneDNN's convolution of integers, with the addition and the ReLU behind it."""
+    """oneDNN's convolution of integers, with the ReLU that follows it."""
 
     def __init__(self, fused: FusedConvolution, weight: Tensor, scales: tuple[_Scale, _Scale]) -> None:
         super().__init__()
-        taken, given = scales
+        source, result = scales
         channels = (weight.abs().amax((1, 2, 3)) / 127).clamp_(min=_LEAST_SCALE)
         integers = (weight / channels[:, None, None, None]).round().clamp_(-127, 127).to(torch.int8)
-        padding, stride, dilation, groups = fused.where
-        self.where = (stride, padding, dilation, groups)
-        packed = torch.ops.onednn.qconv_prepack(integers, channels, taken.scale, taken.zero, *self.where, None)
+        padding, stride, dilation, groups = fused.geometry
+        self.geometry = (stride, padding, dilation, groups)
+        packed = torch.ops.onednn.qconv_prepack(integers, channels, source.scale, source.zero, *self.geometry, None)
         zeros = torch.zeros(len(channels), dtype=torch.int64)
-        self.layer = (taken.scale, taken.zero, packed, channels, zeros)
+        self.layer = (source.scale, source.zero, packed, channels, zeros)
         bias = fused.bias if fused.bias is not None else torch.zeros(len(channels))
         self.bias = bias.detach().float()
-        self.given = (given.scale, given.zero, torch.uint8)
+        self.result = (result.scale, result.zero, torch.uint8)
         self.relu = "relu" if fused.relu else "none"
 
     def forward(self, values: Tensor) -> Tensor:
         run = torch.ops.onednn.qconv2d_pointwise
-        return cast("Tensor", run(values, *self.layer, self.bias, *self.where, *self.given, self.relu, [], ""))
+        return cast("Tensor", run(values, *self.layer, self.bias, *self.geometry, *self.result, self.relu, [], ""))
 
 
 class _AddingConvolution(_Convolution):
-    """The same with another tensor added, in whose memory the sum is written."""
+    """The same plus another tensor, whose memory receives the sum; `keep` adds to a copy instead."""
 
     def __init__(
         self, fused: FusedConvolution, weight: Tensor, scales: tuple[_Scale, _Scale], added: _Scale, *, keep: bool
@@ -159,19 +161,19 @@ class _AddingConvolution(_Convolution):
     def forward(self, values: Tensor, added: Tensor) -> Tensor:  # type: ignore[override]  # one input more
         run = torch.ops.onednn.qconv2d_pointwise.binary
         added = added.clone() if self.keep else added
-        sum_: tuple[Any, ...] = (*self.given, *self.added, "sum", 1.0, self.relu, [], "")
-        return cast("Tensor", run(values, *self.layer, added, self.bias, *self.where, *sum_))
+        sum_: tuple[Any, ...] = (*self.result, *self.added, "sum", 1.0, self.relu, [], "")
+        return cast("Tensor", run(values, *self.layer, added, self.bias, *self.geometry, *sum_))
 
 
 class _Rewriter:
-    """One pass over a fused float32 graph; remembers which nodes hold integers, and on which scale."""
+    """One pass over a fused float32 graph; keeps track of the nodes that hold integers, and of their scales."""
 
     def __init__(
         self, network: fx.GraphModule, weights: Mapping[str, Tensor], ranges: Mapping[str, tuple[float, float]]
     ) -> None:
         self.network, self.weights, self.ranges = network, weights, ranges
         self.scales: dict[fx.Node, _Scale] = {}
-        self.turned: dict[fx.Node, fx.Node] = {}  # a node -> the same as integers, or as floats
+        self.converted: dict[fx.Node, fx.Node] = {}  # a node -> its values as integers, or as floats
 
     def rewritten(self) -> fx.GraphModule:
         order = {node: number for number, node in enumerate(self.network.graph.nodes)}
@@ -194,8 +196,8 @@ class _Rewriter:
         read_later = any(order.get(user, 0) > order[node] for source in sources[1:] for user in source.users)
         inputs = [self._as_integers(source) for source in sources]
         low, high = self.ranges[_name(node)]
-        given = _Scale(0.0 if layer.relu else low, high)
-        scales = (self.scales[inputs[0]], given)
+        result = _Scale(0.0 if layer.relu else low, high)
+        scales = (self.scales[inputs[0]], result)
         weight = self.weights[str(node.target)]
         quantised: nn.Module
         if len(inputs) == 1:
@@ -205,23 +207,23 @@ class _Rewriter:
             quantised = _AddingConvolution(layer, weight, scales, self.scales[inputs[1]], keep=keep)
         self.network.set_submodule(str(node.target), quantised)
         node.args = tuple(inputs)
-        self.scales[node] = given
+        self.scales[node] = result
 
     def _as_integers(self, node: fx.Node) -> fx.Node:
         if node in self.scales:
             return node
-        if node not in self.turned:
+        if node not in self.converted:
             scale = _Scale(*self.ranges[_name(node)])
-            self.turned[node] = self._insert(node, f"int8_{node.name}", _Quantise(scale))
-            self.scales[self.turned[node]] = scale
-        return self.turned[node]
+            self.converted[node] = self._insert(node, f"int8_{node.name}", _Quantise(scale))
+            self.scales[self.converted[node]] = scale
+        return self.converted[node]
 
     def _as_floats(self, node: fx.Node) -> fx.Node:
         if node not in self.scales:
             return node
-        if node not in self.turned:
-            self.turned[node] = self._insert(node, f"float_{node.name}", _Dequantise(self.scales[node]))
-        return self.turned[node]
+        if node not in self.converted:
+            self.converted[node] = self._insert(node, f"float_{node.name}", _Dequantise(self.scales[node]))
+        return self.converted[node]
 
     def _insert(self, node: fx.Node, name: str, layer: nn.Module) -> fx.Node:
         self.network.add_submodule(name, layer)

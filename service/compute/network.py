@@ -1,4 +1,4 @@
-"""Configuration and weights -> one torch module: images to embeddings, embeddings to logits."""
+"""An artifact's configuration and weights -> one torch module: images to embeddings, embeddings to logits."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ import timm
 import torch
 from handful.service.artifact.errors import ArtifactInconsistent
 from handful.service.compute.device import best_device, cpu_count
-from handful.service.compute.engine import COMPILE_FROM, FEW, Arithmetic, Engine, arithmetic, as_it_is, choose, compiled
+from handful.service.compute.engine import (
+    COMPILE_FROM,
+    FEW_IMAGES,
+    Arithmetic,
+    Engine,
+    arithmetic,
+    choose_engine,
+    compiled,
+    eager,
+)
 from handful.service.compute.int8 import Ranges
 from torch import Tensor, nn
 
-CLASSIFIER = "classifier"  # the key of pretrained_cfg that names timm's last layer
-BATCH = 32  # images; a GPU is far from full with one folder's worth
-CPU_BATCH = 16  # half as many fit into the caches better: 13 % faster (LOG.md)
-MOST_LANES = 8  # bounds the images in memory
-# arguments of timm.create_model that are not the network's own: some would fetch or unpickle what they name
+CLASSIFIER = "classifier"  # the key of pretrained_cfg whose value is the name of timm's last layer
+BATCH = 32  # images, on a GPU
+CPU_BATCH = 16  # images; 13 % faster than 32, as their activations fit the caches better (LOG.md)
+MOST_PARALLEL_BATCHES = 8  # bounds the images in memory
+# arguments of timm.create_model that a config.json may not set: some would download or unpickle a file
 RESERVED = {"num_classes", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
 
@@ -26,61 +35,61 @@ class Network(nn.Module):
     """A frozen backbone and the head on top of it, on one device, at that device's best precision."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module | None = None, ranges: Ranges | None = None) -> None:
-        """`ranges` are those that 8-bit integers need; None: the backbone's own precision."""
+        """`ranges` allow the int8 engine; None excludes it."""
         super().__init__()
         self.device = best_device()
         backbone = backbone.eval().requires_grad_(requires_grad=False)
         self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last)
         self.head = None if head is None else head.eval().requires_grad_(requires_grad=False).to(self.device)
         self.ranges = ranges
-        self.least_batch = 1
+        self.smallest_batch = 1  # smaller ones are padded to it
         on_cpu = self.device.type == "cpu"
-        self.batch = CPU_BATCH if on_cpu else BATCH  # images that it is fastest with
-        self.lanes = min(cpu_count(), MOST_LANES) if on_cpu else 1  # batches that it is fastest with at once
+        self.batch = CPU_BATCH if on_cpu else BATCH  # images per batch: the fastest number
+        self.parallel_batches = min(cpu_count(), MOST_PARALLEL_BATCHES) if on_cpu else 1  # the fastest number
 
     @cached_property
     def engine(self) -> Engine:
-        """How the backbone is computed; made when it is first needed."""
+        """Computes the backbone; prepared when it is first needed."""
         try:
-            return choose(self.backbone, self.device, self.ranges)
+            return choose_engine(self.backbone, self.device, self.ranges)
         except KeyError as e:
             raise ArtifactInconsistent(f"The card's int8 ranges do not fit the network: {e} is missing.") from e
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """The same for the same embeddings up to rounding; known before the engine is made."""
+        """The engine's arithmetic, known before the engine is prepared; embeddings of two arithmetics differ."""
         return arithmetic(self.device, self.ranges)
 
-    def expect(self, images: int, side_pixels: int) -> None:
-        """So many images will come: the engine is chosen and made for them, now. Embeddings move within rounding."""
-        if images <= FEW and "engine" not in vars(self) and self.arithmetic != "int8":
-            self.engine = as_it_is(self.backbone, self.device)
+    def choose_engine_for(self, images: int, side_pixels: int) -> None:
+        """Chooses and prepares the engine that is fastest for so many images; embeddings change within rounding."""
+        if images <= FEW_IMAGES and "engine" not in vars(self) and self.arithmetic != "int8":
+            self.engine = eager(self.backbone, self.device)
             return
-        if images > FEW and self.engine.for_few:
+        if images > FEW_IMAGES and self.engine.only_for_few:
             del self.engine
         if images >= COMPILE_FROM and self.device.type != "cpu":
             shape = torch.zeros(self.batch, 3, side_pixels, side_pixels, device=self.device)
             engine = compiled(self.backbone, shape.to(memory_format=torch.channels_last))
             if engine is not None:
-                self.engine, self.least_batch = engine, self.batch  # every other shape would be compiled, too
-        self.prepare()
+                self.engine, self.smallest_batch = engine, self.batch  # each further shape would be compiled, too
+        self.warm_up()
 
-    def prepare(self) -> None:
-        """Makes the engine now: of threads that ask for it at once each might make one."""
-        self.engine  # noqa: B018 - it is kept
+    def warm_up(self) -> None:
+        """Prepares the engine before threads share the network: two that need it at once might each prepare one."""
+        self.engine  # noqa: B018 - a cached property
 
     @torch.inference_mode()
     def embed(self, batch: Tensor, pad_to: int = 1) -> Tensor:
         """`(N, 3, S, S)` float32 -> `(N, D)` float32 on the CPU.
 
-        What is left of whole batches is padded to `pad_to`, or else to the next power of two: few
-        shapes reach the kernels, and an image's embedding does not depend on how many came with it.
+        The last batch is padded to `pad_to`, or else to the next power of two: the kernels see few shapes, and an
+        image's embedding does not depend on the number of images in its batch.
         """
         return torch.cat([self._embed(part, pad_to) for part in torch.split(batch, self.batch)])
 
     def _embed(self, batch: Tensor, pad_to: int) -> Tensor:
         count = len(batch)
-        missing = max(pad_to, self.least_batch, 1 << (count - 1).bit_length()) - count
+        missing = max(pad_to, self.smallest_batch, 1 << (count - 1).bit_length()) - count
         if missing:
             batch = torch.cat([batch, batch.new_zeros(missing, *batch.shape[1:])])
         batch = batch.to(self.device, memory_format=torch.channels_last)
@@ -98,7 +107,7 @@ class Network(nn.Module):
 def build_backbone(config: Mapping[str, Any]) -> nn.Module:
     """The architecture without its last layer, random weights, from a Hub-format `config.json`."""
     architecture = config["architecture"]
-    if not timm.is_model(architecture):  # nor hf-hub: or local-dir:, which would lead elsewhere
+    if not timm.is_model(architecture):  # so neither hf-hub: nor local-dir:, which would load other weights
         raise ArtifactInconsistent(f"The architecture is {architecture!r}; those in timm.list_models() are allowed.")
     arguments: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in config.get("model_args", {}).items() if k not in RESERVED
@@ -108,7 +117,7 @@ def build_backbone(config: Mapping[str, Any]) -> nn.Module:
 
 
 def build_head(kind: str, weights: Mapping[str, Tensor]) -> nn.Module:
-    """`linear`: weight (L, D), bias (L,). `hidden`: one ReLU layer of H units before it."""
+    """A head as a torch module. `linear`: weight (L, D), bias (L,); `hidden`: a ReLU layer of H units before it."""
     if kind == "linear":
         return _linear(weights["weight"], weights["bias"])
     return nn.Sequential(
@@ -127,7 +136,7 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 def join_weights(
     config: Mapping[str, Any], kind: str, backbone: Mapping[str, Tensor], head: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """One state dict: a linear head under the name timm gives it, a hidden one under `head.`."""
+    """One state dict: a linear head under timm's name for it, a hidden head under `head.`."""
     prefix = f"{classifier_name(config)}." if kind == "linear" else "head."
     return {**backbone, **{prefix + name: tensor for name, tensor in head.items()}}
 
@@ -145,7 +154,7 @@ def split_weights(
 def classifier_name(config: Mapping[str, Any]) -> str:
     name = config["pretrained_cfg"].get(CLASSIFIER)
     if not isinstance(name, str):
-        raise ArtifactInconsistent(f"pretrained_cfg.classifier is {name!r}; the name of one layer is allowed.")
+        raise ArtifactInconsistent(f"pretrained_cfg.classifier is {name!r}; it must name one layer.")
     return name
 
 
@@ -156,7 +165,7 @@ def build_network(
     label_count: int,
     ranges: Ranges | None = None,
 ) -> Network:
-    """The artifact's network; parts that do not fit each other are `ArtifactInconsistent`."""
+    """The artifact's network; raises `ArtifactInconsistent` if its parts do not fit each other."""
     backbone_weights, head_weights = split_weights(config, kind, weights)
     try:
         head = build_head(kind, head_weights)

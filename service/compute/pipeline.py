@@ -1,7 +1,7 @@
-"""Sources -> decoded tensors in batches -> what the network says of them, in threads that work ahead of each other.
+"""Sources -> batches of decoded images -> the network's results, with decoding and network in parallel threads.
 
-Pillow lets go of the interpreter while it decodes and resizes, so threads are enough, and
-nothing is copied between processes. Only a bounded number of images is ever in memory.
+Pillow releases the interpreter lock while it decodes and resizes, so threads suffice and nothing is copied between
+processes. The number of images in memory is bounded.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch(Generic[S, R]):
-    """Consecutive sources; `pixels` holds one row for each that could be read, in order."""
+    """Consecutive sources with what `read` returned; `pixels` holds one row per readable source, in order."""
 
     sources: Sequence[S]
     read: Sequence[R | ImageError]
-    pixels: Tensor | None  # (N, 3, S, S) float32; None where none could be read
+    pixels: Tensor | None  # (N, 3, S, S) float32; None if no source could be read
 
 
 def run_batches(
@@ -41,31 +41,32 @@ def run_batches(
     run: Callable[[Batch[S, R]], T],
     *,
     size: int,
-    lanes: int,
+    parallel_batches: int,
 ) -> Generator[T]:
-    """What `run` says of each batch, in order; an `ImageError` that `read` raises stands in its place.
+    """Yields `run`'s result for each batch, in order; an `ImageError` that `read` raises takes its source's place.
 
-    Each of the `lanes` reads and runs batches of its own, on its share of the cores. (A batch
-    that all cores share waits at every layer for the slowest of them, the more so while they
-    decode, too.) With one lane, or one batch, threads read ahead and all cores run it.
+    `parallel_batches` threads each read and run whole batches on their share of the cores. (A batch on all cores
+    waits in every layer for the slowest core, longer still while the cores also decode.) With one parallel batch, or
+    sources for only one, threads read ahead and the batch runs on all cores.
     """
     iterator = iter(sources)
     first = list(islice(iterator, size + 1))
     sources = chain(first, iterator)
-    if lanes == 1 or len(first) <= size:
+    if parallel_batches == 1 or len(first) <= size:
         yield from map(run, read_batches(sources, read, pixels, size=size))
         return
     batches = iter(lambda: list(islice(sources, size)), [])
 
-    def lane(batch: list[S]) -> T:
+    def run_one(batch: list[S]) -> T:
         return run(_batch(batch, [_outcome(partial(read, source)) for source in batch], pixels))
 
-    with ThreadPoolExecutor(lanes, "lane", initializer=_take, initargs=(max(1, cpu_count() // lanes),)) as pool:
-        running = deque(pool.submit(lane, batch) for batch in islice(batches, 2 * lanes))
+    cores = max(1, cpu_count() // parallel_batches)
+    with ThreadPoolExecutor(parallel_batches, "batch", initializer=_limit_cores, initargs=(cores,)) as pool:
+        running = deque(pool.submit(run_one, batch) for batch in islice(batches, 2 * parallel_batches))
         try:
             while running:
                 yield running.popleft().result()
-                running.extend(pool.submit(lane, batch) for batch in islice(batches, 1))
+                running.extend(pool.submit(run_one, batch) for batch in islice(batches, 1))
         finally:
             for future in running:
                 future.cancel()
@@ -74,7 +75,7 @@ def run_batches(
 def read_batches(
     sources: Iterable[S], read: Callable[[S], R], pixels: Callable[[R], Tensor], *, size: int
 ) -> Iterator[Batch[S, R]]:
-    """Every source in order, exactly once, read ahead by a thread for each core."""
+    """Batches of the sources in order, each source once, read ahead by one thread per core."""
     iterator = iter(sources)
     with ThreadPoolExecutor(cpu_count(), thread_name_prefix="decode") as pool:
         ahead: deque[tuple[S, Future[R]]] = deque()
@@ -85,23 +86,23 @@ def read_batches(
         submit(2 * size)
         try:
             while ahead:
-                taken = [ahead.popleft() for _ in range(min(size, len(ahead)))]
-                results = [_outcome(future.result) for _, future in taken]
-                submit(len(taken))
-                yield _batch([source for source, _ in taken], results, pixels)
+                next_ones = [ahead.popleft() for _ in range(min(size, len(ahead)))]
+                results = [_outcome(future.result) for _, future in next_ones]
+                submit(len(next_ones))
+                yield _batch([source for source, _ in next_ones], results, pixels)
         finally:
             for _, future in ahead:
                 future.cancel()
 
 
 def _batch(sources: list[S], results: list[R | ImageError], pixels: Callable[[R], Tensor]) -> Batch[S, R]:
-    good = [pixels(result) for result in results if not isinstance(result, ImageError)]
-    return Batch(sources, results, stacked(good) if good else None)
+    readable = [pixels(result) for result in results if not isinstance(result, ImageError)]
+    return Batch(sources, results, stacked(readable) if readable else None)
 
 
-def _take(cores: int) -> None:
-    """So many cores compute what this thread asks for from now on; those of other threads are not touched."""
-    torch.get_num_threads()  # which settles torch's own number for a new thread; only then can another be set
+def _limit_cores(cores: int) -> None:
+    """Limits this thread's computations to so many cores; other threads keep theirs."""
+    torch.get_num_threads()  # makes torch set its own number for a new thread; a later limit then replaces it
     thread_pools().limit(limits=cores, user_api="openmp")
 
 

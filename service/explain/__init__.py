@@ -1,1 +1,1 @@
-"""Where the network looked, what its layers see, how firm its answer is: one picture of one photo."""
+"""One picture that explains the answer for one photo: where the network looked, and how stable the answer is."""

@@ -1,9 +1,9 @@
-"""How much of the input one point of a feature map depends on, computed from the layers that ran.
+"""Receptive fields: the part of the input that one point of a feature map depends on.
 
-Every operation of a forward pass is watched. Convolutions, pooling and padding change the window by their kernel,
-stride and padding (Araujo et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks"); what works
-point by point hands it on; where paths join, the window is what covers all of them. Whatever else an architecture
-does (attention, a gate that looks at the whole map) leaves no bound that could be given.
+They are computed from the operations of a forward pass. Convolutions, pooling and padding change the window by their
+kernel, stride and padding (Araujo et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks");
+pointwise operations keep it; where paths join, it is the smallest window that covers those of all paths. After any
+other operation (attention, a gate over the whole map) no bound is known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-# Names of aten operations, without their overload or the underscore that says in place.
+# Names of aten operations, without their overload and the underscore of in-place variants.
 POINTWISE = {
     "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "_batch_norm_no_update",
     "cudnn_batch_norm", "miopen_batch_norm", "cat", "clone", "_to_copy", "detach", "alias", "native_dropout",
@@ -28,7 +28,7 @@ POOLING = {"max_pool2d_with_indices", "max_pool2d", "avg_pool2d"}
 
 
 @dataclass(frozen=True)
-class Span:
+class Extent:
     """Along one axis, point i of a map depends on input pixels from `jump * i + first` to `jump * i + last`."""
 
     jump: int = 1
@@ -39,21 +39,21 @@ class Span:
     def pixels(self) -> int:
         return self.last - self.first + 1
 
-    def through(self, kernel: int, stride: int, padding: int, dilation: int = 1) -> Span:
-        """After a layer whose point i sees `kernel` points of this map, the first at `stride * i - padding`."""
+    def after_layer(self, kernel: int, stride: int, padding: int, dilation: int = 1) -> Extent:
+        """After a layer whose point i reads `kernel` points of this map, the first at `stride * i - padding`."""
         first = self.first - self.jump * padding
-        return Span(self.jump * stride, first, first + self.pixels - 1 + self.jump * dilation * (kernel - 1))
+        return Extent(self.jump * stride, first, first + self.pixels - 1 + self.jump * dilation * (kernel - 1))
 
-    def joined(self, other: Span) -> Span:
-        return Span(self.jump, min(self.first, other.first), max(self.last, other.last))
+    def union(self, other: Extent) -> Extent:
+        return Extent(self.jump, min(self.first, other.first), max(self.last, other.last))
 
 
 @dataclass(frozen=True)
 class Window:
-    """What a point of a map depends on, along both axes."""
+    """The receptive field of a map's points, along both axes."""
 
-    down: Span = Span()
-    across: Span = Span()
+    down: Extent = Extent()
+    across: Extent = Extent()
 
     @property
     def pixels(self) -> int:
@@ -66,15 +66,15 @@ class Window:
 
 
 class ReceptiveFields(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """While active, knows the `Window` of every tensor that came from `source`."""
+    """While active, tracks the `Window` of every tensor computed from `source`."""
 
     def __init__(self, source: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # the same
-        self._windows = WeakTensorKeyDictionary()  # tensor -> Window, or None where there is no bound
+        self._windows = WeakTensorKeyDictionary()  # tensor -> Window; None: no bound is known
         self._windows[source] = Window()
 
     def of(self, tensor: Tensor) -> Window | None:
-        """None where no bound is known."""
+        """The tensor's window; None if no bound is known."""
         window: Window | None = self._windows.get(tensor)  # type: ignore[no-untyped-call]  # the same
         return window
 
@@ -107,7 +107,7 @@ def _after(func: Any, args: Sequence[Any], windows: Sequence[Window]) -> Window 
     if name in PADDING:
         return _padded(windows[0], args[1])
     if torch.Tag.pointwise in func.tags or name.rstrip("_") in POINTWISE:
-        return _joined(windows)
+        return _union(windows)
     return None
 
 
@@ -125,14 +125,14 @@ def _pooled(window: Window, args: Sequence[Any], *, dilates: bool) -> Window:
 
 
 def _padded(window: Window, padding: Sequence[int]) -> Window:
-    """A padding is (left, right, top, bottom) or shorter; the map begins so many points earlier."""
+    """`padding` is (left, right, top, bottom) or shorter; the map begins so many points earlier."""
     left, _, top, _ = (*padding, 0, 0, 0, 0)[:4]
-    return Window(window.down.through(1, 1, top), window.across.through(1, 1, left))
+    return Window(window.down.after_layer(1, 1, top), window.across.after_layer(1, 1, left))
 
 
 def _both(window: Window, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Window:
     down, across = zip(*(_pair(value) for value in (kernel, stride, padding, dilation)), strict=True)
-    return Window(window.down.through(*down), window.across.through(*across))
+    return Window(window.down.after_layer(*down), window.across.after_layer(*across))
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -141,11 +141,11 @@ def _pair(value: Any) -> tuple[int, int]:
     return values[0], values[-1]
 
 
-def _joined(windows: Sequence[Window]) -> Window | None:
-    """What covers all; None where the maps are not equally fine, so that their points do not lie together."""
+def _union(windows: Sequence[Window]) -> Window | None:
+    """The smallest window that covers all; None for different strides, as the points then do not coincide."""
     window = windows[0]
     for other in windows[1:]:
         if (window.down.jump, window.across.jump) != (other.down.jump, other.across.jump):
             return None
-        window = Window(window.down.joined(other.down), window.across.joined(other.across))
+        window = Window(window.down.union(other.down), window.across.union(other.across))
     return window

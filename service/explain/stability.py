@@ -1,4 +1,4 @@
-"""How firm an answer is: the same photo shifted, resized, cropped and mirrored, and asked about again."""
+"""The stability of an answer: predictions for the same photo shifted, resized, cropped and mirrored."""
 
 from __future__ import annotations
 
@@ -23,41 +23,43 @@ CROP_PLACES = {
 
 @dataclass(frozen=True)
 class View:
-    """One changed photo, as the network gets to see it."""
+    """One changed photo, as the network sees it."""
 
     kind: Kind
-    amount: float  # pixels of the input; times the size; share of the sides that is kept; 1 for a mirror
-    where: str  # of a crop, else empty
+    amount: float  # shift: input pixels; scale: factor; crop: share of each side that is kept; mirror: 1
+    where: str  # the place of a crop; else empty
     pixels: Image.Image  # S x S
 
     @property
     def is_changed(self) -> bool:
-        """The curves pass through the photo itself, which does not count."""
+        """False for the unchanged photo, which each curve contains but no count."""
         return not (self.kind.startswith("shift") and self.amount == 0) and not (
             self.kind == "scale" and self.amount == 1
         )
 
 
 @dataclass(frozen=True)
-class Answered:
+class ViewAnswer:
+    """The prediction for one view, compared with that for the unchanged photo."""
+
     view: View
-    probability: float  # of the label that is likeliest for the photo itself
+    probability: float  # of the label that is most probable for the unchanged photo
     same_label: bool
     unknown: bool
 
 
 @dataclass(frozen=True)
 class Stability:
-    """All answers; `changed` are those that count."""
+    """The answers for all views; `changed` leaves out the unchanged photo."""
 
-    answers: tuple[Answered, ...]
+    answers: tuple[ViewAnswer, ...]
 
     @property
-    def changed(self) -> tuple[Answered, ...]:
+    def changed(self) -> tuple[ViewAnswer, ...]:
         return tuple(each for each in self.answers if each.view.is_changed)
 
     @property
-    def lowest(self) -> Answered:
+    def lowest(self) -> ViewAnswer:
         return min(self.changed, key=lambda each: each.probability)
 
     def of(self, *kinds: Kind) -> Stability:
@@ -74,24 +76,24 @@ class Stability:
         }
 
 
-def measure(classifier: Classifier, image: Image.Image) -> Stability:
-    """Asks about each view of the upright RGB image."""
-    changed = list(views(classifier.preprocessing, image))
+def measure_stability(classifier: Classifier, image: Image.Image) -> Stability:
+    """Predicts each view of the upright RGB image."""
+    all_views = list(views(classifier.preprocessing, image))
     original = classifier.predict(classifier.preprocessing(image)[None])[0]
     label = int(np.argmax(original.probabilities))
-    pixels = stacked([classifier.preprocessing.normalised(view.pixels) for view in changed])
-    return Stability(tuple(_answered(changed, classifier.predict(pixels), label)))
+    pixels = stacked([classifier.preprocessing.normalised(view.pixels) for view in all_views])
+    return Stability(tuple(_view_answers(all_views, classifier.predict(pixels), label)))
 
 
-def _answered(batch: Sequence[View], predictions: Sequence[Prediction], label: int) -> list[Answered]:
+def _view_answers(batch: Sequence[View], predictions: Sequence[Prediction], label: int) -> list[ViewAnswer]:
     return [
-        Answered(view, p.probabilities[label], int(np.argmax(p.probabilities)) == label, p.unknown)
+        ViewAnswer(view, p.probabilities[label], int(np.argmax(p.probabilities)) == label, p.unknown)
         for view, p in zip(batch, predictions, strict=True)
     ]
 
 
 def views(preprocessing: Preprocessing, image: Image.Image) -> Iterator[View]:
-    """Every change of the photo; where a view reaches beyond it, its outermost pixels are repeated."""
+    """All views; beyond the photo's border its outermost pixels are repeated."""
     side = preprocessing.side_pixels
     resized = preprocessing.resized(image)
     for step in range(-SHIFT_STEPS, SHIFT_STEPS + 1):
@@ -109,7 +111,7 @@ def views(preprocessing: Preprocessing, image: Image.Image) -> Iterator[View]:
 
 
 def _window(resized: Image.Image, side: int, *, across: int = 0, down: int = 0) -> Image.Image:
-    """The middle `side x side` of the picture after it was moved right and down by so many pixels."""
+    """The central `side x side` pixels after the image was moved right and down by so many pixels."""
     array = np.asarray(resized)
     rows, columns = (
         np.clip(round((length - side) / 2) - moved + np.arange(side), 0, length - 1)

@@ -1,4 +1,4 @@
-"""One photo through the backbone, with what its stages say on the way."""
+"""The outputs of the backbone's layers on one photo: first layer, stages, features."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 MOST_STAGES = 6
-ALIKE = 0.8  # maps whose correlation is above it show a person the same thing twice
+ALIKE = 0.8  # maps with a higher correlation look the same to a person
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the backbone that ends in maps of one size; `window` is None where a point may see everything."""
+    """A part of the backbone whose maps have one size; `window` is None if no receptive field is known."""
 
-    name: str  # the module's
+    name: str  # of the module
     maps: NDArray[np.float32]  # (C, h, w)
     window: Window | None
 
 
 @dataclass(frozen=True)
 class FirstLayer:
-    """The only filters that can be looked at as pictures, and what each of them answers to the photo."""
+    """The filters of the first convolution, the only ones that are pictures, and their responses to the photo."""
 
     filters: NDArray[np.float32]  # (F, 3, k, k)
     responses: NDArray[np.float32]  # (F, h, w)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Everything that one forward pass left behind; `features` (1, C, h, w) are what the head's input is made of."""
+class LayerOutputs:
+    """The outputs of one forward pass; the mean of `features` (1, C, h, w) is the embedding."""
 
     features: Tensor
     stages: tuple[Stage, ...]
@@ -46,10 +46,10 @@ class Seen:
 
 
 @torch.no_grad()
-def look(network: Network, pixels: Tensor) -> Seen:
-    """Shows the backbone one `(3, S, S)` picture, in float32 whatever its usual precision.
+def layer_outputs(network: Network, pixels: Tensor) -> LayerOutputs:
+    """Runs the backbone on one `(3, S, S)` image, in float32 whatever its usual precision.
 
-    Raises an `ArtifactError` where the backbone keeps no map over the photo, as a transformer does.
+    Raises an `ArtifactError` if the backbone ends without a map over the photo, as a transformer does.
     """
     batch = pixels[None].to(network.device, memory_format=torch.channels_last)
     fields = ReceptiveFields(batch)
@@ -66,13 +66,13 @@ def look(network: Network, pixels: Tensor) -> Seen:
             hooks.enter_context(module.register_forward_hook(lambda _, __, output, name=name: keep_stage(name, output)))
         if first is not None:
             hooks.enter_context(first.register_forward_hook(lambda _, __, output: responses.append(output.clone())))
-        features = network.backbone.forward_features(batch)  # type: ignore[operator]  # timm's, known to no stub
+        features = network.backbone.forward_features(batch)  # type: ignore[operator]  # timm's, without types
     _check_map(network.backbone, features)
-    return Seen(features, _spread(tuple(stages.values())), _first_layer(first, responses))
+    return LayerOutputs(features, _evenly_chosen(tuple(stages.values())), _first_layer(first, responses))
 
 
-def strongest(maps: NDArray[np.float32], count: int) -> list[int]:
-    """Which maps (C, h, w) vary most over the photo, at most `count`, those left out that repeat a stronger one."""
+def strongest_maps(maps: NDArray[np.float32], count: int) -> list[int]:
+    """Indices of the maps (C, h, w) that vary most over the photo, at most `count`, without near-copies."""
     flat = maps.reshape(len(maps), -1).astype(np.float64)
     centred = flat - flat.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(centred, axis=1)
@@ -87,7 +87,7 @@ def strongest(maps: NDArray[np.float32], count: int) -> list[int]:
 
 
 def _stage_modules(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """What timm's feature_info names; an architecture that has none has no stages to show."""
+    """The modules that timm's feature_info names; none for an architecture without feature_info."""
     modules = dict(backbone.named_modules())
     for described in getattr(backbone, "feature_info", ()):
         name = described["module"]
@@ -95,8 +95,8 @@ def _stage_modules(backbone: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, modules[name]
 
 
-def _spread(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """At most so many as a page holds, first and last among them."""
+def _evenly_chosen(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """At most `MOST_STAGES`, the first and the last included."""
     if len(stages) <= MOST_STAGES:
         return stages
     return tuple(stages[round(i)] for i in np.linspace(0, len(stages) - 1, MOST_STAGES))
@@ -113,5 +113,5 @@ def _check_map(backbone: nn.Module, features: Any) -> None:
     if not isinstance(features, Tensor) or features.dim() != 4 or features.shape[1] != channels:
         raise ArtifactError(
             f"{type(backbone).__name__} keeps no map of the photo up to its last layer;"
-            " explain reads convolutional networks, such as ResNets and DenseNets."
+            " explain supports convolutional networks, such as ResNets and DenseNets."
         )

@@ -1,4 +1,4 @@
-"""`handful models`: the versions of each name, and their way to the Hub and to BentoML and back.
+"""`handful models`: list, promote, roll back and delete versions, and exchange them with the Hub and BentoML.
 
 Nothing heavy is imported before a command runs.
 """
@@ -7,50 +7,49 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 from handful.service.artifact.errors import UsageError
-from handful.service.terminal.output import FOUND, answer, json_option
+from handful.service.terminal.output import EXIT_PROBLEMS, json_option, print_result
 
 model_argument = click.argument("model", metavar="NAME[:VERSION]")
 
 
 @click.group()
 def models() -> None:
-    """List the versions of each model, choose the champion, share, delete."""
+    """List the versions of each model, choose the one in use, share and delete them."""
 
 
 @models.command("list")
 @click.argument("name", required=False)
 @json_option
 def list_models(*, name: str | None, as_json: bool) -> None:
-    """Every version, or those of NAME.
+    """List every version, or those of NAME.
 
-    * marks the champion, the version that answers. A narrow terminal is shown fewer columns, a pipe all. Exit status
-    1: some versions are broken, or a champion is not there; the lines below the table say why.
+    * marks the champion, the version in use. A narrow terminal shows fewer columns, a pipe shows all. Exit status 1:
+    some versions are broken, or a champion is missing; the lines below the table say why.
     """
     from handful.service.artifact.store import Store
-    from handful.service.models.table import describe, print_table
+    from handful.service.models.table import list_versions, print_table
 
-    versions, flaws = describe(Store(), name)
+    versions, problems = list_versions(Store(), name)
     if as_json:
-        answer(versions, "", as_json=True)
+        print_result(versions, "", as_json=True)
     else:
-        print_table(versions, flaws)
-    if flaws:
-        raise click.exceptions.Exit(FOUND)
+        print_table(versions, problems)
+    if problems:
+        raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
 @models.command("show")
 @click.argument("model", metavar="[NAME[:VERSION]]", required=False)
-@click.option("--engine", is_flag=True, help="Also say on stderr how this machine computes its network, and why.")
+@click.option("--engine", is_flag=True, help="Also print to stderr how this machine computes the network, and why.")
 @json_option
 def show_model(*, model: str | None, engine: bool, as_json: bool) -> None:
-    """One version's card, as JSON.
+    """Print the card (the description) of one version as JSON.
 
-    It is read whole and verified. Default: the champion of the only name.
+    All its files are read and verified. Default: the champion (the version in use) of the only model.
     """
     from handful.service.artifact.folder import open_artifact
     from handful.service.artifact.store import Store
@@ -61,63 +60,62 @@ def show_model(*, model: str | None, engine: bool, as_json: bool) -> None:
         from handful.service.classifier import Classifier
 
         network = Classifier.from_artifact(artifact).network
-        click.echo(f"{network.engine.words} on {network.device.type}: {network.engine.why}", err=True)
-    answer(card.model_dump(mode="json"), card.model_dump_json(indent=2), as_json=as_json)
+        click.echo(f"{network.engine.label} on {network.device.type}: {network.engine.why}", err=True)
+    print_result(card.model_dump(mode="json"), card.model_dump_json(indent=2), as_json=as_json)
 
 
 @models.command()
 @click.argument("model", metavar="NAME:VERSION")
 @json_option
 def promote(*, model: str, as_json: bool) -> None:
-    """Make NAME:VERSION the champion.
+    """Make NAME:VERSION the champion (the version in use).
 
-    It is read whole and verified first. A running service takes it up.
+    All its files are read and verified first. A running service switches to it.
     """
     from handful.service.artifact.store import Store
 
     store = Store()
-    path = store.resolve(model) if ":" in model else _no_version(model)
+    if ":" not in model:
+        raise UsageError(f"Got {model!r}, a name without a version; NAME:VERSION is expected.")
+    path = store.resolve(model)
     former = store.champion(path.parent.name)
     store.promote(path.parent.name, path.name)
-    _say_champion(path.parent.name, path.name, former, as_json=as_json)
-
-
-def _no_version(model: str) -> Path:
-    raise UsageError(f"Which version? Got {model!r}; NAME:VERSION is allowed, and `handful models list` shows them.")
+    _print_champion(path.parent.name, path.name, former, as_json=as_json)
 
 
 @models.command()
 @click.argument("name")
-@click.option("--to", metavar="VERSION", help="An earlier champion; default: the one before this one.")
+@click.option("--to", metavar="VERSION", help="An earlier champion; default: the previous one.")
 @json_option
 def rollback(*, name: str, to: str | None, as_json: bool) -> None:
-    """Go back to the champion before this one.
+    """Go back to the previous champion (version in use).
 
-    It is read whole and verified first. Champions lie on a pile: after 1, 2, 3 one rollback leads to 2 and another to
-    1. The version that was rolled back from is kept; promoting it brings it back.
+    All its files are read and verified first. After the champions 1, 2, 3 one rollback leads to 2 and another to 1.
+    The version that was in use is kept; promote it to bring it back.
     """
     from handful.service.artifact.store import Store
 
     store = Store()
     former = store.champion(name)
-    _say_champion(name, store.rollback(name, to), former, as_json=as_json)
+    _print_champion(name, store.rollback(name, to), former, as_json=as_json)
 
 
-def _say_champion(name: str, version: str, former: str | None, *, as_json: bool) -> None:
+def _print_champion(name: str, version: str, former: str | None, *, as_json: bool) -> None:
     result = {"model": f"{name}:{version}", "former": former and f"{name}:{former}"}
-    was = f" (before: {name}:{former})" if former not in {None, version} else ""
-    answer(result, f"{name}:{version} is the champion{was}", as_json=as_json)
+    before = f" (before: {name}:{former})" if former not in {None, version} else ""
+    print_result(result, f"{name}:{version} is the champion{before}", as_json=as_json)
 
 
 @models.command()
 @model_argument
-@click.option("--yes", is_flag=True, help="Do not ask before all versions of a name are deleted.")
+@click.option("--yes", is_flag=True, help="Delete all versions of a name without asking.")
 @json_option
 def delete(*, model: str, yes: bool, as_json: bool) -> None:
-    """Delete one version, or all of NAME.
+    """Delete one version, or all versions of NAME.
 
-    There is no way back. The champion is refused while there are other versions: promote one of them first. A running
-    service goes on answering with what it has loaded. A deleted version's number is not given again.
+    This cannot be undone. The champion (the version in use) cannot be deleted while there are other versions: promote
+    one of them first. A running service continues with the version it has loaded. The number of a deleted version is
+    not used again.
     """
     from handful.service.artifact.store import Store
 
@@ -127,28 +125,30 @@ def delete(*, model: str, yes: bool, as_json: bool) -> None:
     if versions and not colon and not yes:
         _confirm(f"Delete all {len(versions)} versions of {name} ({', '.join(versions)})?")
     deleted = [f"{name}:{each}" for each in store.delete(name, version if colon else None)]
-    answer({"deleted": deleted}, f"deleted {', '.join(deleted)}", as_json=as_json)
+    print_result({"deleted": deleted}, f"deleted {', '.join(deleted)}", as_json=as_json)
 
 
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody is there to be asked; --yes deletes them.")
+        raise UsageError(f"{question} Without a terminal this cannot be confirmed; add --yes to delete them.")
     click.confirm(question, abort=True, err=True)
 
 
 @models.command()
 @model_argument
 @click.argument("repo", metavar="ORG/REPO")
-@click.option("--private", is_flag=True, help="Only you and those you let in can read it.")
+@click.option(
+    "--private", is_flag=True, help="Create the repository as private: only you and people you invite can read it."
+)
 @click.option(
     "--embeddings/--no-embeddings",
     default=None,
-    help="With the embeddings and content hashes of the training photos, which a retrain needs, or without;"
-    " default: with them where the repository is private.",
+    help="Include the embeddings and content hashes of the training photos, which a retrain needs, or leave them out;"
+    " default: include them if the repository is private.",
 )
-@click.option("--with-report", is_flag=True, help="With the report, which shows thumbnails of the training photos.")
+@click.option("--with-report", is_flag=True, help="Include the report, which shows thumbnails of the training photos.")
 @click.option(
-    "--license", "licence", metavar="ID", help="What the model card says, such as apache-2.0; default: nothing."
+    "--license", "licence", metavar="ID", help="The licence in the model card, such as apache-2.0; default: none."
 )
 @json_option
 def push(
@@ -163,38 +163,40 @@ def push(
 ) -> None:
     """Upload a version to the Hugging Face Hub.
 
-    The champion of NAME, or VERSION, in one commit. The repository is made where there is none, for all to read
-    unless --private. Needs a token with the right to write: HF_TOKEN, or `hf auth login`. What was pushed once stays
-    in the repository's history.
+    NAME:VERSION, or the champion (the version in use) of NAME, is uploaded in one commit. A missing repository is
+    created, public unless --private is given. This needs a token that may write: set HF_TOKEN or run `hf auth login`.
+    Everything that was pushed stays in the repository's history.
     """
     from handful.service.artifact.store import Store
-    from handful.service.models.publishing import PushSettings
-    from handful.service.models.publishing import push as push_version
+    from handful.service.models.publishing import PushSettings, push_version
 
     settings = PushSettings(private=private, embeddings=embeddings, report=with_report, licence=licence)
     pushed = push_version(Store().resolve(model), repo, settings)
     parts = f"{'with' if pushed.embeddings else 'without'} embeddings, {'with' if pushed.report else 'without'} report"
-    seen = "private" if pushed.private else "public"
-    words = f"{pushed.model} is at {pushed.url} ({seen}, {parts}), commit {pushed.commit}"
-    answer(dataclasses.asdict(pushed), words, as_json=as_json)
+    access = "private" if pushed.private else "public"
+    text = f"{pushed.model} is at {pushed.url} ({access}, {parts}), commit {pushed.commit}"
+    print_result(dataclasses.asdict(pushed), text, as_json=as_json)
 
 
 @models.command()
 @click.argument("repo", metavar="ORG/REPO[@REVISION]")
 @click.option("--name", help="The model's name here; default: the name in its card.")
 @click.option(
-    "--promote", "promoted", is_flag=True, help="Make it the champion; the first version of a name is anyway."
+    "--promote",
+    "promoted",
+    is_flag=True,
+    help="Make it the champion (the version in use); the first version of a name always is.",
 )
 @json_option
 def pull(*, repo: str, name: str | None, promoted: bool, as_json: bool) -> None:
     """Download a version from the Hugging Face Hub.
 
-    It is published here as a new version once it has been verified and loaded. Nothing in it is executed, and its
-    report stays on the Hub.
+    It becomes a new version here once it has been verified and loaded. No code in it is executed, and its report is
+    not downloaded.
     """
     from handful.service.artifact.folder import read_card
     from handful.service.artifact.store import Store
-    from handful.service.models.publishing import pull as pull_version
+    from handful.service.models.publishing import pull_version
 
     store = Store()
     path = pull_version(repo, store, name, promote=promoted)
@@ -211,20 +213,20 @@ def pull(*, repo: str, name: str | None, promoted: bool, as_json: bool) -> None:
     }
     role = "the champion" if champion == card.version else f"not the champion, which is {card.name}:{champion}"
     retrain = "" if card.data.embeddings_kept else "; without embeddings, so it cannot be retrained"
-    words = f"{repo} is here as {card.model}, {role}: {', '.join(card.labels)}{retrain}"
-    answer(result, words, as_json=as_json)
+    text = f"{repo} is here as {card.model}, {role}; labels: {', '.join(card.labels)}{retrain}"
+    print_result(result, text, as_json=as_json)
 
 
 @models.command()
 @model_argument
 @json_option
 def bento(*, model: str, as_json: bool) -> None:
-    """Put a version into BentoML's model store.
+    """Copy a version to BentoML's model store, where `bentoml build` finds it.
 
-    That is where `bentoml build` takes it from. Prints its tag.
+    Prints its tag.
     """
     from handful.service.artifact.store import Store
     from handful.service.bento import register
 
     tag = register(Store().resolve(model))
-    answer({"tag": tag}, tag, as_json=as_json)
+    print_result({"tag": tag}, tag, as_json=as_json)

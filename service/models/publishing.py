@@ -1,19 +1,19 @@
-"""A version of our store -> a repository on the Hub, and back.
+"""A version in the store -> a repository on the Hub, and back.
 
-What of an artifact is personal: its report shows thumbnails of the photos, and embeddings.safetensors holds an
-embedding and a content hash a photo: something of a photo can be guessed from the first, and the second tells whether
-one was among them. So the report stays here unless it is asked for, and a repository that anybody can read gets no
-embeddings unless they are asked for; one that is private does, as a retrain needs them. The arrays of the unknown
-detector, a mean a label, always go along: without them nothing is unknown.
+Parts of an artifact are personal. The report shows thumbnails of the photos, and embeddings.safetensors holds an
+embedding and a content hash per photo: an embedding reveals something of its photo, and a hash reveals whether a known
+photo was used. Therefore the report is pushed only on request. Embeddings are pushed to a private repository, as a
+retrain needs them, and to a public one only on request. The arrays of the unknown detector, one mean per label, are
+always pushed: without them no image is unknown.
 
-What is pulled is data: JSON, and tensors without pickle. The report of a stranger is a page with scripts, and stays
-on the Hub.
+Only data is pulled: JSON, and tensors without pickle. A report is not: it is a page with scripts from a stranger.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -37,14 +37,14 @@ from handful.service.classifier import Classifier
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 REPORT = "report/"
-UNKNOWN = "unknown."  # how the names of the unknown detector's arrays begin
-# what building a network raises at a description or tensors that are not for it
+UNKNOWN = "unknown."  # prefix of the names of the unknown detector's arrays
+# raised when a network is built from a wrong description or wrong tensors
 MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
 class PushSettings:
-    """What of a version goes to the Hub. `embeddings` None: only where the repository is private."""
+    """The parts of a version to push. `embeddings` None: only to a private repository."""
 
     private: bool = False
     embeddings: bool | None = None
@@ -54,7 +54,7 @@ class PushSettings:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What went where."""
+    """The result of a push."""
 
     model: str
     repo: str
@@ -65,46 +65,42 @@ class Pushed:
     report: bool
 
 
-def push(folder: Path, repo: str, settings: PushSettings) -> Pushed:
-    """One commit with the whole version, in a repository that is made where there is none.
+def push_version(folder: Path, repo: str, settings: PushSettings) -> Pushed:
+    """Pushes the whole version in one commit; creates a missing repository.
 
-    Raises `UsageError`, an `ArtifactError` or a `HubError`; the repository has then no half of a version.
+    Raises `UsageError`, an `ArtifactError` or a `HubError`; the repository then never holds part of a version.
     """
     ref, artifact = _repository(repo), open_artifact(folder)
     if settings.embeddings and not artifact.card.data.embeddings_kept:
-        raise UsageError(f"{artifact.card.model} has no embeddings that --embeddings could push.")
+        raise UsageError(f"{artifact.card.model} has no embeddings; push it without --embeddings.")
     if settings.report and not (folder / REPORT).is_dir():
-        raise UsageError(f"{artifact.card.model} has no report that --with-report could push.")
+        raise UsageError(f"{artifact.card.model} has no report; push it without --with-report.")
     api = HfApi()
     with writing(ref):
         api.create_repo(repo, private=settings.private or None, exist_ok=True)
-        there = api.model_info(repo)
-    if settings.private and not there.private:
-        raise UsageError(f"{repo} is there already, and public: make it private in its settings on the Hub first.")
-    kept = bool(there.private) if settings.embeddings is None else settings.embeddings
-    files = _files(artifact, ref, settings, embeddings=kept)
-    stale = {file.rfilename for file in there.siblings or () if file.rfilename.startswith(REPORT)} - set(files)
-    operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()),
-        *(CommitOperationDelete(path_in_repo=name) for name in sorted(stale)),
-    ]
+        existing = api.model_info(repo)
+    if settings.private and not existing.private:
+        raise UsageError(f"{repo} already exists and is public; make it private in its settings on the Hub first.")
+    embeddings = bool(existing.private) if settings.embeddings is None else settings.embeddings
+    files = _files(artifact, ref, settings, embeddings=embeddings)
+    existing_names = [file.rfilename for file in existing.siblings or ()]
     with writing(ref):
-        commit = api.create_commit(repo, operations, commit_message=artifact.card.model)
+        commit = api.create_commit(repo, _operations(files, existing_names), commit_message=artifact.card.model)
     url = f"{api.endpoint}/{repo}"
-    kept = kept and artifact.card.data.embeddings_kept
-    return Pushed(artifact.card.model, repo, url, commit.oid, bool(there.private), kept, settings.report)
+    embeddings = embeddings and artifact.card.data.embeddings_kept
+    return Pushed(artifact.card.model, repo, url, commit.oid, bool(existing.private), embeddings, settings.report)
 
 
 def _repository(repo: str) -> HubRef:
     ref = parse_ref(repo)
     if ref is None or ref.text != ref.repo:
-        raise UsageError(f"The repository is {repo!r}, allowed: ORG/NAME, letters, digits and . _ - in both.")
+        raise UsageError(f"The repository is {repo!r}; ORG/NAME is expected, with letters, digits and . _ - in both.")
     return ref
 
 
 def _files(artifact: Artifact, ref: HubRef, settings: PushSettings, *, embeddings: bool) -> dict[str, Path | bytes]:
-    """What the repository is to hold, by name; the card's hashes are those of the files beside it."""
-    path, card = artifact.path, _without_place(artifact.card)
+    """The repository's files by name; the hashes in the card match them."""
+    path, card = artifact.path, _without_path(artifact.card)
     files: dict[str, Path | bytes] = {CONFIG: path / CONFIG, WEIGHTS: path / WEIGHTS, EMBEDDINGS: path / EMBEDDINGS}
     if not embeddings:
         files[EMBEDDINGS] = content = _unknown_only(artifact)
@@ -119,57 +115,68 @@ def _files(artifact: Artifact, ref: HubRef, settings: PushSettings, *, embedding
     return files
 
 
+def _operations(
+    files: Mapping[str, Path | bytes], existing_names: Iterable[str]
+) -> list[CommitOperationAdd | CommitOperationDelete]:
+    """Adds the files, and deletes an earlier push's report as far as it is not replaced."""
+    stale = {name for name in existing_names if name.startswith(REPORT)} - set(files)
+    return [
+        *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()),
+        *(CommitOperationDelete(path_in_repo=name) for name in sorted(stale)),
+    ]
+
+
 def _unknown_only(artifact: Artifact) -> bytes:
     from safetensors.torch import save
 
     return save({name: tensor for name, tensor in artifact.embeddings().items() if name.startswith(UNKNOWN)})
 
 
-def _without_place(card: ModelCard) -> ModelCard:
-    """A backbone out of a folder is named by the folder alone; where that lies is nobody else's matter."""
+def _without_path(card: ModelCard) -> ModelCard:
+    """Names a backbone from a local folder by the folder's name: its path would tell strangers about this machine."""
     if card.backbone.revision is not None:
         return card
     backbone = card.backbone.model_copy(update={"ref": PurePath(card.backbone.ref.replace("\\", "/")).name})
     return card.model_copy(update={"backbone": backbone})
 
 
-def pull(text: str, store: Store, name: str | None = None, *, promote: bool = False) -> Path:
-    """`ORG/NAME[@REVISION]` -> a new version, of the name in its card where none is given; its folder.
+def pull_version(text: str, store: Store, name: str | None = None, *, promote: bool = False) -> Path:
+    """`ORG/NAME[@REVISION]` -> the folder of a new version, under the name in its card if `name` is None.
 
     It is published once it has been verified and loaded. Raises `UsageError`, a `HubError` or an `ArtifactError`.
     """
     ref = parse_ref(text)
     if ref is None:
-        raise UsageError(f"The repository is {text!r}, allowed: ORG/NAME[@REVISION].")
-    artifact = _fetched(ref)
-    named = check_name(name or artifact.card.name)
+        raise UsageError(f"The repository is {text!r}; ORG/NAME[@REVISION] is expected.")
+    artifact = _download(ref)
+    new_name = check_name(name or artifact.card.name)
     origin = OriginCard(repo=ref.repo, revision=artifact.path.name, model=artifact.card.model)
 
     def write(folder: Path, version: str) -> None:
         for file in (CONFIG, WEIGHTS, EMBEDDINGS):
             shutil.copyfile(artifact.path / file, folder / file)
-        write_card(folder, artifact.card.model_copy(update={"name": named, "version": version, "origin": origin}))
+        write_card(folder, artifact.card.model_copy(update={"name": new_name, "version": version, "origin": origin}))
 
-    path = store.publish(named, write)
+    path = store.publish(new_name, write)
     if promote:
-        store.promote(named, path.name)
+        store.promote(new_name, path.name)
     return path
 
 
-def _fetched(ref: HubRef) -> Artifact:
-    """The repository's files in huggingface_hub's cache, once they have made a classifier."""
+def _download(ref: HubRef) -> Artifact:
+    """The repository's files in huggingface_hub's cache, verified and loaded once."""
     try:
         folder = pinned_file(ref, CARD).parent
         for file in (CONFIG, WEIGHTS, EMBEDDINGS):
             large_file(ref, file, folder.name)
     except HubFileMissing as e:
         raise ArtifactIncomplete(
-            f"{e}, so it is no artifact of handful; `handful train FOLDER --backbone {ref.text}` trains on a network"
-            " of timm's."
+            f"{e}, so it is no model of handful; if it is a network of timm's, `handful train FOLDER --backbone"
+            f" {ref.text}` trains on it."
         ) from e
     artifact = open_artifact(folder)
     try:
         Classifier.from_artifact(artifact)
     except MISFITS as e:
-        raise ArtifactInconsistent(f"{ref.text!r} on the Hub does not make a classifier: {brief(e)}.") from e
+        raise ArtifactInconsistent(f"{ref.text!r} on the Hub cannot be loaded as a classifier: {brief(e)}.") from e
     return artifact

@@ -1,4 +1,4 @@
-"""The store as a table: a version a row, what is broken below it."""
+"""The store as a table, one row per version, with the problems below."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-UNBOUNDED = 10_000  # columns: a row of a pipe is never cut
-# heading -> the narrowest terminal that it is shown in
+UNBOUNDED = 10_000  # columns of a pipe, whose rows are never cut
+# heading -> the narrowest terminal, in columns, that shows it
 COLUMNS = {"": 0, "model": 0, "accuracy (95 %)": 0, "images": 60, "trained": 72, "labels": 50, "parent": 100}
 WRAPPED = {"labels", "parent"}
 
 
-def describe(store: Store, name: str | None = None) -> tuple[list[dict[str, Any]], list[str]]:
-    """Cards with a `champion` flag, of a broken version name, version and reason; and every flaw as a sentence."""
+def list_versions(store: Store, name: str | None = None) -> tuple[list[dict[str, Any]], list[str]]:
+    """Every version's card with a `champion` flag, or a broken one's name, version and reason; and all problems."""
     if name and not store.versions(name):
-        store.resolve(name)  # raises what there is instead
+        store.resolve(name)  # raises an error that lists the models there are
     versions: list[dict[str, Any]] = []
-    flaws: list[str] = []
+    problems: list[str] = []
     for each in [name] if name else store.names():
         try:
             champion = store.served(each)
         except ModelNotFound as e:
-            flaws.append(str(e))
+            problems.append(str(e))
             champion = ""
         for number in store.versions(each):
-            described = _described(store, each, number)
-            versions.append({**described, "champion": number == champion})
-            if "broken" in described:
-                flaws.append(f"{each}:{number} is broken: {described['broken']}")
-    return versions, flaws
+            entry = _card_or_problem(store, each, number)
+            versions.append({**entry, "champion": number == champion})
+            if "broken" in entry:
+                problems.append(f"{each}:{number} is broken: {entry['broken']}")
+    return versions, problems
 
 
-def _described(store: Store, name: str, version: str) -> dict[str, Any]:
+def _card_or_problem(store: Store, name: str, version: str) -> dict[str, Any]:
     try:
         return read_card(store.path(name, version)).model_dump(mode="json")
     except (ArtifactError, OSError) as e:
         return {"name": name, "version": version, "broken": str(e)}
 
 
-def print_table(versions: list[dict[str, Any]], flaws: list[str]) -> None:
-    """Fitted to the terminal: narrow ones get fewer columns; a pipe gets all of them, one line a version."""
+def print_table(versions: list[dict[str, Any]], problems: list[str]) -> None:
+    """A narrow terminal gets fewer columns; a pipe gets all of them, one line per version."""
     console = Console() if sys.stdout.isatty() else Console(width=UNBOUNDED)
     if not versions:
-        console.print("There is no model yet; `handful train FOLDER` makes one.", highlight=False)
+        console.print("There is no model yet; `handful train FOLDER` trains one.", highlight=False)
         return
     shown = [heading for heading, least in COLUMNS.items() if console.width >= least]
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -62,8 +62,8 @@ def print_table(versions: list[dict[str, Any]], flaws: list[str]) -> None:
     with console.capture() as captured:
         console.print(table, highlight=False)
     sys.stdout.write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
-    for flaw in flaws:
-        console.print(Text(_printable(flaw)), soft_wrap=True)
+    for problem in problems:
+        console.print(Text(_printable(problem)), soft_wrap=True)
 
 
 def _cells(version: dict[str, Any]) -> dict[str, str]:
@@ -82,5 +82,5 @@ def _cells(version: dict[str, Any]) -> dict[str, str]:
 
 
 def _printable(text: str) -> str:
-    """Names of labels can come from others: no control character reaches the terminal."""
+    """Without control characters: label names may come from strangers, and must not control the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -74,10 +74,10 @@ class Batcher:
         network = batch[0].version.classifier.network
         if network.device.type != "cpu":
             return [batch]
-        lanes = min(network.lanes, self.cores, len(batch))
-        size = 1 << ((len(batch) // lanes).bit_length() - 1)
-        self._waiting.extendleft(reversed(batch[lanes * size :]))
-        return [batch[start : start + size] for start in range(0, lanes * size, size)]
+        parallel = min(network.parallel_batches, self.cores, len(batch))
+        size = 1 << ((len(batch) // parallel).bit_length() - 1)
+        self._waiting.extendleft(reversed(batch[parallel * size :]))
+        return [batch[start : start + size] for start in range(0, parallel * size, size)]
 
     async def _answer(self, batch: list[_Waiting], cores: int) -> None:
         loop = asyncio.get_running_loop()

@@ -104,9 +104,9 @@ def _shapes(classifier: Classifier, batch_images: int, cores: int) -> Iterator[t
     if network.device.type != "cpu":
         yield from ((1 << n, cores) for n in range(batch_images.bit_length()))
         return
-    lanes = min(network.lanes, cores)
+    parallel = min(network.parallel_batches, cores)
     yield 1, cores
-    yield from ((1 << n, cores // lanes) for n in range(min(batch_images // lanes, network.batch).bit_length()))
+    yield from ((1 << n, cores // parallel) for n in range(min(batch_images // parallel, network.batch).bit_length()))
 
 
 def _warm(classifier: Classifier, images: int, cores: int) -> None:

@@ -1,1 +1,1 @@
-"""What a command shows: its result, its progress, names of labels in pictures."""
+"""What a command shows: results, progress, label names in pictures."""

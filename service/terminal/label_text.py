@@ -1,4 +1,4 @@
-"""Label names as far as a picture's font can write them."""
+"""Label names as the font of a plot can draw them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ NAME_LENGTH = 20
 
 
 def drawable_names(labels: Sequence[str]) -> list[str]:
-    """Names as far as the font can write them; `#7`, counted from 1, for the others. Needs matplotlib."""
+    """Each label's name, shortened; `#7`, counted from 1, if the font lacks a letter of it. Needs matplotlib."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     glyphs = set(get_font(findfont(FontProperties())).get_charmap())
     return [
-        _shortened(label) if _plain(label, glyphs) else f"#{number}" for number, label in enumerate(labels, start=1)
+        _shortened(label) if _drawable(label, glyphs) else f"#{number}" for number, label in enumerate(labels, start=1)
     ]
 
 
@@ -21,5 +21,6 @@ def _shortened(label: str) -> str:
     return label if len(label) <= NAME_LENGTH else f"{label[: NAME_LENGTH - 1]}…"
 
 
-def _plain(label: str, glyphs: set[int]) -> bool:
+def _drawable(label: str, glyphs: set[int]) -> bool:
+    """`$` would start a formula, and matplotlib hides legend entries that begin with `_`."""
     return label.isprintable() and "$" not in label and not label.startswith("_") and glyphs.issuperset(map(ord, label))

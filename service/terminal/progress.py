@@ -1,7 +1,7 @@
-"""Progress: one bar on stderr with rate and time left, silence where nobody watches, and lines for a program.
+"""Progress: a bar on stderr if it is a terminal, and JSON lines for another program.
 
-Where HANDFUL_PROGRESS names a file, each stage appends to it, at most every half second and when
-it begins and ends, one line of JSON: {"stage": "embed", "done": 96, "total": 160}.
+If HANDFUL_PROGRESS names a file, each stage appends one line to it when it begins, at most every half second, and
+when it ends: {"stage": "embed", "done": 96, "total": 160}.
 """
 
 from __future__ import annotations
@@ -27,25 +27,27 @@ class _Rate(ProgressColumn):
 
 
 class Advance(Protocol):
-    def __call__(self, count: int, words: str | None = None, *, fewer: int = 0) -> None: ...
+    def __call__(self, count: int, text: str | None = None, *, fewer: int = 0) -> None: ...
 
 
 @contextmanager
-def progress_bar(words: str, total: int | None = None) -> Iterator[Advance]:
-    """Yields a function to call with the number of things done since the last call.
+def progress_bar(text: str, total: int | None = None) -> Iterator[Advance]:
+    """Yields a function to call with the number of items done since the last call.
 
-    It may also be given new words for the bar, and how many fewer things there are to do than was thought.
+    It also takes a new text for the bar, and the number of items by which the total turned out too high.
     """
     console = Console(stderr=True)
-    watched = console.is_terminal and os.environ.get("RANK", "0") == "0"  # of torchrun's processes the first speaks
+    visible = (
+        console.is_terminal and os.environ.get("RANK", "0") == "0"
+    )  # under torchrun only the first process shows a bar
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    lines = _Lines(words, total)
-    with Progress(*columns, console=console, disable=not watched) as bar:
-        task = bar.add_task(words, total=total)
+    lines = _Lines(text, total)
+    with Progress(*columns, console=console, disable=not visible) as bar:
+        task = bar.add_task(text, total=total)
 
-        def advance(count: int, words: str | None = None, *, fewer: int = 0) -> None:
+        def advance(count: int, text: str | None = None, *, fewer: int = 0) -> None:
             lines.total = None if lines.total is None else lines.total - fewer
-            bar.update(task, description=words, total=lines.total)
+            bar.update(task, description=text, total=lines.total)
             bar.advance(task, count)
             lines.advance(count)
 
@@ -56,7 +58,7 @@ def progress_bar(words: str, total: int | None = None) -> Iterator[Advance]:
 
 
 class _Lines:
-    """One stage's lines; a file that cannot be written is no reason to end the work."""
+    """One stage's lines; an error in writing them is ignored, as the work matters more."""
 
     def __init__(self, stage: str, total: int | None) -> None:
         self.path, self.stage, self.total, self.done = os.environ.get(PROGRESS_FILE), stage, total, 0

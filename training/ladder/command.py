@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 from handful.service.artifact.errors import UsageError
-from handful.service.terminal.output import FOUND, answer, json_option
+from handful.service.terminal.output import EXIT_PROBLEMS, json_option, print_result
 from handful.training.terminal import backbone_option, seed_option
 
 WIDTH = 100  # characters, so that the table is the same in a terminal and in a file
@@ -45,9 +45,9 @@ def compare(
         f"{images['used']} images, {result['judged']} judged in {result['folds']} folds; embedding took"
         f" {result['seconds']['embed']:.1f} s, all {result['seconds']['total']:.1f} s; {images['skipped']} left out"
     )
-    answer(result, f"{_table(result['rows'])}\n{words}\nplot: {result['plot']}", as_json=as_json)
+    print_result(result, f"{_table(result['rows'])}\n{words}\nplot: {result['plot']}", as_json=as_json)
     if images["skipped"]:
-        raise click.exceptions.Exit(FOUND)
+        raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
 def _compare_mnist1d(seed: int, out: Path, *, as_json: bool) -> None:
@@ -56,7 +56,7 @@ def _compare_mnist1d(seed: int, out: Path, *, as_json: bool) -> None:
     result = compare_mnist1d(seed, out)
     images = result["images"]
     words = f"MNIST-1D: {images['train']} signals learned, {images['test']} judged"
-    answer(result, f"{_table(result['rows'])}\n{words}\nplot: {result['plot']}", as_json=as_json)
+    print_result(result, f"{_table(result['rows'])}\n{words}\nplot: {result['plot']}", as_json=as_json)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""A folder of anything -> one row a file, in three formats, resumable after a kill."""
+"""A folder of any files -> one row per image, in three formats, resumable after a kill."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.classifier import Classifier, Prediction
-from handful.service.classify.local import classify_folder, columns
+from handful.service.classify.local import classify_folder
+from handful.service.classify.result_files import columns
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def classifier(artifact: Path) -> Classifier:
 
 @pytest.fixture
 def folder(tmp_path: Path, photos: Path) -> Path:
-    """Eight good files with names of every kind, and some that cannot be read."""
+    """Eight readable images with unusual names, and some files that are no readable image."""
     root = tmp_path / "in"
     good = sorted(photos.rglob("*.jpg"))
     for path, name in zip(
@@ -176,7 +177,7 @@ def killed_while_classifying(home: Path, root: Path, out: Path) -> bool:
     process.send_signal(signal.SIGKILL)
     process.wait()
     with journal.open("a") as file:
-        file.write('{"path": "torn')  # what a kill in the middle of a write leaves
+        file.write('{"path": "torn')  # as a kill in the middle of a write leaves it
     return True
 
 

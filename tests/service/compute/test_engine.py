@@ -1,4 +1,4 @@
-"""Each engine answers what the network as timm builds it answers, within the rounding of its precision."""
+"""Each engine gives the embeddings of timm's own network, within the rounding of its precision."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 def network_of(architecture: str, arguments: dict[str, Any]) -> nn.Module:
-    """Random, with statistics that folding has to get right."""
+    """Random weights, with BatchNorm statistics that change the result if they are folded wrongly."""
     torch.manual_seed(0)
     network: nn.Module = timm.create_model(architecture, num_classes=0, **arguments)
     for layer in network.modules():
@@ -84,7 +84,7 @@ def test_a_convolution_that_is_called_twice_is_not_folded() -> None:
             embedding: Tensor = self.two(self.shared(self.one(self.shared(batch)))).mean((2, 3))
             return embedding
 
-    assert engine.choose(Twice().eval(), DEVICE).name == "eager"
+    assert engine.choose_engine(Twice().eval(), DEVICE).name == "eager"
 
 
 def test_probabilities_are_those_of_the_eager_network(artifact: Path) -> None:
@@ -110,21 +110,21 @@ def test_a_compiled_network_gives_the_same() -> None:
         assert difference(compiled.run(batch).float().cpu(), network.embed(batch)) < ROUNDING
 
 
-def test_no_engine_is_made_for_a_few_images_and_one_is_when_more_come() -> None:
+def test_few_expected_images_run_eagerly_until_more_are_expected() -> None:
     network = Network(network_of("resnet18", RESNET))
     batch = torch.randn(4, 3, 64, 64)
-    network.expect(4, 64)
+    network.choose_engine_for(4, 64)
     few, name = network.embed(batch), network.engine.name
-    network.expect(engine.FEW + 1, 64)
+    network.choose_engine_for(engine.FEW_IMAGES + 1, 64)
     assert (name, network.engine.name != "eager") == ("eager", True)
     assert difference(few, network.embed(batch)) < ROUNDING
 
 
-def test_an_engine_that_is_made_stays_for_a_few_images_too() -> None:
+def test_an_engine_stays_when_only_few_more_images_are_expected() -> None:
     network = Network(network_of("resnet18", RESNET))
-    network.expect(engine.FEW + 1, 64)
+    network.choose_engine_for(engine.FEW_IMAGES + 1, 64)
     made = network.engine
-    network.expect(1, 64)
+    network.choose_engine_for(1, 64)
     assert network.engine is made
 
 
@@ -132,6 +132,6 @@ def test_it_is_compiled_only_for_very_many_images_on_a_gpu() -> None:
     network = Network(network_of("resnet18", RESNET))
     names = []
     for images in (1_000, 1_000_000):
-        network.expect(images, 32)
+        network.choose_engine_for(images, 32)
         names.append(network.engine.name == "compiled")
     assert names == [False, DEVICE.type == "cuda"]

@@ -1,4 +1,4 @@
-"""8-bit integers: close to the network as it is, the same in every company, and refused where they do not suit."""
+"""int8: close to the float network, independent of the batch, and refused for networks that it does not suit."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def images(count: int, seed: int = 0) -> Tensor:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("kind", SUITED)
-def test_it_is_close_to_the_network_as_it_is(kind: str) -> None:
+def test_it_is_close_to_the_float_network(kind: str) -> None:
     network = network_of(*SUITED[kind])
     ranges = calibrate(network, [images(8), images(8, 1)])
     assert ranges is not None
     small, unseen = quantised(network, ranges), images(16, 2)
     assert float(F.cosine_similarity(small(unseen), network(unseen)).min()) > 0.995
-    assert torch.equal(small(unseen), small(unseen)), "the sums are written into memory that somebody still reads"
+    assert torch.equal(small(unseen), small(unseen)), "a sum was written into memory that another layer still reads"
 
 
 @torch.inference_mode()
@@ -85,9 +85,9 @@ def test_a_network_uses_it_where_the_processor_has_instructions_for_it() -> None
 
 
 @pytest.mark.skipif(not has_native_int8(torch.device("cpu")), reason="this processor has no 8-bit instructions")
-def test_ranges_of_another_network_are_said_to_be() -> None:
+def test_ranges_of_another_network_are_refused() -> None:
     network = Network(network_of(*SUITED["residual"]), ranges={"conv1": (0.0, 1.0)})
     if network.device.type != "cpu":
-        pytest.skip("there is a GPU, where 8-bit integers are not used")
+        pytest.skip("int8 is not used on a GPU")
     with pytest.raises(ArtifactInconsistent, match="int8 ranges"):
         network.embed(images(1))

@@ -1,4 +1,4 @@
-"""Sources come out in order, each once, with its own error in its place, however many lanes there are."""
+"""Each source gives one result or error, in order, for any number of parallel batches."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def answered(batch: Batch[int, int]) -> list[str]:
 
 
 @pytest.mark.parametrize("count", [0, 1, SIZE, SIZE + 1, 10 * SIZE + 3])
-@pytest.mark.parametrize("lanes", [1, 2, 3])
-def test_every_source_is_answered_once_and_in_order(count: int, lanes: int) -> None:
-    found = run_batches(range(count), read, pixels, answered, size=SIZE, lanes=lanes)
+@pytest.mark.parametrize("parallel", [1, 2, 3])
+def test_every_source_is_answered_once_and_in_order(count: int, parallel: int) -> None:
+    results = run_batches(range(count), read, pixels, answered, size=SIZE, parallel_batches=parallel)
     expected = [f"{n} is broken." if n % 7 == 3 else str(n) for n in range(count)]
-    assert [answer for batch in found for answer in batch] == expected
+    assert [answer for batch in results for answer in batch] == expected
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_no_more_is_taken_than_what_is_ahead(lanes: int) -> None:
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_no_more_sources_are_read_than_run_ahead(parallel: int) -> None:
     taken = 0
 
     def endless() -> Iterator[int]:
@@ -46,32 +46,32 @@ def test_no_more_is_taken_than_what_is_ahead(lanes: int) -> None:
             taken += 1
             yield taken
 
-    found = run_batches(endless(), read, pixels, answered, size=SIZE, lanes=lanes)
+    results = run_batches(endless(), read, pixels, answered, size=SIZE, parallel_batches=parallel)
     for _ in range(20):
-        next(found)
-    found.close()
-    assert 20 * SIZE <= taken <= (20 + 2 * lanes + 1) * SIZE + 1
+        next(results)
+    results.close()
+    assert 20 * SIZE <= taken <= (20 + 2 * parallel + 1) * SIZE + 1
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_another_error_ends_it(lanes: int) -> None:
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_another_error_ends_it(parallel: int) -> None:
     def failing(batch: Batch[int, int]) -> int:
         if 9 in batch.sources:
             raise ValueError("the network failed")
         return len(batch.sources)
 
     with pytest.raises(ValueError, match="the network failed"):
-        list(run_batches(range(100), int, pixels, failing, size=SIZE, lanes=lanes))
+        list(run_batches(range(100), int, pixels, failing, size=SIZE, parallel_batches=parallel))
 
 
-def test_a_lane_has_its_share_of_the_cores_and_the_caller_keeps_its_own() -> None:
+def test_a_parallel_batch_gets_its_share_of_the_cores_and_the_caller_keeps_its_own() -> None:
     before = torch.get_num_threads()
 
     def cores(_: Batch[int, int]) -> int:
         return torch.get_num_threads()
 
-    found = list(run_batches(range(100), int, pixels, cores, size=SIZE, lanes=64))
-    assert set(found) == {1}
+    results = list(run_batches(range(100), int, pixels, cores, size=SIZE, parallel_batches=64))
+    assert set(results) == {1}
     assert torch.get_num_threads() == before
 
 
@@ -86,4 +86,4 @@ def test_channels_are_last_in_memory_as_the_network_wants_them() -> None:
     def pixels_of(picture: Tensor) -> Tensor:
         return picture
 
-    assert list(run_batches(range(3), read_picture, pixels_of, as_it_lies, size=SIZE, lanes=1)) == [True]
+    assert list(run_batches(range(3), read_picture, pixels_of, as_it_lies, size=SIZE, parallel_batches=1)) == [True]

@@ -12,8 +12,9 @@ from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.artifact.images import read_image
 from handful.service.classifier import Classifier
 from handful.service.cli import explain as command
-from handful.service.explain.explanation import explain, explain_image
-from handful.service.explain.stability import measure, views
+from handful.service.explain.explanation import explain_photo
+from handful.service.explain.picture import explain_image
+from handful.service.explain.stability import measure_stability, views
 from handful.training.train import TrainSettings, train_folder
 from PIL import Image
 from tiny_networks import TINY, save_network
@@ -35,20 +36,20 @@ def test_the_command_writes_a_picture_and_prints_one_document(
     monkeypatch.setenv("HANDFUL_HOME", str(home))
     out = tmp_path / "why.png"
     done = CliRunner().invoke(command, [str(photo), "--out", str(out), "--shift", "--json"], catch_exceptions=False)
-    found = json.loads(done.stdout)
-    assert {"label", "confidence", "unknown", "out", "model", "receptive_fields", "shift"} <= set(found)
-    assert found["predictions"][0]["label"] == "red"
-    assert found["map"]["kind"] == "CAM"
-    assert [field["stage"] for field in found["receptive_fields"]] == ["act1", *(f"layer{n}" for n in (1, 2, 3, 4))]
-    assert [field["pixels"] for field in found["receptive_fields"]] == [7, 27, 51, 99, 195]
-    assert found["shift"]["photos"] == len(found["shift"]["answers"]) == 66
+    result = json.loads(done.stdout)
+    assert {"label", "confidence", "unknown", "out", "model", "receptive_fields", "shift"} <= set(result)
+    assert result["predictions"][0]["label"] == "red"
+    assert result["map"]["kind"] == "CAM"
+    assert [field["stage"] for field in result["receptive_fields"]] == ["act1", *(f"layer{n}" for n in (1, 2, 3, 4))]
+    assert [field["pixels"] for field in result["receptive_fields"]] == [7, 27, 51, 99, 195]
+    assert result["shift"]["photos"] == len(result["shift"]["answers"]) == 66
     assert read_image(out).width > 1000
     assert [path.name for path in tmp_path.iterdir()] == ["why.png"]
 
 
 def test_the_answer_is_the_one_that_classify_gives(classifier: Classifier, photo: Path) -> None:
     [(_, expected)] = classifier.classify([photo])
-    assert explain(classifier, photo).prediction == expected
+    assert explain_photo(classifier, photo).prediction == expected
 
 
 @pytest.mark.parametrize(("size", "head"), [((28, 28), "linear"), ((300, 40), "hidden"), ((60, 500), "linear")])
@@ -57,9 +58,9 @@ def test_odd_photos_and_label_names_can_be_drawn(
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "odd.png")
-    found = explain_image(many[head], tmp_path / "odd.png", tmp_path / "why.png")
-    assert found["map"]["kind"] == {"linear": "CAM", "hidden": "Grad-CAM"}[head]
-    assert len(found["predictions"]) == 8
+    result = explain_image(many[head], tmp_path / "odd.png", tmp_path / "why.png")
+    assert result["map"]["kind"] == {"linear": "CAM", "hidden": "Grad-CAM"}[head]
+    assert len(result["predictions"]) == 8
     assert read_image(tmp_path / "why.png").height > 1000
 
 
@@ -75,11 +76,11 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Classifier]:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(noise.astype(np.uint8)).save(path)
     backbone = str(save_network(root / "backbone", TINY))
-    found = {}
+    classifiers = {}
     for head in ("linear", "hidden"):
         settings = TrainSettings.model_validate({"name": head, "backbone": backbone, "head": head})
-        found[head] = Classifier.load(Path(train_folder(root / "photos", settings, root / "home")[0]["path"]))
-    return found
+        classifiers[head] = Classifier.load(Path(train_folder(root / "photos", settings, root / "home")[0]["path"]))
+    return classifiers
 
 
 @pytest.mark.parametrize("name", ["why.jpg", "why", "nowhere/why.png"])
@@ -116,7 +117,7 @@ def test_a_shift_moves_the_photo_by_its_pixels(classifier: Classifier, photo: Pa
     assert np.array_equal(moved["mirror", 1], original[:, ::-1])
 
 
-def test_an_answer_from_colour_alone_is_firm(classifier: Classifier, photo: Path) -> None:
-    stability = measure(classifier, classifier.preprocessing.read(photo))
+def test_an_answer_from_colour_alone_is_stable(classifier: Classifier, photo: Path) -> None:
+    stability = measure_stability(classifier, classifier.preprocessing.read(photo))
     assert stability.numbers()["same_label_share"] > 0.8
     assert stability.lowest.probability == min(each.probability for each in stability.changed)

@@ -64,9 +64,9 @@ def test_the_field_is_where_the_gradient_is(layers: list[nn.Module]) -> None:
         image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
         (gradient,) = torch.autograd.grad(network(image)[0, 0, point, point], image)
         reached |= gradient[0, 0] != 0
-    for span, axis in ((window.down, 1), (window.across, 0)):
+    for extent, axis in ((window.down, 1), (window.across, 0)):
         places = reached.any(axis).nonzero().flatten()
         assert (int(places[0]), int(places[-1])) == (
-            span.jump * point + span.first,
-            span.jump * point + span.last,
+            extent.jump * point + extent.first,
+            extent.jump * point + extent.last,
         )

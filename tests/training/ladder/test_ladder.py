@@ -35,7 +35,7 @@ def colours(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.in
     return pictures.astype(np.uint8), labels
 
 
-def silent(count: int, words: str | None = None, *, fewer: int = 0) -> None:
+def silent(count: int, text: str | None = None, *, fewer: int = 0) -> None:
     """Progress that nobody watches."""
 
 

@@ -1,4 +1,4 @@
-"""The panel of how firm an answer is: its probability against each change of the photo."""
+"""The picture's panel on stability: the label's probability against each change of the photo."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from handful.service.explain.stability import Answered, Stability
+from handful.service.explain.stability import Stability, ViewAnswer
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 INK, SOFT = "#1d2b3a", "#6a7178"
 BLUE, ORANGE = "#2f6fae", "#d9822b"
-FIRMNESS_HEIGHT = 3.9  # inches
+PANEL_HEIGHT = 3.9  # inches
 
 
-def draw_firmness(part: SubFigure, stability: Stability, original: Image.Image, name: str) -> None:
+def draw_stability(part: SubFigure, stability: Stability, original: Image.Image, name: str) -> None:
     numbers = stability.numbers()
     part.suptitle(
-        f"How firm the answer is: {name} stays the likeliest label for {_whole_percent(numbers['same_label_share'])} of"
+        f"How stable the answer is: {name} stays the top label for {_whole_percent(numbers['same_label_share'])} of"
         f" {numbers['photos']} changed photos", fontsize=13, color=INK, fontweight="bold", x=0.02, ha="left",
     )  # fmt: skip
     shift, scale, crop, pictures = part.subplots(1, 4, width_ratios=(1.2, 1, 1, 1))
@@ -29,23 +29,23 @@ def draw_firmness(part: SubFigure, stability: Stability, original: Image.Image, 
     _line(shift, stability.of("shift across").answers, BLUE, "sideways")
     _line(shift, stability.of("shift down").answers, ORANGE, "up and down")
     shift.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="lower center")
-    _dress(shift, "moved", f"by so many of {side} pixels", f"probability of {name}")
+    _dress(shift, "moved", f"by so many pixels of {side}", f"probability of {name}")
     _line(scale, stability.of("scale").answers, BLUE, "")
     scale.set_xscale("log", base=2)
-    scale.set_xticks([0.5, 1, 2], ["half", "as it is", "double"])
+    scale.set_xticks([0.5, 1, 2], ["half", "unchanged", "double"])
     _dress(scale, "smaller or larger", "size", "")
     _crops(crop, stability.of("crop").answers)
-    _dress(crop, "cropped", "kept of each side", "")
+    _dress(crop, "cropped", "share of each side kept", "")
     _lowest(pictures, stability, name)
 
 
-def _line(axes: Axes, answers: Sequence[Answered], colour: str, words: str) -> None:
+def _line(axes: Axes, answers: Sequence[ViewAnswer], colour: str, legend: str) -> None:
     ordered = sorted(answers, key=lambda each: each.view.amount)
     amounts, probabilities = [each.view.amount for each in ordered], [each.probability for each in ordered]
-    axes.plot(amounts, probabilities, "o-", color=colour, ms=3.5, lw=1.5, label=words or None)
+    axes.plot(amounts, probabilities, "o-", color=colour, ms=3.5, lw=1.5, label=legend or None)
 
 
-def _crops(axes: Axes, answers: Sequence[Answered]) -> None:
+def _crops(axes: Axes, answers: Sequence[ViewAnswer]) -> None:
     shares = sorted({each.view.amount for each in answers})
     for each in answers:
         axes.plot(each.view.amount, each.probability, "o", color=BLUE, ms=4, alpha=0.5, mew=0)
@@ -73,14 +73,16 @@ def _lowest(axes: Axes, stability: Stability, name: str) -> None:
     lowest, mirror = stability.lowest, stability.of("mirror").lowest
     axes.imshow(lowest.view.pixels)
     axes.set_axis_off()
-    axes.set_title("least sure of this one", fontsize=11, color=INK, loc="left")
-    words = f"{_change(lowest)}:\n{name} {percent(lowest.probability)}\nmirrored: {name} {percent(mirror.probability)}"
-    axes.text(0, -0.04, words, fontsize=9, color=SOFT, transform=axes.transAxes, va="top", linespacing=1.4)
+    axes.set_title("least certain of this one", fontsize=11, color=INK, loc="left")
+    caption = (
+        f"{_change(lowest)}:\n{name} {percent(lowest.probability)}\nmirrored: {name} {percent(mirror.probability)}"
+    )
+    axes.text(0, -0.04, caption, fontsize=9, color=SOFT, transform=axes.transAxes, va="top", linespacing=1.4)
 
 
-def _change(answered: Answered) -> str:
-    """What was done to the photo, in words."""
-    view = answered.view
+def _change(answer: ViewAnswer) -> str:
+    """The change of the photo, in words."""
+    view = answer.view
     match view.kind:
         case "shift across":
             return f"moved {abs(view.amount):.0f} pixels {'right' if view.amount > 0 else 'left'}"
@@ -94,7 +96,7 @@ def _change(answered: Answered) -> str:
 
 
 def percent(probability: float) -> str:
-    """Never 100 % for what is not quite sure."""
+    """Never 0 % or 100 % for a probability that is not exactly 0 or 1."""
     if 0.995 <= probability < 1:
         return "over 99 %"
     return "under 1 %" if 0 < probability < 0.005 else _whole_percent(probability)
