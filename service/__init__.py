@@ -4,5 +4,11 @@ from pathlib import Path
 
 import handful
 
-# the folder in which `import handful` finds this code: a checkout, a Bento or site-packages
-IMPORT_ROOT = Path(handful.__file__).parents[1]
+if __name__ == "service":
+    # BentoML imports it by this name, in a checkout and in a Bento. To load the Bento `handful:TAG` it first looks for
+    # a module `handful`, and so may have imported an installed one. The code beside this file is what must run.
+    _root = Path(__file__).parents[1]
+    handful.__path__[:] = [str(_root / "handful"), str(_root)]
+
+# The folder in which `import handful` finds this code: a checkout, a Bento's src/, or an installation's site-packages.
+IMPORT_ROOT = Path(handful.__path__[0]).parent

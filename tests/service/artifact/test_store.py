@@ -221,6 +221,9 @@ def test_deleting_what_another_promotes_never_leaves_a_champion_that_is_not_ther
             doomed = newest if number % 2 else None
             changes = [partial(three.promote, "colours", newest), partial(three.delete, "colours", doomed), publish]
             list(pool.map(attempt, changes))
+            if not three.versions("colours"):  # the new version was there when all were deleted
+                assert three.champion("colours") is None
+                publish()
             assert three.champion("colours") in three.versions("colours")
 
 
