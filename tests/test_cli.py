@@ -73,7 +73,7 @@ def test_a_broken_version_and_a_missing_champion_do_not_end_the_list(tmp_path: P
     assert (words.returncode, listed.returncode) == (1, 1)
     assert ["broken" in card for card in document(listed)] == [False, True, False]
     assert "colours:2 is broken:" in words.stdout
-    assert "The champion of colours is version 3, which is not there any more" in words.stdout
+    assert "The champion of colours is version 3, which no longer exists" in words.stdout
 
 
 def test_everything_of_a_name_is_deleted_only_when_told_so(tmp_path: Path, artifact: Path) -> None:
