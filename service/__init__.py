@@ -1,14 +1,6 @@
 """What answers: everything needed to classify an image, nothing that learns."""
 
-import sys
 from pathlib import Path
-
-if __name__ == "service":
-    # BentoML imports `service.app` out of a Bento. Before, it takes the Bento's name for a module's and may have
-    # imported an installed handful, whose code must not answer for the Bento's.
-    _loaded = getattr(sys.modules.get("handful"), "__file__", None)
-    if _loaded and Path(_loaded).parents[1] != Path(__file__).parents[1]:
-        del sys.modules["handful"]
 
 import handful
 

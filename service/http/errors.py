@@ -44,7 +44,6 @@ HandfulError
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -57,11 +56,7 @@ class RequestError(HandfulError):
     """One unsuccessful answer; its text is a sentence for whoever sent the request."""
 
     status: ClassVar[int]
-    code: ClassVar[str]
     headers: Mapping[str, str] = {}
-
-    def __init_subclass__(cls) -> None:
-        cls.code = re.sub(r"(?<=.)(?=[A-Z])", "_", cls.__name__).lower()
 
 
 class ImageMissing(RequestError):
