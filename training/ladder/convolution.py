@@ -11,14 +11,13 @@ many units as 15 channels hold (285, 135 and 60) would make 59,065. The book rep
     handful compare --mnist1d
 
 Training is that of the book's notebook 10.2: batches of 100, SGD with momentum 0.9, a learning rate of 0.05 that is
-halved every 20 epochs, 100 epochs, He et al.'s start. The test part is only watched.
+halved every 20 epochs, 100 epochs, He et al.'s start. The test part is only measured, never chosen by.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import numpy as np
 import torch
 from handful.service.terminal.progress import Advance, progress_bar
 from handful.training.ladder.networks import parameter_count
-from handful.training.ladder.plot import curves_plot
+from handful.training.ladder.plot import ErrorCurve, curves_plot
 from handful.training.ladder.signals import DIGITS, LENGTH, Signals, draw_signals
 from handful.training.metrics import wilson_interval
 from torch import Tensor, nn
@@ -37,18 +36,6 @@ EPOCHS = 100
 BATCH = 100
 LEARNING_RATE, MOMENTUM = 0.05, 0.9
 HALVED_EVERY = 20  # epochs
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One network's way: the share of wrong answers after each epoch."""
-
-    name: str
-    title: str
-    parameters: int
-    train_error: list[float]
-    test_error: list[float]
-    seconds: float
 
 
 def convolutional() -> nn.Sequential:
@@ -77,11 +64,11 @@ PAIR: tuple[tuple[str, str, Callable[[], nn.Sequential]], ...] = (
 )
 
 
-def compare_mnist1d(seed: int, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
+def train_mnist1d_pair(seed: int, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
     """What `handful compare --mnist1d` prints; its plot goes to `out`."""
     signals = draw_signals(seed)
-    with progress_bar("learn MNIST-1D", 2 * epochs) as progress:
-        curves = [_curve(*which, signals, epochs, seed, progress) for which in PAIR]
+    with progress_bar("train on MNIST-1D", 2 * epochs) as progress:
+        curves = [_curve(*network, signals, epochs, seed, progress) for network in PAIR]
     out.mkdir(parents=True, exist_ok=True)
     plot = out / "mnist1d.png"
     plot.write_bytes(curves_plot(curves))
@@ -94,7 +81,7 @@ def compare_mnist1d(seed: int, out: Path, epochs: int = EPOCHS) -> dict[str, Any
     }
 
 
-def _row(curve: Curve, tested: int) -> dict[str, Any]:
+def _row(curve: ErrorCurve, tested: int) -> dict[str, Any]:
     right = round((1 - curve.test_error[-1]) * tested)
     return {
         **{field: value for field, value in vars(curve).items() if not field.endswith("_error")},
@@ -113,7 +100,7 @@ def _curve(
     epochs: int,
     seed: int,
     progress: Advance,
-) -> Curve:
+) -> ErrorCurve:
     started = time.monotonic()
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
@@ -127,8 +114,8 @@ def _curve(
     random = np.random.default_rng(seed)
     errors: list[tuple[float, float]] = []
     for _ in range(epochs):
-        for photos in np.split(random.permutation(len(train)), range(BATCH, len(train), BATCH)):
-            loss = nn.functional.cross_entropy(network(train[photos]), train_labels[photos])
+        for rows in np.split(random.permutation(len(train)), range(BATCH, len(train), BATCH)):
+            loss = nn.functional.cross_entropy(network(train[rows]), train_labels[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimizer.step()
@@ -137,7 +124,7 @@ def _curve(
         progress(1)
     train_error, test_error = (list(error) for error in zip(*errors, strict=True))
     seconds = round(time.monotonic() - started, 3)
-    return Curve(name, title, parameter_count(network), train_error, test_error, seconds)
+    return ErrorCurve(name, title, parameter_count(network), train_error, test_error, seconds)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ a pixel votes for its own cell alone, not also for the neighbouring ones.
 from __future__ import annotations
 
 import numpy as np
-from handful.training.head.linear import Floats
+from handful.training.head.labelled import Floats
 from numpy.typing import NDArray
 
 ORIENTATIONS = 9

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from handful.training.head.folds import Labels
-from handful.training.head.linear import Floats
+from handful.training.head.labelled import Floats, Labels
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
