@@ -1,4 +1,4 @@
-"""`handful compare`: the ladder on a folder, or the one-dimensional pair."""
+"""`handful compare`: the ladder on a folder, or the pair of networks on MNIST-1D."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ladder(
     images = result["images"]
     summary = (
         f"{images['used']} images; each rung was tested on {result['judged']} of them, in {result['folds']}"
-        f" folds: parts that it had not learned from; embedding took"
+        " folds: parts that it had not learned from; embedding took"
         f" {result['seconds']['embed']:.1f} s, all {result['seconds']['total']:.1f} s; {images['skipped']} left out"
     )
     answer(result, f"{_table(result['rows'])}\n{summary}\nplot: {result['plot']}", as_json=as_json)

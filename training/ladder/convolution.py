@@ -5,13 +5,14 @@ A convolutional network of 2,050 parameters against a dense one of 150,185, both
     convolutional   15 channels of 19, 9 and 4 numbers: kernels of 3, steps of 2, no padding     60 + 690 + 690 + 610
     dense           475, 225 and 100 units                               19,475 + 107,100 + 22,600 + 1,010 = 150,185
 
-475, 225 and 100 are 25 channels of 19, 9 and 4: what a dense network with that number of parameters must have had. As
-many units as 15 channels hold (285, 135 and 60) would make 59,065. The book reports test errors of 17 % and 40 %.
+475, 225 and 100 units are 25 channels of 19, 9 and 4 numbers, the only such sizes that make 150,185 parameters; with
+as many units as 15 channels have (285, 135 and 60) there would be 59,065. The book reports test errors of 17 % and
+40 %.
 
     handful compare --mnist1d
 
 Training is that of the book's notebook 10.2: batches of 100, SGD with momentum 0.9, a learning rate of 0.05 that is
-halved every 20 epochs, 100 epochs, He et al.'s start. The test part is only measured, never chosen by.
+halved every 20 epochs, 100 epochs, He et al.'s initial weights. The test part is only measured, never chosen by.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def _curve(
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         network = build()
-        network.apply(_start)
+        network.apply(_initialise)
     train, train_labels, test, test_labels = (
         torch.from_numpy(part) for part in (signals.train, signals.train_labels, signals.test, signals.test_labels)
     )
@@ -132,8 +133,8 @@ def _error(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:
     return float((network(inputs).argmax(dim=1) != labels).double().mean())
 
 
-def _start(module: nn.Module) -> None:
-    """He et al. 2015, as the notebook's for its linear layers."""
+def _initialise(module: nn.Module) -> None:
+    """He et al. 2015, as in the notebook for its linear layers."""
     if isinstance(module, nn.Conv1d | nn.Linear):
         nn.init.kaiming_uniform_(module.weight)
         nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # every layer here has one

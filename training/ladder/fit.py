@@ -96,13 +96,13 @@ def train_network(
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         network = recipe.build(label_count)
-        network.apply(_start)
+        network.apply(_initialise)
         trained = ScratchNetwork(network, recipe, squares, train)
         _train(trained, recipe, labels, train, label_count, np.random.default_rng(seed), progress)
     return trained
 
 
-def _start(module: nn.Module) -> None:
+def _initialise(module: nn.Module) -> None:
     """He et al. 2015: otherwise a deep network's signal vanishes at first, and few photos make few steps."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from handful.service.artifact.image_files import relative_name
-from handful.training.answers import FOREIGN, Evaluated
+from handful.training.answers import FOREIGN, Answers
 from handful.training.report.embedding_map import MAX_COLOURED_LABELS, MAX_MAP_IMAGES, embedding_map, map_sample
 from handful.training.report.page import MAX_PROBLEMS, ReportPage
 from handful.training.report.plots import refusal_plot
@@ -21,7 +21,7 @@ MAX_NAMES = 20  # of other labels
 
 
 def write_evaluation_report(
-    folder: Path, evaluated: Evaluated, title: str, learned: Mapping[str, NDArray[Any]]
+    folder: Path, evaluated: Answers, title: str, learned: Mapping[str, NDArray[Any]]
 ) -> Path:
     """report.html and its PNGs in a folder that need not be there yet; the page's path.
 
@@ -61,7 +61,7 @@ def write_evaluation_report(
     )
 
 
-def _foreign(page: ReportPage, evaluated: Evaluated) -> dict[str, Any]:
+def _foreign(page: ReportPage, evaluated: Answers) -> dict[str, Any]:
     """The photos of labels that the model does not know, and those of them that it did not refuse, surest first."""
     foreign = ~evaluated.ours
     sure = evaluated.probabilities.max(axis=1)
@@ -87,7 +87,7 @@ def _foreign(page: ReportPage, evaluated: Evaluated) -> dict[str, Any]:
     }
 
 
-def _map(page: ReportPage, evaluated: Evaluated, judged: Judged, learned: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def _map(page: ReportPage, evaluated: Answers, judged: Judged, learned: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     rows = evaluated.mapped
     labels = evaluated.label_index[rows]
     mistaken = (labels != FOREIGN) & (evaluated.probabilities[rows].argmax(axis=1) != labels)
@@ -100,7 +100,7 @@ def _map(page: ReportPage, evaluated: Evaluated, judged: Judged, learned: Mappin
     return {**found, "thinned": thinned}
 
 
-def _refusal(evaluated: Evaluated) -> bytes:
+def _refusal(evaluated: Answers) -> bytes:
     ours = evaluated.ours
     curves = {"of its labels refused": evaluated.unknown_scores[ours]}
     if not ours.all():

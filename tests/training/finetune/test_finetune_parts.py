@@ -163,7 +163,7 @@ def test_a_run_that_was_saved_and_loaded_goes_on_as_if_it_had_not(
     tmp_path: Path, pretrained: Backbone, photos: PhotoLoader
 ) -> None:
     whole, first, second = (trainer_of(pretrained, photos) for _ in range(3))
-    checkpoints = Checkpoints(tmp_path, "key", Ranks(), saved_seconds=0)
+    checkpoints = Checkpoints(tmp_path, "key", Ranks(), save_every_seconds=0)
     first.train_epoch(silent)
     checkpoints.save_running("fold-0", first.state)
     saved = checkpoints.running("fold-0")
@@ -177,7 +177,7 @@ def test_a_run_that_was_saved_and_loaded_goes_on_as_if_it_had_not(
 
 
 def test_a_checkpoint_is_that_of_one_run_and_a_damaged_one_is_none(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, "key", Ranks(), saved_seconds=0)
+    checkpoints = Checkpoints(tmp_path, "key", Ranks(), save_every_seconds=0)
     checkpoints.save_running("fold-0", lambda: {"epoch": 1})
     assert checkpoints.running("fold-1") is None
     (checkpoints.folder / "running.pt").write_bytes(b"PK\x03\x04 cut off")
