@@ -53,8 +53,8 @@ def try_int8(
 ) -> Int8Trial:
     """Calibrates the ranges on the photos and compares on them; reads their files again."""
     network = copy.deepcopy(backbone.network).cpu()
-    rows = _spread(len(inspected.images), COMPARED_ON)
-    ranges = calibrate(network, _pixels(preprocessing, inspected, rows[_spread(len(rows), CALIBRATED_ON)]))
+    rows = _evenly_spaced(len(inspected.images), COMPARED_ON)
+    ranges = calibrate(network, _pixels(preprocessing, inspected, rows[_evenly_spaced(len(rows), CALIBRATED_ON)]))
     if ranges is None:
         return Int8Trial(None, "the network is not a chain of convolutions that hand integers to one another")
     engine = integers(network, ranges)
@@ -106,13 +106,13 @@ def _pixels(preprocessing: Preprocessing, inspected: Inspected, rows: np.ndarray
     paths = [inspected.images[row].path for row in rows]
     for batch in read_batches(paths, lambda path: preprocessing(preprocessing.read(path)), lambda p: p, size=BATCH):
         for failed in (read for read in batch.read if isinstance(read, ImageError)):
-            raise failed  # it was readable a moment ago
+            raise failed  # it could be read when it was embedded
         if batch.pixels is not None:
             yield batch.pixels.contiguous(memory_format=torch.channels_last)
 
 
-def _spread(count: int, most: int) -> np.ndarray:
-    """At most so many of the rows, evenly."""
+def _evenly_spaced(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` rows, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp))
 
 

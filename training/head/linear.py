@@ -105,11 +105,13 @@ class LinearHead:
     def with_labels(self, numbers: Labels, label_count: int) -> LinearHead:
         """For more labels: row i moves to `numbers[i]`, and a new label gets the lowest bias that any label has."""
         return replace(
-            self, weight=_spread(self.weight, numbers, label_count, 0.0), bias=_spread(self.bias, numbers, label_count)
+            self,
+            weight=_rows_at(self.weight, numbers, label_count, 0.0),
+            bias=_rows_at(self.bias, numbers, label_count),
         )
 
 
-def _spread(rows: Floats, numbers: Labels, count: int, fill: float | None = None) -> Floats:
+def _rows_at(rows: Floats, numbers: Labels, count: int, fill: float | None = None) -> Floats:
     """Rows at their new numbers among `count`; the others are `fill`, or the lowest value."""
     spread = np.full((count, *rows.shape[1:]), rows.min() if fill is None else fill, dtype=np.float32)
     spread[numbers] = rows

@@ -42,11 +42,11 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, stripes: Path, backbone: Pat
 
 
 def test_what_the_frozen_backbone_cannot_tell_apart_is_learned(tuned: dict[str, Any]) -> None:
-    found = tuned["finetune"]
-    assert found["kept"], found["reason"]
-    assert found["gain"] > 0.1
-    assert found["log_loss_gain_ci95"][0] > 0
-    assert found["epochs"] > 0
+    result = tuned["finetune"]
+    assert result["kept"], result["reason"]
+    assert result["gain"] > 0.1
+    assert result["log_loss_gain_ci95"][0] > 0
+    assert result["epochs"] > 0
 
 
 def test_the_artifact_holds_the_tuned_network_and_says_so(tuned: dict[str, Any], backbone: Path) -> None:

@@ -65,9 +65,9 @@ def test_the_first_of_torchruns_processes_waits_for_none_without_fine_tuning(
 
 
 def test_layers_have_the_names_of_the_architecture_and_hold_every_parameter(pretrained: Backbone) -> None:
-    found = layers(pretrained.network)
-    assert [layer.name for layer in found] == ["conv1", "layer1", "layer2", "layer3", "layer4"]
-    names = [name for layer in found for name in layer.parameters]
+    stages = layers(pretrained.network)
+    assert [layer.name for layer in stages] == ["conv1", "layer1", "layer2", "layer3", "layer4"]
+    names = [name for layer in stages for name in layer.parameters]
     assert sorted(names) == sorted(name for name, _ in pretrained.network.named_parameters())
 
 
@@ -115,8 +115,8 @@ def test_what_all_folds_measured_is_one_mean_per_photo() -> None:
     """The second fold ended an epoch earlier; photo 1 is in both, photo 3 in none."""
     first = (np.array([0, 1]), [np.array([[1.0, 2.0]]), np.array([[0.5, 1.0]]), np.array([[0.2, 0.4]])])
     second = (np.array([1, 2]), [np.array([[4.0, 3.0]]), np.array([[3.0, 2.0]])])
-    found = mean_over_folds([first, second], 4)
-    assert [loss.tolist() for loss in found] == [[[1.0, 3.0, 3.0]], [[0.5, 2.0, 2.0]], [[0.2, 1.7, 2.0]]]
+    means = mean_over_folds([first, second], 4)
+    assert [loss.tolist() for loss in means] == [[[1.0, 3.0, 3.0]], [[0.5, 2.0, 2.0]], [[0.2, 1.7, 2.0]]]
 
 
 def test_few_photos_are_seen_often_and_many_rarely() -> None:
