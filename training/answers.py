@@ -1,4 +1,4 @@
-"""A model and a labelled folder -> what it answers to each photo, and the metrics of that."""
+"""A model and a labelled folder -> its answer to each photo, and their metrics."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from handful.training.photos.sources import Dataset, Problem
 from handful.training.report.embedding_map import map_sample
 from numpy.typing import NDArray
 
-FOREIGN = -1  # in place of a label's number: the folder's label is none of the model's
+FOREIGN = -1  # in place of a label's number: the model does not know the folder's label
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """N readable photos of a folder, and what the model answered."""
+class Answers:
+    """The N readable photos of a folder, and what the model answered."""
 
     card: ModelCard
     dataset: Dataset
@@ -32,13 +32,13 @@ class Evaluated:
     probabilities: NDArray[np.float64]  # (N, L)
     unknown_scores: NDArray[np.float32]  # (N,)
     refused: NDArray[np.bool_]  # (N,)
-    mapped: NDArray[np.intp]  # (M,) rows whose embeddings were kept
+    mapped: NDArray[np.intp]  # (M,) rows whose embeddings are kept for the map
     embeddings: NDArray[np.float32]  # (M, D)
     problems: tuple[Problem, ...]
 
     @property
     def ours(self) -> NDArray[np.bool_]:
-        """(N,) whether the photo is of a label that the model knows."""
+        """(N,) whether the model knows the photo's label."""
         return np.asarray(self.label_index != FOREIGN)
 
     def metrics(self) -> Metrics:
@@ -47,9 +47,9 @@ class Evaluated:
     def result(self) -> dict[str, Any]:
         """What `handful evaluate` prints.
 
-        Accuracy, log loss and the confusion counts are those of the likeliest label, whether or not the image was
-        refused; the share refused is `unknown_rate`. Images under a label that the model does not know are counted
-        in `foreign`: how many, and how many of them were refused.
+        Accuracy, log loss and the confusion counts are those of the likeliest label, even where the image was taken
+        for unknown; the share of these is `unknown_rate`. `foreign` counts the images under a label that the model
+        does not know, and how many of them were taken for unknown.
         """
         return {
             "model": self.card.model,
@@ -59,14 +59,14 @@ class Evaluated:
         }
 
 
-def judge_dataset(classifier: Classifier, dataset: Dataset, *, tta: bool = False) -> Evaluated:
-    """Raises `DataError` where no label of the folder is one of the model's, or no image of these can be read."""
+def answer_dataset(classifier: Classifier, dataset: Dataset, *, tta: bool = False) -> Answers:
+    """`DataError` where the model knows no label of the folder, or no image under these labels can be read."""
     known = {name: index for index, name in enumerate(classifier.labels)}
     given = {example.path: dataset.labels[example.label] for example in dataset.examples}
     if not any(name in known for name in given.values()):
         raise DataError(
-            f"{dataset.root} has the labels {', '.join(dataset.labels)}; {classifier.card.model} knows"
-            f" {', '.join(classifier.labels)}, and none of them is there."
+            f"{dataset.root} has the labels {', '.join(dataset.labels)}; the labels of {classifier.card.model} are"
+            f" {', '.join(classifier.labels)}, and none of them is in the folder."
         )
     problems = list(dataset.problems)
     rows: list[_Row] = []
@@ -81,7 +81,7 @@ def judge_dataset(classifier: Classifier, dataset: Dataset, *, tta: bool = False
     label_index = np.array([known.get(given[row.path], FOREIGN) for row in rows], dtype=np.int64)
     if not (label_index != FOREIGN).any():
         raise DataError("None of the images under the model's labels could be read.")
-    return Evaluated(
+    return Answers(
         card=classifier.card,
         dataset=dataset,
         paths=tuple(row.path for row in rows),
@@ -107,5 +107,5 @@ class _Row:
     @classmethod
     def of(cls, path: Path, answer: Prediction, classifier: Classifier, *, keep: bool) -> _Row:
         score = float(classifier.unknown.score(answer.embedding[None])[0])
-        kept = answer.embedding.copy() if keep else None  # not its whole batch
+        kept = answer.embedding.copy() if keep else None  # a view would keep its whole batch in memory
         return cls(path, np.array(answer.probabilities), score, answer.unknown, kept)

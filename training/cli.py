@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 from handful.service.terminal.output import EXIT_PROBLEMS, json_option, model_option, print_result, tta_option
-from handful.training.ladder.command import compare
+from handful.training.ladder.command import ladder
 from handful.training.terminal import (
     backbone_option,
     problem_lines,
@@ -246,5 +246,5 @@ commands: dict[str, click.Command] = {
     "train": train,
     "retrain": retrain,
     "evaluate": evaluate,
-    "compare": compare,
+    "compare": ladder,
 }

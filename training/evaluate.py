@@ -9,7 +9,7 @@ from handful.service.artifact.errors import UsageError
 from handful.service.artifact.folder import open_artifact
 from handful.service.artifact.store import Store, home, name_from_folder
 from handful.service.classifier import Classifier
-from handful.training.answers import judge_dataset
+from handful.training.answers import answer_dataset
 from handful.training.photos.sources import Dataset, Problem, read_folder
 from handful.training.report.of_evaluation import write_evaluation_report
 
@@ -28,7 +28,7 @@ def evaluate_folder(
     dataset = read_folder(folder)
     if dataset.held_out:
         dataset = read_folder(dataset.held_out[0])
-    evaluated = judge_dataset(Classifier.from_artifact(artifact), dataset, tta=tta)
+    evaluated = answer_dataset(Classifier.from_artifact(artifact), dataset, tta=tta)
     learned = artifact.embeddings() if card.data.embeddings_kept else {}
     try:
         page = write_evaluation_report(
@@ -48,5 +48,5 @@ def _raise_unless_a_report_may_lie_in(folder: Path, models: Path) -> None:
 
 def evaluate_dataset(classifier: Classifier, dataset: Dataset) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """As `evaluate_folder`, without a report."""
-    evaluated = judge_dataset(classifier, dataset)
+    evaluated = answer_dataset(classifier, dataset)
     return evaluated.result(), evaluated.problems

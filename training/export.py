@@ -52,8 +52,7 @@ class Export:
 
     def __call__(self, folder: Path, version: str) -> None:
         kind = self.fitted.head.kind
-        head = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.fitted.head.weights.items()}
-        weights = join_weights(self.backbone.config, kind, self.backbone.network.state_dict(), head)
+        weights = join_weights(self.backbone.config, kind, self.backbone.network.state_dict(), self.fitted.head.tensors)
         write_artifact(
             folder, self._config(kind), weights, self._embeddings(), lambda files: self._card(version, files)
         )
@@ -79,7 +78,7 @@ class Export:
             "labels": torch.from_numpy(self.inspected.label_index),
             "hashes": _bytes([image.content_sha256 for image in self.inspected.images]),
             "pictures": _bytes([image.pixels_sha256 for image in self.inspected.images]),
-            "folds": torch.from_numpy(self.fitted.fold_of_image),
+            "folds": torch.from_numpy(self.fitted.folds.numbers),
             **({} if self.answers is None else {"answers": torch.from_numpy(self.answers.astype(np.float32))}),
             **detector,
         }
@@ -99,8 +98,8 @@ class Export:
             temperature=fitted.temperature,
             unknown=UnknownCard.model_validate(fitted.unknown.settings),
             cross_validation=CrossValidationCard(
-                folds=fitted.folds,
-                repeats=fitted.repeats,
+                folds=fitted.folds.count,
+                repeats=fitted.folds.repeats,
                 unknown_rate=float(fitted.refused.mean()),
                 **fitted.metrics.model_dump(exclude={"images"}),
             ),

@@ -1,4 +1,4 @@
-"""(probabilities, labels) to metrics; pure, and indifferent to labels that have no example."""
+"""Probabilities and labels -> metrics. Pure functions; a label without an example changes no mean."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Metrics(BaseModel):
     images: int
     accuracy: float = Field(description="part of the photos whose likeliest label is right")
     accuracy_ci95: tuple[float, float] = Field(description="Wilson's 95 % interval of the accuracy")
-    macro_f1: float = Field(description="F1, each label that occurs weighing the same")
+    macro_f1: float = Field(description="F1, every label that occurs with the same weight")
     log_loss: float = Field(description="mean negative log probability of the right label, in nats")
     ece: float = Field(description="expected calibration error, 15 bins")
     confusion: list[list[int]] = Field(description="photos by true (row) and predicted (column) label")
 
 
 class SuspectedLabel(BaseModel):
-    """A photo whose label the others contradict."""
+    """A photo that looks like another label than its own."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,7 +62,7 @@ def _raise_unless_matching(probabilities: Probabilities, labels: Labels, label_n
     if probabilities.shape != (len(labels), len(label_names)):
         raise DataError(
             f"got probabilities {probabilities.shape} for {len(labels)} photos and {len(label_names)} labels; "
-            "one row a photo and one column a label are needed"
+            "one row per photo and one column per label are needed"
         )
 
 
@@ -77,8 +77,13 @@ def macro_f1(predicted: NDArray[np.integer], labels: Labels) -> float:
 
 
 def log_loss(probabilities: Probabilities, labels: Labels) -> float:
-    """Not scikit-learn's, which renormalises rows and refuses labels without an example unless told of them."""
-    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-15)).mean())
+    """Not scikit-learn's, which renormalises rows and rejects labels without an example unless it is given them."""
+    return float(image_log_losses(probabilities, labels).mean())
+
+
+def image_log_losses(probabilities: Probabilities, labels: Labels, floor: float = 1e-15) -> NDArray[np.float64]:
+    """(N,) nats: the negative log probability of each photo's label; `floor` keeps a certain mistake finite."""
+    return np.asarray(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], floor, 1)))
 
 
 def expected_calibration_error(probabilities: Probabilities, labels: Labels, bins: int = 15) -> float:
@@ -96,7 +101,7 @@ def confusion(predicted: NDArray[np.integer], labels: Labels, label_count: int) 
 
 
 def suspected_labels(out_of_fold_probabilities: Probabilities, labels: Labels) -> list[SuspectedLabel]:
-    """Photos that look like another label and not like their own, surest first.
+    """Photos that look like another label and not like their own; most confident first.
 
     Confident learning (Northcutt et al. 2021): a photo is confidently of a label if that probability is at least
     the mean which the label's own photos get.
@@ -107,17 +112,17 @@ def suspected_labels(out_of_fold_probabilities: Probabilities, labels: Labels) -
     probability = out_of_fold_probabilities[rows, suggested]
     own = out_of_fold_probabilities[rows, labels]
     contradicted = (suggested != labels) & (probability >= thresholds[suggested]) & (probability > own)
-    surest_first = sorted(np.flatnonzero(contradicted), key=lambda row: (-probability[row], row))
+    most_confident_first = sorted(np.flatnonzero(contradicted), key=lambda row: (-probability[row], row))
     return [
         SuspectedLabel(
             index=int(row), given=int(labels[row]), suggested=int(suggested[row]), probability=float(probability[row])
         )
-        for row in surest_first
+        for row in most_confident_first
     ]
 
 
 def _self_confidence(probabilities: Probabilities, labels: Labels) -> Probabilities:
-    """(L,) mean probability of a label among its own photos; above 1, so never reached, for one without any."""
+    """(L,) mean probability of a label among its own photos; infinite for a label without a photo."""
     label_count = probabilities.shape[1]
     images = np.bincount(labels, minlength=label_count)
     sums = np.bincount(labels, weights=probabilities[np.arange(len(labels)), labels], minlength=label_count)

@@ -1,14 +1,14 @@
-"""Whether 8-bit integers change what a version answers: tried on the photos it learned from, kept only if they do not.
+"""Whether 8-bit integers change what a version answers: tried on its training photos, kept only if they do not.
 
-Both networks, the one in its own precision and the one in integers, are asked about each photo with a head that had not
-seen it, and with the same line for *unknown*. Speed is not asked for: that is a matter of the machine that serves.
+The network in its own precision and the one in integers answer to each photo with a head that had not seen it, and
+with the same threshold for *unknown*. Speed is not measured: it depends on the machine that serves.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,15 @@ from handful.service.compute.pipeline import read_batches
 from handful.training.backbone import Backbone
 from handful.training.head.calibration import calibrated
 from handful.training.head.fit import Fitted
-from handful.training.head.selection import refit
+from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.metrics import Probabilities, expected_calibration_error, log_loss
 from handful.training.photos.inspection import Inspected
 from torch import Tensor
 
 BATCH = 32
-CALIBRATED_ON = 256  # photos; the ranges of more hardly grow
+CALIBRATED_ON = 256  # photos; more hardly widen the ranges
 COMPARED_ON = 1024  # photos
-MOST_CHANGED = 0.01  # of the answers, or one of them
+MOST_CHANGED = 0.01  # share of the answers; one answer may always change
 MOST_LOSS = 0.01  # nats of log loss, and of calibration error
 
 
@@ -42,8 +42,8 @@ class Int8Trial:
     reason: str
 
     @property
-    def found(self) -> dict[str, Any]:
-        """For the command's result."""
+    def result(self) -> dict[str, Any]:
+        """What the command prints."""
         numbers = self.card.model_dump(mode="json", exclude={"ranges"}) if self.card else {}
         return {"kept": self.card is not None, "reason": self.reason, **numbers}
 
@@ -51,21 +51,21 @@ class Int8Trial:
 def try_int8(
     backbone: Backbone, preprocessing: Preprocessing, inspected: Inspected, fitted: Fitted, seed: int
 ) -> Int8Trial:
-    """Calibrates on the photos and compares on them; their files must still be there."""
+    """Calibrates the ranges on the photos and compares on them; reads their files again."""
     network = copy.deepcopy(backbone.network).cpu()
-    rows = _spread(len(inspected.images), COMPARED_ON)
-    ranges = calibrate(network, _pixels(preprocessing, inspected, rows[_spread(len(rows), CALIBRATED_ON)]))
+    rows = _evenly_spaced(len(inspected.images), COMPARED_ON)
+    ranges = calibrate(network, _pixels(preprocessing, inspected, rows[_evenly_spaced(len(rows), CALIBRATED_ON)]))
     if ranges is None:
         return Int8Trial(None, "the network is not a chain of convolutions that hand integers to one another")
     engine = int8(network, ranges)
     with torch.inference_mode():
-        changed = torch.cat([engine.run(batch) for batch in _pixels(preprocessing, inspected, rows)]).numpy()
-    plain, small = _answers(changed, rows, inspected, fitted, seed)
+        embedded = torch.cat([engine.run(batch) for batch in _pixels(preprocessing, inspected, rows)]).numpy()
+    plain, small = _answers(embedded, rows, inspected, fitted, seed)
     known = inspected.label_index[rows]
     card = Int8Card(
         ranges=ranges,
         images=len(rows),
-        answers_changed=float((plain.said != small.said).mean()),
+        answers_changed=float((plain.label != small.label).mean()),
         log_loss_change=log_loss(small.probabilities, known) - log_loss(plain.probabilities, known),
         ece_change=expected_calibration_error(small.probabilities, known)
         - expected_calibration_error(plain.probabilities, known),
@@ -74,30 +74,31 @@ def try_int8(
 
 
 @dataclass(frozen=True)
-class _Answers:
+class _Int8Answers:
     probabilities: Probabilities  # (M, L)
     refused: np.ndarray  # (M,) bool
 
     @property
-    def said(self) -> np.ndarray:
+    def label(self) -> np.ndarray:
         """(M,) the label's number, or -1 for *unknown*."""
         return np.where(self.refused, -1, self.probabilities.argmax(axis=1))
 
 
-def _answers(changed: np.ndarray, rows: np.ndarray, inspected: Inspected, fitted: Fitted, seed: int) -> list[_Answers]:
-    """Of the photos in `rows`, as their kept embeddings and as the changed ones (M, D) have it."""
-    embeddings, labels, count = inspected.embeddings, inspected.label_index, len(inspected.labels)
-    fold = fitted.fold_of_image[:, 0]
-    both = (embeddings[rows], changed)
-    logits = np.empty((2, len(rows), count))
+def _answers(
+    embedded: np.ndarray, rows: np.ndarray, inspected: Inspected, fitted: Fitted, seed: int
+) -> list[_Int8Answers]:
+    """To the M photos in `rows`: with the embeddings that were kept, and with the new ones (M, D)."""
+    data, fold = LabelledEmbeddings.of(inspected), fitted.folds.numbers[:, 0]
+    both = (data.embeddings[rows], embedded)
+    logits = np.empty((2, len(rows), data.label_count))
     for number in np.unique(fold[rows]):
-        seen, asked = fold != number, fold[rows] == number
-        head = replace(fitted.head, weights=refit(fitted.head, embeddings[seen], labels[seen], count, seed))
-        for side, of in zip(logits, both, strict=True):
-            side[asked] = head.logits(of[asked])
+        tested = fold[rows] == number
+        head = fitted.head.refit(data.take(np.flatnonzero(fold != number)), seed)
+        for side, embeddings in zip(logits, both, strict=True):
+            side[tested] = head.logits(embeddings[tested])
     return [
-        _Answers(calibrated(side, fitted.temperature), fitted.unknown.is_unknown(of))
-        for side, of in zip(logits, both, strict=True)
+        _Int8Answers(calibrated(side, fitted.temperature), fitted.unknown.is_unknown(embeddings))
+        for side, embeddings in zip(logits, both, strict=True)
     ]
 
 
@@ -105,13 +106,13 @@ def _pixels(preprocessing: Preprocessing, inspected: Inspected, rows: np.ndarray
     paths = [inspected.images[row].path for row in rows]
     for batch in read_batches(paths, lambda path: preprocessing(preprocessing.read(path)), lambda p: p, size=BATCH):
         for failed in (read for read in batch.read if isinstance(read, ImageError)):
-            raise failed  # it was readable a moment ago
+            raise failed  # it could be read when it was embedded
         if batch.pixels is not None:
             yield batch.pixels.contiguous(memory_format=torch.channels_last)
 
 
-def _spread(count: int, most: int) -> np.ndarray:
-    """At most so many of the rows, evenly."""
+def _evenly_spaced(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` rows, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp))
 
 

@@ -19,7 +19,7 @@ from handful.training.backbone import Backbone, load_backbone
 from handful.training.embeddings import Embedder
 from handful.training.evaluate import evaluate_dataset
 from handful.training.export import Export, skipped
-from handful.training.finetune.distributed import Ranks, joined
+from handful.training.finetune.distributed import Ranks, process_group
 from handful.training.finetune.finetune import FineTuned, fine_tune
 from handful.training.finetune.layers import layers_from
 from handful.training.finetune.settings import FineTuneSettings
@@ -56,7 +56,7 @@ def train_folder(
     store = Store(root or home())
     name = check_name(settings.name) if settings.name else name_from_folder(folder)
     dataset = read_folder(folder)
-    with joined(tuning=settings.finetune is not None) as ranks:
+    with process_group(fine_tuning=settings.finetune is not None) as ranks:
         learned = _learn(dataset, settings, root or home(), ranks)
     inspected = learned.inspected
     trial = learned.try_int8(settings.seed) if settings.int8 else None
@@ -80,8 +80,8 @@ def train_folder(
     result = {
         **described(classifier.card, path),
         "images": {"used": len(inspected.images), "skipped": skipped(inspected), "per_label": inspected.per_label},
-        **({"finetune": learned.tuned.found} if learned.tuned else {}),
-        **({"int8": trial.found} if trial else {}),
+        **({"finetune": learned.tuned.result} if learned.tuned else {}),
+        **({"int8": trial.result} if trial else {}),
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "problems": [vars(problem) for problem in inspected.problems],
         **({"held_out": held_out} if held_out else {}),
@@ -92,7 +92,7 @@ def train_folder(
 def follow_folder(folder: Path, settings: TrainSettings, root: Path | None = None) -> None:
     """What every process of torchrun but the first does: its part of fine-tuning, in silence."""
     if settings.finetune:
-        with joined(tuning=True) as ranks:
+        with process_group(fine_tuning=True) as ranks:
             _learn(read_folder(folder), settings, root or home(), ranks)
 
 
@@ -125,7 +125,7 @@ def _learn(dataset: Dataset, settings: TrainSettings, root: Path, ranks: Ranks) 
     backbone = load_backbone(settings.backbone)
     if settings.finetune:
         layers_from(backbone.network, settings.finetune.layer)  # a wrong name is said at once
-    with ranks.in_turn():  # the others find all embeddings in the cache
+    with ranks.first_rank_first():  # the others find all embeddings in the cache
         inspected, embed_seconds = embed_folder(dataset, backbone, root)
     require_labels(inspected)
     head = HeadSettings(kind=settings.head)
@@ -152,7 +152,7 @@ def learn(
     tuned = fine_tune(
         backbone, preprocessing, inspected, fitted, finetune, seed=seed, cache=root / "cache", ranks=ranks
     )
-    seconds["finetune"] = tuned.found["seconds"]
+    seconds["finetune"] = tuned.result["seconds"]
     return Learned(tuned.backbone, tuned.inspected, tuned.fitted, tuned, seconds)
 
 

@@ -13,17 +13,17 @@ def sure_of(predicted: list[int], label_count: int, confidence: float = 0.9) -> 
 
 
 def test_counts_and_rates_of_a_small_case() -> None:
-    found = metrics(sure_of([0, 0, 1, 1], 2), np.array([0, 1, 1, 1]), ["bag", "shoe"])
-    assert (found.images, found.accuracy, found.confusion) == (4, 0.75, [[1, 0], [1, 2]])
-    assert found.macro_f1 == pytest.approx((2 / 3 + 0.8) / 2)
-    assert found.log_loss == pytest.approx(-(3 * np.log(0.9) + np.log(0.1)) / 4)
-    assert found.ece == pytest.approx(0.15)
+    result = metrics(sure_of([0, 0, 1, 1], 2), np.array([0, 1, 1, 1]), ["bag", "shoe"])
+    assert (result.images, result.accuracy, result.confusion) == (4, 0.75, [[1, 0], [1, 2]])
+    assert result.macro_f1 == pytest.approx((2 / 3 + 0.8) / 2)
+    assert result.log_loss == pytest.approx(-(3 * np.log(0.9) + np.log(0.1)) / 4)
+    assert result.ece == pytest.approx(0.15)
 
 
 def test_a_label_without_an_example_changes_nothing_but_the_confusion() -> None:
-    found = metrics(sure_of([0, 0, 1], 3), np.array([0, 0, 1]), ["bag", "shoe", "hat"])
-    assert (found.accuracy, found.macro_f1) == (1.0, 1.0)
-    assert found.confusion == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]
+    result = metrics(sure_of([0, 0, 1], 3), np.array([0, 0, 1]), ["bag", "shoe", "hat"])
+    assert (result.accuracy, result.macro_f1) == (1.0, 1.0)
+    assert result.confusion == [[2, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def test_a_certain_mistake_costs_a_finite_loss() -> None:
@@ -56,4 +56,4 @@ def test_only_confidently_contradicted_labels_are_suspected() -> None:
     probabilities[3] = [0.02, 0.98]
     probabilities[4] = [0.45, 0.55]
     suspected = suspected_labels(probabilities, labels)
-    assert [(found.index, found.given, found.suggested) for found in suspected] == [(3, 0, 1)]
+    assert [(suspect.index, suspect.given, suspect.suggested) for suspect in suspected] == [(3, 0, 1)]

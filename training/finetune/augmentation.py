@@ -1,7 +1,7 @@
-"""What a photo might also have looked like: composable transforms, each drawing from the generator it is given.
+"""Random variations of a training photo: composable transforms, each with the random generator as an argument.
 
-Only training sees them. The first ones work on the decoded photo, a little larger than the network's input; `Crop` cuts
-out the input, with the card's own interpolation; the others work on that.
+The first transforms work on the decoded photo, a little larger than the network's input. `Crop` cuts out the input,
+with the card's interpolation, and the others work on that.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from PIL import Image, ImageFilter
 
 Transform = Callable[[Image.Image, Generator], Image.Image]
 
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, what Pillow's grey is too
-MESH = 6  # quadrilaterals a side that stand for a curved picture
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's grey
+MESH = 6  # quadrilaterals per side that approximate a curved picture
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """All transforms one after the other: a photo to an `S x S` picture."""
+    """All transforms in order: a photo -> an `S x S` picture."""
 
     transforms: tuple[Transform, ...]
 
@@ -60,7 +60,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class Stretch:
-    """One side becomes longer by a factor of up to `most`, the other shorter."""
+    """Makes one side longer and the other shorter, their ratio changing by a factor of up to `most`."""
 
     most: float = 1.15
 
@@ -72,7 +72,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Turned, and cropped to the largest picture of the same shape that has no empty corner."""
+    """Rotates, then crops to the largest picture of the same shape that has no empty corner."""
 
     degrees: float = 12.0
     chance: float = 0.7
@@ -108,7 +108,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Pincushion:
-    """The distortion of a lens, inwards or outwards; what would lie outside the picture is cut off."""
+    """Pincushion or barrel distortion of a lens; what would lie outside the picture is cut off."""
 
     most: float = 0.15
     chance: float = 0.25
@@ -128,7 +128,7 @@ class Pincushion:
 
 
 def _mesh(to: np.ndarray, source: np.ndarray) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-    """Pillow's form of grids (M, M, 2): the box of each cell, and the four corners that are drawn into it."""
+    """Grids (M, M, 2) in Pillow's form: the box of each cell, and the four source corners that are drawn into it."""
     to = to.round().astype(int)
     return [
         (
@@ -142,7 +142,7 @@ def _mesh(to: np.ndarray, source: np.ndarray) -> list[tuple[tuple[int, ...], tup
 
 @dataclass(frozen=True)
 class Colour:
-    """Brightness, contrast, saturation, and the balance of the three channels: another light, another camera."""
+    """Changes brightness, contrast, saturation and colour balance, as another light or camera would."""
 
     most: float = 0.25
     balance: float = 0.12
@@ -163,7 +163,7 @@ class Colour:
 
 @dataclass(frozen=True)
 class Vignette:
-    """The corners darker by up to `most`."""
+    """Darkens the corners by up to `most`."""
 
     most: float = 0.6
     chance: float = 0.15
@@ -179,7 +179,7 @@ class Vignette:
 
 @dataclass(frozen=True)
 class Blur:
-    """Out of focus, by a Gaussian of up to so many pixels."""
+    """Gaussian blur of up to `radius_pixels`, as out of focus."""
 
     radius_pixels: float
     chance: float = 0.15
@@ -191,7 +191,7 @@ class Blur:
 
 @dataclass(frozen=True)
 class Erase:
-    """Something stands before it: one rectangle of up to `most_area`, in one colour (Zhong et al. 2017)."""
+    """Covers one rectangle of up to `most_area` with one colour, as an object in front (Zhong et al. 2017)."""
 
     most_area: float = 0.2
     chance: float = 0.25
@@ -212,5 +212,5 @@ class Erase:
 
 
 def _picture(pixels: np.ndarray) -> Image.Image:
-    """(S, S, 3) float -> a picture, cut off at black and white."""
+    """(S, S, 3) float -> a picture, clipped to [0, 255]."""
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))

@@ -1,8 +1,8 @@
-"""What is already done of a fine-tuning, on disk: the same command run again goes on from there.
+"""The finished parts of a fine-tuning, on disk: the same command run again continues from there.
 
-HANDFUL_HOME/cache/finetune/KEY/     one folder for data, backbone, settings and seed together
-    NAME.pt                          a finished piece: epochs chosen in a fold, answers of a fold
-    running.pt                       the run that is under way, as it was after an epoch
+HANDFUL_HOME/cache/finetune/KEY/     one folder per combination of data, backbone, settings and seed
+    NAME.pt                          a finished part: the losses or the answers of a fold
+    running.pt                       the run in progress, as it was after an epoch
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ from torch import distributed
 State = dict[str, Any]
 
 RUNNING = "running"
-SAVED_SECONDS = 5.0  # at most this much of a run is lost, and little of it is spent on saving
-KEPT_SECONDS = 14 * 24 * 3600  # of a fine-tuning that nobody went on with
+SAVE_EVERY_SECONDS = 5.0  # at most this much work is lost, and saving takes a small part of it
+KEPT_SECONDS = 14 * 24 * 3600  # of a fine-tuning that was not continued
 DAMAGED = (EOFError, KeyError, OSError, RuntimeError, UnpicklingError, ValueError)
 
 
 class Checkpoints:
-    """Only tensors and plain values are written, and nothing else is read. Process 0 does both for all."""
+    """Only tensors and plain values are written or read. Process 0 does both and sends the others what it read."""
 
-    def __init__(self, cache: Path, key: str, ranks: Ranks, saved_seconds: float = SAVED_SECONDS) -> None:
-        self.folder, self.ranks, self._saved_seconds = cache / "finetune" / key, ranks, saved_seconds
+    def __init__(self, cache: Path, key: str, ranks: Ranks, save_every_seconds: float = SAVE_EVERY_SECONDS) -> None:
+        self.folder, self.ranks, self._save_every_seconds = cache / "finetune" / key, ranks, save_every_seconds
         self._saved = time.monotonic()
         if ranks.first:
             _sweep(self.folder)
 
     def remember(self, name: str, compute: Callable[[], State]) -> State:
-        """What was computed under this name before, or is now."""
-        found = self._read(name)
-        if found is None:
-            found = compute()
-            self._write(name, found)
+        """The saved result of this name; computed and saved where there is none."""
+        state = self._read(name)
+        if state is None:
+            state = compute()
+            self._write(name, state)
             self._remove(RUNNING)
-        return found
+        return state
 
     def running(self, name: str) -> State | None:
-        """The last saved state of the run of that name, if it is the one that was under way."""
-        found = self._read(RUNNING)
-        return found["state"] if found and found["name"] == name else None
+        """The last saved state of this run, or None if another run or none was in progress."""
+        saved = self._read(RUNNING)
+        return saved["state"] if saved and saved["name"] == name else None
 
     def save_running(self, name: str, state: Callable[[], State]) -> None:
-        """After each epoch; written when the last time is some seconds ago."""
-        if self.ranks.first and time.monotonic() - self._saved >= self._saved_seconds:
+        """Call it after each epoch; it writes only if the last save is some seconds ago."""
+        if self.ranks.first and time.monotonic() - self._saved >= self._save_every_seconds:
             self._write(RUNNING, {"name": name, "state": state()})
             self._saved = time.monotonic()
 
@@ -61,13 +61,13 @@ class Checkpoints:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self, name: str) -> State | None:
-        found: list[State | None] = [None]
+        state: list[State | None] = [None]
         if self.ranks.first:
-            with suppress(*DAMAGED):  # then it is computed again
-                found = [torch.load(self.folder / f"{name}.pt", map_location="cpu", weights_only=True)]
+            with suppress(*DAMAGED):  # a damaged part is computed again
+                state = [torch.load(self.folder / f"{name}.pt", map_location="cpu", weights_only=True)]
         if self.ranks.size > 1:
-            distributed.broadcast_object_list(found, 0)
-        return found[0]
+            distributed.broadcast_object_list(state, 0)
+        return state[0]
 
     def _write(self, name: str, state: State) -> None:
         if not self.ranks.first:
@@ -83,7 +83,7 @@ class Checkpoints:
 
 
 def _sweep(folder: Path) -> None:
-    """Removes those beside it that nobody has touched for long."""
+    """Removes the other fine-tunings' folders that have not changed for `KEPT_SECONDS`."""
     with suppress(OSError):
         for other in folder.parent.iterdir():
             if other != folder and time.time() - other.stat().st_mtime > KEPT_SECONDS:

@@ -1,9 +1,9 @@
-"""Fine-tuning judged as the frozen head was: on the same folds, each photo by a network that has not seen it.
+"""Fine-tuning measured as the frozen head was: on the same folds, each photo by a network that has not seen it.
 
-How long is learned: inside each fold a first run leaves out a fifth of the training part, groups together, and measures
-the log loss on it after each epoch, at each blend. From the losses of all folds one epoch and one blend are chosen
-(`schedule.best`), as one head is chosen for all; then a second run trains on each whole training part for so long. No
-epoch at all is among the choices.
+Choosing the number of epochs: inside each fold, a first run leaves out a fifth of the training part, with groups kept
+together, and measures the log loss on it after each epoch, at each blend. From the losses of all folds one number of
+epochs and one blend are chosen (`schedule.best`), as one head is chosen for all; a second run then trains on each whole
+training part for that long. No epoch at all is among the choices.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from handful.service.compute.network import Network
 from handful.service.terminal.progress import Advance
 from handful.training.finetune.checkpoints import Checkpoints
 from handful.training.finetune.distributed import Ranks
-from handful.training.finetune.photos import Photos
-from handful.training.finetune.schedule import Losses, best, has_ended, pooled
+from handful.training.finetune.photos import PhotoLoader
+from handful.training.finetune.schedule import Losses, best, has_ended, mean_over_folds
 from handful.training.finetune.settings import FineTuneSettings
-from handful.training.finetune.trainer import Numbers, Progress, Run, Start, embeddings_of
+from handful.training.finetune.trainer import Progress, Start, Trainer, embeddings_of
 from handful.training.head.calibration import calibrated, fit_temperature
-from handful.training.head.folds import Fold, Labels, make_folds
-from handful.training.head.linear import Floats
+from handful.training.head.folds import Fold, Folds
+from handful.training.head.labelled import Floats, LabelledEmbeddings, Rows
 from handful.training.head.unknown import fold_scores
+from handful.training.metrics import image_log_losses
 
-INNER, OUTER, FINAL = range(3)  # which kind of run; each has random numbers of its own
-LEAST = 1e-15  # probability, so that no photo's loss is infinite
+INNER, OUTER, FINAL = range(3)  # the kind of run; each kind has its own random numbers
 
 
 @dataclass(frozen=True)
@@ -45,124 +45,126 @@ class OutOfFold:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """All that the runs of one fine-tuning share."""
+class CrossValidation:
+    """Everything that the runs of one fine-tuning share; `data` is what the frozen backbone gave."""
 
-    photos: Photos
-    labels: Labels
-    groups: Labels
-    label_count: int
+    photos: PhotoLoader
+    data: LabelledEmbeddings
     settings: FineTuneSettings
     seed: int
     ranks: Ranks
     checkpoints: Checkpoints
-    start: Callable[[Numbers], Start]  # from the head that was trained on these photos alone
+    start: Callable[[Rows], Start]  # with the head that was trained on these photos alone
     progress: Advance
 
-    def out_of_fold(self, folds: Sequence[Fold]) -> OutOfFold:
-        count = len(self.labels)
-        repeats = max(1, sum(len(test) for _, test in folds) // count)  # one fold alone leaves the others at nought
-        found = np.zeros((repeats, count, self.label_count + 2), dtype=np.float32)
-        measured = [self._measured(number, train, len(folds)) for number, (train, _) in enumerate(folds)]
-        epochs, chosen = best(pooled(measured, count))
+    def out_of_fold(self, folds: Folds) -> OutOfFold:
+        """Photos that no fold tests have zeros."""
+        divided = list(folds)
+        measured = [self._measured(number, fold.train, len(divided)) for number, fold in enumerate(divided)]
+        epochs, chosen = best(mean_over_folds(measured, len(self.data)))
         blend = self.settings.blends[chosen]
-        for number, (train, test) in enumerate(folds):
-            answers = self._fold(number, train, test, epochs, blend, len(folds))
-            found[number * repeats // len(folds), test] = answers.numpy()
+        answers = np.zeros((folds.repeats, len(self.data), self.data.label_count + 2), dtype=np.float32)
+        for number, fold in enumerate(divided):
+            answers[fold.repeat, fold.test] = self._fold(number, fold, epochs, blend, len(divided)).numpy()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a photo whose label was held out with it each time: NaN is the answer
-            means = np.nanmean(found, axis=0)
+            warnings.simplefilter("ignore")  # NaN is right where a photo's label was held out with it in each repeat
+            means = np.nanmean(answers, axis=0)
         return OutOfFold(means[:, :-2], means[:, -2], means[:, -1], epochs, blend)
 
-    def final(self, epochs: int, blend: float) -> Network:
-        """What every photo together has taught."""
-        run = self._run(np.arange(len(self.labels)), [FINAL, 0])
-        with self._piece(len(self.labels), "all photos") as progress:
-            self._train(run, "final", epochs, progress)
-        return run.answers(blend)
+    def train_on_all(self, epochs: int, blend: float) -> Network:
+        trainer = self._trainer(np.arange(len(self.data)), [FINAL, 0])
+        with self._stage(len(self.data), "all photos") as progress:
+            self._train(trainer, "final", epochs, progress)
+        return trainer.blended_network(blend)
 
-    def most_photos(self, folds: Sequence[Fold]) -> int:
-        """How many times a photo is learned from if nothing stops early."""
-        return self.settings.epochs * (sum(2 * len(train) for train, _ in folds) + len(self.labels))
+    def most_photos(self, folds: Folds) -> int:
+        """The total of photos over all epochs and runs if no run stops early."""
+        return self.settings.epochs * (sum(2 * len(fold.train) for fold in folds) + len(self.data))
 
-    def _measured(self, number: int, train: Numbers, count: int) -> tuple[Numbers, list[Losses]]:
-        """Which photos a part of the training part was measured on, and what was found before and after each epoch."""
-        inner, held_out = (train[part] for part in make_folds(self.labels[train], self.groups[train], self.seed)[0])
-        with self._piece(len(train), f"how far, {number + 1} of {count}") as progress:
+    def _measured(self, number: int, train: Rows, count: int) -> tuple[Rows, list[Losses]]:
+        """The part of the training part that was left out, and its losses before and after each epoch."""
+        inner_folds = Folds.make(self.data.labels[train], self.data.groups[train], self.seed)
+        inner = next(iter(inner_folds))
+        held_out = train[inner.test]
+        with self._stage(len(train), f"how far, {number + 1} of {count}") as progress:
 
             def measure() -> dict[str, Any]:
-                return {"losses": [torch.from_numpy(each) for each in self._inner(number, inner, held_out, progress)]}
+                losses = self._inner(number, train[inner.train], held_out, progress)
+                return {"losses": [torch.from_numpy(each) for each in losses]}
 
-            remembered = self.checkpoints.remember(f"losses-{number}", measure)["losses"]
-        return held_out, [each.numpy() for each in remembered]
+            losses = self.checkpoints.remember(f"losses-{number}", measure)["losses"]
+        return held_out, [each.numpy() for each in losses]
 
-    def _inner(self, number: int, inner: Numbers, held_out: Numbers, progress: Progress) -> list[Losses]:
-        run = self._run(inner, [INNER, number])
+    def _inner(self, number: int, inner: Rows, held_out: Rows, progress: Progress) -> list[Losses]:
+        trainer = self._trainer(inner, [INNER, number])
         saved = self.checkpoints.running(f"stopping-{number}")
-        losses: list[Losses] = [loss.numpy() for loss in saved["losses"]] if saved else [self._losses(run, held_out)]
+        losses: list[Losses] = (
+            [loss.numpy() for loss in saved["losses"]] if saved else [self._losses(trainer, held_out)]
+        )
         if saved:
-            run.load(saved["run"])
+            trainer.load(saved["run"])
         while not has_ended(losses, self.settings):
-            run.train_epoch(progress)
-            losses.append(self._losses(run, held_out))
+            trainer.train_epoch(progress)
+            losses.append(self._losses(trainer, held_out))
             so_far = [torch.from_numpy(loss) for loss in losses]
-            self.checkpoints.save_running(f"stopping-{number}", lambda: {"run": run.state(), "losses": so_far})  # noqa: B023
+            state = lambda: {"run": trainer.state(), "losses": so_far}  # noqa: B023, E731 - called before the next epoch
+            self.checkpoints.save_running(f"stopping-{number}", state)
         return losses
 
-    def _fold(
-        self, number: int, train: Numbers, test: Numbers, epochs: int, blend: float, count: int
-    ) -> torch.Tensor:  # fmt: skip
-        with self._piece(len(train), f"fold {number + 1} of {count}") as progress:
+    def _fold(self, number: int, fold: Fold, epochs: int, blend: float, count: int) -> torch.Tensor:
+        with self._stage(len(fold.train), f"fold {number + 1} of {count}") as progress:
 
             def answer() -> dict[str, Any]:
-                run = self._run(train, [OUTER, number])
-                self._train(run, f"fold-{number}", epochs, progress)
-                return {"found": self._answers(run.answers(blend), train, test)}
+                trainer = self._trainer(fold.train, [OUTER, number])
+                self._train(trainer, f"fold-{number}", epochs, progress)
+                return {"answers": self._answers(trainer.blended_network(blend), fold)}
 
-            found: torch.Tensor = self.checkpoints.remember(f"answers-{number}", answer)["found"]
-        return found
+            answers: torch.Tensor = self.checkpoints.remember(f"answers-{number}", answer)["answers"]
+        return answers
 
-    def _losses(self, run: Run, held_out: Numbers) -> Losses:
-        """Of calibrated answers, or the surest would seem the best, on photos that the run does not learn from.
+    def _losses(self, trainer: Trainer, held_out: Rows) -> Losses:
+        """Of calibrated answers to photos that the run does not learn from; the same numbers in all processes.
 
-        The same numbers in all processes.
+        Without the calibration, the most confident network would seem the best.
         """
-        labels = self.labels[held_out]
-        found = []
-        for logits in run.logits(held_out, self.settings.blends).double().numpy():  # (H, L)
-            probabilities = calibrated(logits, fit_temperature(logits, labels))
-            found.append(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], LEAST)))
-        losses = torch.from_numpy(np.stack(found)).to(run.device)  # (B, H)
+        labels = self.data.labels[held_out]
+        of_blends = [
+            image_log_losses(calibrated(logits, fit_temperature(logits, labels)), labels)
+            for logits in trainer.logits(held_out, self.settings.blends).double().numpy()  # (H, L)
+        ]
+        losses = torch.from_numpy(np.stack(of_blends)).to(trainer.device)  # (B, H)
         self.ranks.copy_from_first([losses])
         return losses.cpu().numpy()
 
-    def _train(self, run: Run, name: str, epochs: int, progress: Progress) -> None:
+    def _train(self, trainer: Trainer, name: str, epochs: int, progress: Progress) -> None:
         if saved := self.checkpoints.running(name):
-            run.load(saved)
-        while run.epoch < epochs:
-            run.train_epoch(progress)
-            self.checkpoints.save_running(name, run.state)
+            trainer.load(saved)
+        while trainer.epoch < epochs:
+            trainer.train_epoch(progress)
+            self.checkpoints.save_running(name, trainer.state)
 
-    def _answers(self, network: Network, train: Numbers, test: Numbers) -> torch.Tensor:
+    def _answers(self, network: Network, fold: Fold) -> torch.Tensor:
         """(T, L + 2): logits, distance to the nearest label, distance to the nearest other label."""
-        seen, unseen = (embeddings_of(network, self.photos, part, self.ranks) for part in (train, test))
-        known, strangers = fold_scores(seen, self.labels[train], unseen, self.labels[test], self.label_count)
-        logits = network.logits(torch.from_numpy(unseen)).numpy()
-        return torch.from_numpy(np.column_stack([logits, known, strangers]))
+        seen, unseen = (
+            self.data.take(rows).with_embeddings(embeddings_of(network, self.photos, rows, self.ranks))
+            for rows in (fold.train, fold.test)
+        )
+        logits = network.logits(torch.from_numpy(unseen.embeddings)).numpy()
+        return torch.from_numpy(np.column_stack([logits, *fold_scores(seen, unseen)]))
 
-    def _run(self, part: Numbers, seed: Sequence[int]) -> Run:
-        start = self.start(part)
-        return Run(start, self.photos, self.labels, part, self.settings, [self.seed, *seed], self.ranks)
+    def _trainer(self, part: Rows, seed: Sequence[int]) -> Trainer:
+        seeds = [self.seed, *seed]
+        return Trainer(self.start(part), self.photos, self.data.labels, part, self.settings, seeds, self.ranks)
 
     @contextmanager
-    def _piece(self, photos: int, words: str) -> Iterator[Progress]:
-        """Says what is done of `photos` an epoch; at the end, how much less it was than it could have been."""
+    def _stage(self, photos: int, name: str) -> Iterator[Progress]:
+        """Reports progress on `photos` per epoch; at the end, subtracts what stopping early has saved."""
         done = 0
 
-        def progress(count: int, found: str) -> None:
+        def progress(count: int, message: str) -> None:
             nonlocal done
             done += count
-            self.progress(count, f"fine-tune, {words}, {found}")
+            self.progress(count, f"fine-tune, {name}, {message}")
 
         yield progress
         self.progress(0, fewer=self.settings.epochs * photos - done)

@@ -1,8 +1,8 @@
-"""The processes that torchrun started, and what they tell each other; one process alone is the same, in silence.
+"""The processes that torchrun started, and what they send each other; a single process needs to send nothing.
 
-Every process draws the same batches and computes its own part of each; gradients are summed, so that the result is
+Every process draws the same batches and computes its own shard of each. Gradients are summed, so that the result is
 that of one process with the whole batch, up to rounding. DistributedDataParallel is not used: it divides by the number
-of processes, which is wrong where a batch does not divide evenly, and stops where one has no photo.
+of processes, which is wrong where a batch does not divide evenly, and hangs where a process has no photo.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from handful.training.head.labelled import Rows
 from torch import Tensor, distributed
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The number of this process among `size`; 0 is the one that speaks and publishes."""
+    """The number of this process among `size`; process 0 prints and publishes."""
 
     rank: int = 0
     size: int = 1
@@ -30,9 +29,9 @@ class Ranks:
     def first(self) -> bool:
         return self.rank == 0
 
-    def share(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The part of this process."""
-        return numbers[self.rank :: self.size]
+    def shard(self, rows: Rows) -> Rows:
+        """The part that this process computes."""
+        return rows[self.rank :: self.size]
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Each becomes its sum over all processes."""
@@ -50,8 +49,8 @@ class Ranks:
                 distributed.broadcast(tensor, 0)
 
     @contextmanager
-    def in_turn(self) -> Iterator[None]:
-        """The first does it before all others begin."""
+    def first_rank_first(self) -> Iterator[None]:
+        """Process 0 runs the block to its end before the others begin it."""
         if self.size > 1 and not self.first:
             distributed.barrier()
         yield
@@ -60,24 +59,24 @@ class Ranks:
 
 
 def started_rank() -> int:
-    """Which of torchrun's processes this is; 0 without torchrun. Asks nobody."""
+    """Which of torchrun's processes this is; 0 without torchrun. Opens no connection."""
     return int(os.environ.get("RANK", "0"))
 
 
 @contextmanager
-def joined(*, tuning: bool) -> Iterator[Ranks]:
+def process_group(*, fine_tuning: bool) -> Iterator[Ranks]:
     """All processes of torchrun, each with a GPU of its own where there are any.
 
-    The first one alone where nothing is fine-tuned: the others have ended then, and would be waited for.
+    Without fine-tuning process 0 runs alone: the others have ended, and waiting for them would take forever.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 or not tuning:
+    if size == 1 or not fine_tuning:
         yield Ranks()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=timedelta(days=1))  # the first one embeds while the others wait
+    distributed.init_process_group(backend, timeout=timedelta(days=1))  # process 0 embeds while the others wait
     try:
         yield Ranks(distributed.get_rank(), size)
     finally:

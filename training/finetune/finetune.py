@@ -6,13 +6,11 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from handful.service.artifact.card import FineTuneCard
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.compute.device import best_device
@@ -20,41 +18,39 @@ from handful.service.compute.network import Network
 from handful.service.terminal.progress import progress_bar
 from handful.training.backbone import Backbone
 from handful.training.finetune.checkpoints import Checkpoints
-from handful.training.finetune.cross_validation import Judge, OutOfFold
+from handful.training.finetune.cross_validation import CrossValidation, OutOfFold
 from handful.training.finetune.distributed import Ranks
 from handful.training.finetune.layers import layers_from
-from handful.training.finetune.photos import Photos
+from handful.training.finetune.photos import PhotoLoader
 from handful.training.finetune.settings import FineTuneSettings
-from handful.training.finetune.significance import Verdict, compare
-from handful.training.finetune.trainer import Numbers, Start, embeddings_of
+from handful.training.finetune.significance import PairedGain, paired_bootstrap
+from handful.training.finetune.trainer import Start, embeddings_of
 from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.fit import Fitted
-from handful.training.head.folds import Fold, make_folds
-from handful.training.head.linear import Floats
-from handful.training.head.selection import refit
+from handful.training.head.labelled import Floats, LabelledEmbeddings
+from handful.training.head.selection import HEADS
 from handful.training.head.unknown import detector_of
 from handful.training.metrics import metrics
 from handful.training.photos.inspection import Inspected
-from torch import nn
 
 log = logging.getLogger(__name__)
 
-FORMAT = 6  # of checkpoints; another number where the arithmetic changes
+FORMAT = 7  # of checkpoints; raise it where their contents or the arithmetic change
 
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What goes into the artifact: the tuned network and what it says of the photos, or all of it as it was frozen.
+    """What goes into the artifact: the fine-tuned network with everything fitted on it, or the frozen one unchanged.
 
-    `card` is None where the frozen one was better; `found` is what the command tells of it. Once the artifact is
-    published, `checkpoints.remove()`.
+    `card` is None where the frozen network is kept; `result` is what the command prints about it. Call
+    `checkpoints.remove()` once the artifact is published.
     """
 
     backbone: Backbone
     inspected: Inspected
     fitted: Fitted
     card: FineTuneCard | None
-    found: dict[str, Any]
+    result: dict[str, Any]
     checkpoints: Checkpoints
 
 
@@ -68,37 +64,39 @@ def fine_tune(
     cache: Path,
     ranks: Ranks,
 ) -> FineTuned:
-    """From the pretrained backbone and what was fitted on its embeddings; the photos' files are read again.
+    """Starts from the pretrained backbone and what was fitted on its embeddings; reads the photos' files again.
 
-    `UsageError` where `settings.layer` is none of the backbone's. Stopped at any instant, the same call goes on.
+    `UsageError` where `settings.layer` is none of the backbone's. If it is stopped at any moment, the same call
+    continues from its checkpoints.
     """
     layers_from(backbone.network, settings.layer)
     started = time.monotonic()
     key = _key(backbone, inspected, frozen, settings, seed)
     settings = settings.for_photos(len(inspected.images))
-    tuning = _Tuning(backbone, inspected, frozen, settings, seed, ranks, Checkpoints(cache, key, ranks))
-    photos = Photos([image.path for image in inspected.images], preprocessing)
+    checkpoints = Checkpoints(cache, key, ranks)
+    job = _FineTuning(backbone, inspected, frozen, settings, seed, ranks, checkpoints)
     try:
-        tuned = tuning.run(photos)
+        tuned = job.run(PhotoLoader([image.path for image in inspected.images], preprocessing))
     except KeyboardInterrupt:
         if ranks.first:
-            log.warning("Fine-tuning was stopped; the same command goes on from what is done (%s).", tuning.folder)
+            folder = checkpoints.folder
+            log.warning("Fine-tuning was stopped; run the same command again to continue from here (%s).", folder)
         raise
-    return replace(tuned, found={**tuned.found, "seconds": round(time.monotonic() - started, 3)})
+    return replace(tuned, result={**tuned.result, "seconds": round(time.monotonic() - started, 3)})
 
 
 def _key(backbone: Backbone, inspected: Inspected, frozen: Fitted, settings: FineTuneSettings, seed: int) -> str:
-    """Changes with all that a checkpoint depends on."""
-    described = [
+    """Changes with everything that a checkpoint depends on."""
+    depends_on = [
         *(FORMAT, backbone.sha256, backbone.config, settings.model_dump(), seed, best_device().type),
-        *(frozen.head.kind, frozen.head.settings, frozen.fold_of_image.tolist()),
+        *(frozen.head.kind, frozen.head.settings, frozen.folds.numbers.tolist()),
         *([image.content_sha256 for image in inspected.images], inspected.label_index.tolist()),
     ]
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
-class _Tuning:
+class _FineTuning:
     backbone: Backbone
     inspected: Inspected
     frozen: Fitted
@@ -107,115 +105,91 @@ class _Tuning:
     ranks: Ranks
     checkpoints: Checkpoints
 
-    @property
-    def folder(self) -> Path:
-        return self.checkpoints.folder
-
-    def run(self, photos: Photos) -> FineTuned:
-        inspected, labels = self.inspected, self.inspected.label_index
-        folds = make_folds(labels, inspected.groups, self.seed, inspected.folds)
+    def run(self, photos: PhotoLoader) -> FineTuned:
+        data = LabelledEmbeddings.of(self.inspected)
         with progress_bar("fine-tune", 0) as progress:
-            judge = Judge(
+            validation = CrossValidation(
                 photos=photos,
-                labels=labels,
-                groups=inspected.groups,
-                label_count=len(inspected.labels),
+                data=data,
                 settings=self.settings,
                 seed=self.seed,
                 ranks=self.ranks,
                 checkpoints=self.checkpoints,
-                start=self._start,
+                start=lambda part: self._start(data.take(part)),
                 progress=progress,
             )
-            progress(0, fewer=-judge.most_photos(folds))
-            return self._judged(judge, folds)
+            progress(0, fewer=-validation.most_photos(self.frozen.folds))
+            return self._decided(validation, data)
 
-    def _judged(self, judge: Judge, folds: list[Fold]) -> FineTuned:
-        out_of_fold = judge.out_of_fold(folds)
-        labels, groups = self.inspected.label_index, self.inspected.groups
-        temperature = fit_temperature(out_of_fold.logits, labels)
+    def _decided(self, validation: CrossValidation, data: LabelledEmbeddings) -> FineTuned:
+        out_of_fold = validation.out_of_fold(self.frozen.folds)
+        temperature = fit_temperature(out_of_fold.logits, data.labels)
         probabilities = calibrated(out_of_fold.logits, temperature)
-        verdict = compare(self.frozen.probabilities, probabilities, labels, groups, self.seed)
-        epochs, blend = out_of_fold.epochs, out_of_fold.blend
-        found = _found(verdict, epochs) | {"blend": blend, "layer": self.settings.layer}
-        if not found["kept"]:
-            return FineTuned(self.backbone, self.inspected, self.frozen, None, found, self.checkpoints)
-        network = judge.final(epochs, blend)
-        everything = np.arange(len(labels))
-        embeddings = embeddings_of(network, judge.photos, everything, self.ranks)
+        gain = paired_bootstrap(self.frozen.probabilities, probabilities, data.labels, data.groups, self.seed)
+        result = {**_result(gain, out_of_fold.epochs), "blend": out_of_fold.blend, "layer": self.settings.layer}
+        if not result["kept"]:
+            return FineTuned(self.backbone, self.inspected, self.frozen, None, result, self.checkpoints)
+        network = validation.train_on_all(out_of_fold.epochs, out_of_fold.blend)
+        embeddings = embeddings_of(network, validation.photos, np.arange(len(data)), self.ranks)
         inspected = _with_embeddings(self.inspected, embeddings)
-        fitted = self._fitted(network, inspected, out_of_fold, temperature)
+        fitted = self._fitted(network, data.with_embeddings(embeddings), out_of_fold, temperature, probabilities)
         backbone = replace(self.backbone, network=network.backbone)
-        return FineTuned(backbone, inspected, fitted, self._card(verdict, epochs, blend), found, self.checkpoints)
+        return FineTuned(backbone, inspected, fitted, self._card(gain, out_of_fold), result, self.checkpoints)
 
-    def _start(self, part: Numbers) -> Start:
-        """The head as cross-validation chose it, fitted on this part; its logits already at their temperature.
+    def _start(self, part: LabelledEmbeddings) -> Start:
+        """The head as cross-validation chose it, fitted on this part, with logits already at their temperature.
 
-        The temperature was found on all photos, this fold's test part among them: one number out of hundreds, and the
-        frozen head is judged with the same.
+        The temperature was fitted on all photos, this fold's test part among them. It is one number from hundreds of
+        photos, and the frozen head is measured with the same.
         """
-        embeddings, labels = self.inspected.embeddings[part], self.inspected.label_index[part]
-        head = dict(refit(self.frozen.head, embeddings, labels, len(self.inspected.labels), self.seed))
-        for name in ("weight", "bias"):
-            head[name] = head[name] / np.float32(self.frozen.temperature)
-        return Start(self.backbone.network, self.frozen.head.kind, head)
+        head = self.frozen.head.refit(part, self.seed)
+        return Start(self.backbone.network, head.at_temperature(self.frozen.temperature))
 
     def _fitted(
-        self, network: Network, inspected: Inspected, out_of_fold: OutOfFold, temperature: float
-    ) -> Fitted:  # fmt: skip
-        labels = inspected.label_index
-        probabilities = calibrated(out_of_fold.logits, temperature)
-        head = replace(
-            self.frozen.head,
-            weights=head_weights(network.get_submodule("head"), self.frozen.head.kind),
-            out_of_fold_logits=out_of_fold.logits,
-        )
-        unknown = detector_of(
-            inspected.embeddings, labels, out_of_fold.known, out_of_fold.strangers, len(inspected.labels)
-        )
+        self,
+        network: Network,
+        data: LabelledEmbeddings,
+        out_of_fold: OutOfFold,
+        temperature: float,
+        probabilities: np.ndarray,
+    ) -> Fitted:
+        frozen = self.frozen
+        head = HEADS[frozen.head.kind].from_module(network.get_submodule("head"))
         return replace(
-            self.frozen,
-            head=head,
+            frozen,
+            head=replace(frozen.head, head=head, out_of_fold_logits=out_of_fold.logits),
             temperature=temperature,
-            unknown=unknown,
-            metrics=metrics(probabilities, labels, inspected.labels),
+            unknown=detector_of(data, out_of_fold.known, out_of_fold.strangers),
+            metrics=metrics(probabilities, data.labels, self.inspected.labels),
             probabilities=probabilities,
             unknown_scores=out_of_fold.known,
         )
 
-    def _card(self, verdict: Verdict, epochs: int, blend: float) -> FineTuneCard:
+    def _card(self, gain: PairedGain, out_of_fold: OutOfFold) -> FineTuneCard:
         given = self.settings.model_dump(exclude={"layer", "epochs", "blends"})
+        chosen = {"epochs": out_of_fold.epochs, "blend": out_of_fold.blend, "epochs_at_most": self.settings.epochs}
         return FineTuneCard(
             layer=self.settings.layer,
-            settings={"epochs": epochs, "blend": blend, "epochs_at_most": self.settings.epochs, **given},
-            accuracy_gain=verdict.gain,
-            accuracy_gain_ci95=verdict.gain_ci95,
-            log_loss_gain=verdict.log_loss_gain,
-            log_loss_gain_ci95=verdict.log_loss_gain_ci95,
+            settings={**chosen, **given},
+            accuracy_gain=gain.accuracy,
+            accuracy_gain_ci95=gain.accuracy_ci95,
+            log_loss_gain=gain.log_loss,
+            log_loss_gain_ci95=gain.log_loss_ci95,
         )
 
 
-def _found(verdict: Verdict, epochs: int) -> dict[str, Any]:
+def _result(gain: PairedGain, epochs: int) -> dict[str, Any]:
     return {
-        "kept": verdict.kept and epochs > 0,
-        "reason": verdict.reason if epochs else "of no use: no epoch lowered the log loss of photos left out",
+        "kept": gain.significant and epochs > 0,
+        "reason": gain.reason if epochs else "of no use: no epoch lowered the log loss of the photos left out",
         "epochs": epochs,
-        "gain": round(verdict.gain, 5),
-        "gain_ci95": [round(end, 5) for end in verdict.gain_ci95],
-        "log_loss_gain": round(verdict.log_loss_gain, 5),
-        "log_loss_gain_ci95": [round(end, 5) for end in verdict.log_loss_gain_ci95],
+        "gain": round(gain.accuracy, 5),
+        "gain_ci95": [round(end, 5) for end in gain.accuracy_ci95],
+        "log_loss_gain": round(gain.log_loss, 5),
+        "log_loss_gain_ci95": [round(end, 5) for end in gain.log_loss_ci95],
     }
 
 
 def _with_embeddings(inspected: Inspected, embeddings: Floats) -> Inspected:
     images = tuple(replace(image, embedding=row) for image, row in zip(inspected.images, embeddings, strict=True))
     return replace(inspected, images=images)
-
-
-def head_weights(head: nn.Module, kind: str) -> dict[str, Floats]:
-    """The inverse of `network.build_head`."""
-    weights: Mapping[str, torch.Tensor] = head.state_dict()
-    names = {"weight": "weight", "bias": "bias"}
-    if kind == "hidden":
-        names = {"0.weight": "hidden.weight", "0.bias": "hidden.bias", "2.weight": "weight", "2.bias": "bias"}
-    return {ours: weights[theirs].cpu().numpy() for theirs, ours in names.items()}

@@ -1,4 +1,4 @@
-"""A backbone's layers by the names its authors gave them, and how fast each of them learns."""
+"""A backbone's layers under the names that its authors gave them, and the learning rate of each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Layer:
 def layers(backbone: nn.Module) -> list[Layer]:
     """Lowest first; every parameter is in exactly one."""
     if not hasattr(backbone, "group_matcher"):
-        raise BackboneUnsupported(f"a {type(backbone).__name__} does not tell its layers; it cannot be fine-tuned")
+        raise BackboneUnsupported(f"a {type(backbone).__name__} does not list its layers, so it cannot be fine-tuned")
     matcher = cast("Any", backbone).group_matcher(coarse=True)
     grouped: list[list[str]] = list(group_parameters(backbone, matcher).values())
     return [
@@ -34,7 +34,7 @@ def layers(backbone: nn.Module) -> list[Layer]:
 
 
 def _own_prefix(names: Sequence[str], grouped: Sequence[Sequence[str]]) -> str:
-    """The shortest beginning of the first parameter's name that no other group has."""
+    """The shortest prefix of the first parameter's name that no other group has."""
     others = [name for group in grouped if group is not names for name in group]
     parts = names[0].split(".")
     prefixes = (".".join(parts[:count]) for count in range(1, len(parts)))
@@ -43,23 +43,23 @@ def _own_prefix(names: Sequence[str], grouped: Sequence[Sequence[str]]) -> str:
 
 
 def layers_from(backbone: nn.Module, first: str | None) -> list[Layer]:
-    """The layers that are trained; a name that is none of them is a `UsageError`."""
-    found = layers(backbone)
-    names = [layer.name for layer in found]
+    """The layers that are trained: `first` and all above it. `UsageError` where no layer has that name."""
+    all_layers = layers(backbone)
+    names = [layer.name for layer in all_layers]
     if first is None:
-        return found
+        return all_layers
     if first not in names:
         raise UsageError(f"--finetune-from is {first!r}, allowed for this backbone: {', '.join(names)}")
-    return found[names.index(first) :]
+    return all_layers[names.index(first) :]
 
 
 def parameter_groups(
     backbone: nn.Module, head: nn.Module, trained: Sequence[Layer], settings: FineTuneSettings
 ) -> list[dict[str, Any]]:
-    """What AdamW is given; `share` is the group's part of the learning rate, falling evenly in its logarithm.
+    """For AdamW; `share` scales the group's learning rate, in equal steps of its logarithm from layer to layer.
 
-    Lower layers see edges and colours, which new photos have too (Howard and Ruder 2018, "discriminative
-    fine-tuning"). Whatever is in no group stays as it was pretrained.
+    Lower layers respond to edges and colours, which new photos have too, and learn more slowly (Howard and Ruder 2018,
+    "discriminative fine-tuning"). Parameters in no group stay as they were pretrained.
     """
     by_name = dict(backbone.named_parameters())
     groups = [_group(list(head.parameters()), 1.0, settings.weight_decay)]

@@ -1,9 +1,9 @@
 """Whether the fine-tuned network is better than the frozen one, beyond noise, on the same folds.
 
-Asked of each photo's log loss, calibrated, in pairs: how much less was lost on it? The interval of the mean is
-bootstrapped over groups of near-duplicates. McNemar's test looks only at the photos that one of the two got wrong; on a
-hundred photos with five mistakes it can say yes to nothing but five mended and none made, while the log loss also
-counts those that were nearly wrong. The accuracy must not be lower either.
+The two are compared by the calibrated log loss of each photo, in pairs. The interval of the mean difference is
+bootstrapped over groups of near-duplicates. McNemar's test only uses the photos that one of the two got wrong; on a
+hundred photos with five mistakes it can only be passed by correcting all five and making no new one, while the log loss
+also counts photos that were nearly wrong. In addition, the accuracy must not be lower.
 """
 
 from __future__ import annotations
@@ -11,53 +11,52 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from handful.training.head.folds import Labels
-from handful.training.metrics import Probabilities
+from handful.training.head.labelled import Labels
+from handful.training.metrics import Probabilities, image_log_losses
 from numpy.typing import NDArray
 
 RESAMPLINGS = 4000
-AT_ONCE = 200  # resamplings; bounds the memory
+BLOCK = 200  # resamplings at once; bounds the memory
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Gains are those over the frozen backbone, in accuracy and in nats of log loss, each with its 95 % interval."""
+class PairedGain:
+    """What was gained over the frozen backbone, in accuracy and in nats of log loss, each with its 95 % interval."""
 
-    gain: float
-    gain_ci95: tuple[float, float]
-    log_loss_gain: float
-    log_loss_gain_ci95: tuple[float, float]
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    log_loss: float
+    log_loss_ci95: tuple[float, float]
 
     @property
-    def kept(self) -> bool:
-        return self.log_loss_gain_ci95[0] > 0 and self.gain >= 0
+    def significant(self) -> bool:
+        return self.log_loss_ci95[0] > 0 and self.accuracy >= 0
 
     @property
     def reason(self) -> str:
-        low, high = self.log_loss_gain_ci95
-        found = (
-            f"out of fold the log loss fell by {self.log_loss_gain:.3f} (95 % interval {low:.3f} to {high:.3f})"
-            f" and the accuracy changed by {_points(self.gain)} points ({' to '.join(map(_points, self.gain_ci95))})"
+        low, high = self.log_loss_ci95
+        accuracy_range = " to ".join(map(_points, self.accuracy_ci95))
+        numbers = (
+            f"on photos that the network had not seen, the log loss fell by {self.log_loss:.3f} (95 % interval"
+            f" {low:.3f} to {high:.3f}) and the accuracy changed by {_points(self.accuracy)} points ({accuracy_range})"
         )
-        if self.kept:
-            return f"better than the frozen backbone: {found}"
-        return f"not better than the frozen backbone beyond noise: {found}"
+        if self.significant:
+            return f"better than the frozen backbone: {numbers}"
+        return f"not better than the frozen backbone beyond noise: {numbers}"
 
 
 def _points(gain: float) -> str:
     return f"{100 * gain:+.1f}"
 
 
-def compare(frozen: Probabilities, tuned: Probabilities, labels: Labels, groups: Labels, seed: int) -> Verdict:
-    """Of out-of-fold probabilities (N, L) on the same photos."""
+def paired_bootstrap(
+    frozen: Probabilities, tuned: Probabilities, labels: Labels, groups: Labels, seed: int
+) -> PairedGain:
+    """From out-of-fold probabilities (N, L) for the same photos."""
     right = (tuned.argmax(axis=1) == labels).astype(float) - (frozen.argmax(axis=1) == labels)  # (N,)
-    saved = _losses(frozen, labels) - _losses(tuned, labels)  # (N,)
+    saved = image_log_losses(frozen, labels) - image_log_losses(tuned, labels)  # (N,)
     (gain, gain_ci95), (saving, saving_ci95) = _intervals(np.stack([right, saved], 1), groups, seed)
-    return Verdict(gain, gain_ci95, saving, saving_ci95)
-
-
-def _losses(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:
-    return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-15)))
+    return PairedGain(gain, gain_ci95, saving, saving_ci95)
 
 
 def _intervals(
@@ -69,8 +68,8 @@ def _intervals(
     sums = np.stack([np.bincount(group, column) for column in values.T], 1)  # (G, C)
     random = np.random.default_rng(seed)
     drawn = []
-    for _ in range(RESAMPLINGS // AT_ONCE):
-        times = random.multinomial(len(images), np.full(len(images), 1 / len(images)), AT_ONCE)  # (AT_ONCE, G)
+    for _ in range(RESAMPLINGS // BLOCK):
+        times = random.multinomial(len(images), np.full(len(images), 1 / len(images)), BLOCK)  # (BLOCK, G)
         drawn.append((times @ sums) / (times @ images)[:, None])
     low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975], axis=0)
     means = values.mean(axis=0)

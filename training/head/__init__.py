@@ -1,1 +1,1 @@
-"""Embeddings with labels to a head, its temperature and its unknown detector."""
+"""Embeddings with labels -> a head, its temperature and its unknown detector."""

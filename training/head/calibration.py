@@ -1,8 +1,8 @@
-"""One temperature that turns a head's logits into probabilities that mean what they say.
+"""One temperature that turns a head's logits into calibrated probabilities.
 
-Fitted on out-of-fold logits (Guo et al. 2017). Where a head makes no mistake out of fold, the likelihood wants a
-temperature of zero and a confidence of one; so the targets are those of Platt 1999, who reads n right answers as
-(n + 1) / (n + 2): a hundred photos without a mistake are evidence for about 99 %, not for certainty.
+Fitted on out-of-fold logits (Guo et al. 2017). Where a head makes no mistake out of fold, the likelihood alone would
+choose a temperature near zero and a confidence of one. The targets are therefore those of Platt 1999, who counts n
+right answers as (n + 1) / (n + 2): a hundred photos without a mistake are evidence for about 99 %, not for certainty.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-LOWEST, HIGHEST = 1e-3, 1e3  # the temperatures searched; a head on scaled embeddings stays far inside
+LOWEST, HIGHEST = 1e-3, 1e3  # the temperatures searched; heads on scaled embeddings need values far inside
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
     """The temperature to divide logits (N, L) by before the softmax."""
     label_count = logits.shape[1]
     images = np.bincount(labels, minlength=label_count)[labels]  # (N,) of the same label
-    doubt = 1 / (images + 2)  # (N,) the part of the target that goes to the other labels
-    others = doubt / max(label_count - 1, 1)
+    off_label = 1 / (images + 2)  # (N,) the part of the target that goes to the other labels
+    others = off_label / max(label_count - 1, 1)
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
         log_probabilities = log_softmax(logits / np.exp(log_temperature), axis=1)
         own = log_probabilities[rows, labels]
-        return float(-np.mean((1 - doubt - others) * own + others * log_probabilities.sum(axis=1)))
+        return float(-np.mean((1 - off_label - others) * own + others * log_probabilities.sum(axis=1)))
 
-    found = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded", options={"xatol": 1e-3})
-    return float(np.exp(found.x))
+    result = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded", options={"xatol": 1e-3})
+    return float(np.exp(result.x))
 
 
 def calibrated(logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
-    """Probabilities (N, L); rows sum to 1."""
+    """Probabilities (N, L) float64; each row sums to 1."""
     return np.asarray(np.exp(log_softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)))

@@ -1,55 +1,89 @@
-"""How a handful of photos is divided so that every photo is judged by a head that never saw it.
+"""How a handful of photos is divided so that a head never answers for a photo that it learned from.
 
-Near-duplicates of one photo (a group) stay in one fold, or a head would be judged on what it memorised. scikit-learn's
-StratifiedGroupKFold is not used: it gives up below one photo a fold and label, and does not promise that a label with
-two photos is in every training part; dealing the rarest label first does both.
+Near-duplicates of one photo (a group) stay in one fold; otherwise a head would be tested on what it memorised.
+scikit-learn's StratifiedGroupKFold is not used: it fails with fewer photos of a label than folds, and does not promise
+that a label with two photos is in every training part. Assigning the rarest label first gives both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from handful.service.artifact.errors import DataError
+from handful.training.head.labelled import Labels, Rows
 from numpy.typing import NDArray
-
-Labels = NDArray[np.int64]
-Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 FOLD_COUNT = 5
 REPEAT_COUNT = 3
 REPEAT_BELOW_IMAGES = 100
+UNTESTED = 255  # the fold number of a photo that no fold tests
 
 
-def make_folds(labels: Labels, groups: Labels, seed: int, kept: NDArray[np.integer] | None = None) -> list[Fold]:
-    """(train, test) indices; within one repeat the test parts cover every image exactly once.
+class Fold(NamedTuple):
+    """The photos to learn from and the photos to test, by their row."""
 
-    Five folds, fewer only where there are fewer groups; three repeats under 100 images, where one division is luck.
-    `kept` (K, R) are the fold numbers that the first K images had before: they keep them, unless there were fewer
-    folds then, or a new photo joins two of them.
-    """
-    group_count = len(np.unique(groups))
-    if group_count < 2:
-        raise DataError(f"got {group_count} distinct image(s); at least 2 are needed to judge a head")
-    repeats = REPEAT_COUNT if len(labels) < REPEAT_BELOW_IMAGES else 1
-    random = np.random.default_rng(seed)
-    fold_count = min(FOLD_COUNT, group_count)
-    before = _before(kept, len(labels), fold_count, repeats)
-    return [fold for column in before.T for fold in _one_repeat(labels, groups, fold_count, column, random)]
+    train: Rows
+    test: Rows
+    repeat: int
 
 
-def fold_numbers(folds: list[Fold], images: int) -> NDArray[np.uint8]:
-    """(N, R): what `make_folds` takes as `kept`."""
-    repeats = sum(len(test) for _, test in folds) // images
-    numbers = np.zeros((images, repeats), dtype=np.uint8)
-    for number, (_, test) in enumerate(folds):
-        repeat, fold = divmod(number, len(folds) // repeats)
-        numbers[test, repeat] = fold
-    return numbers
+@dataclass(frozen=True)
+class Folds:
+    """`numbers` (N, R): the fold that tests each photo, once per repeat. Iterating gives every `Fold` in order."""
+
+    numbers: NDArray[np.uint8]
+
+    @classmethod
+    def make(cls, labels: Labels, groups: Labels, seed: int, kept: NDArray[np.integer] | None = None) -> Folds:
+        """Five folds, fewer only where there are fewer groups; three repeats under 100 photos, to average out luck.
+
+        `kept` (K, R) are the fold numbers that the first K photos had before. They keep them, unless the number of
+        folds has changed or a new photo joins two of their groups. `DataError` with fewer than two groups.
+        """
+        group_count = len(np.unique(groups))
+        if group_count < 2:
+            raise DataError(f"got {group_count} distinct image(s); at least 2 are needed to test a head")
+        repeats = REPEAT_COUNT if len(labels) < REPEAT_BELOW_IMAGES else 1
+        random = np.random.default_rng(seed)
+        fold_count = min(FOLD_COUNT, group_count)
+        before = _before(kept, len(labels), fold_count, repeats)
+        columns = [_one_repeat(labels, groups, fold_count, column, random) for column in before.T]
+        return cls(np.stack(columns, axis=1).astype(np.uint8))
+
+    @classmethod
+    def single(cls, test: Rows, images: int) -> Folds:
+        """One fold: `test` is tested, and all other photos are learned from."""
+        numbers = np.full((images, 1), UNTESTED, dtype=np.uint8)
+        numbers[test] = 0
+        return cls(numbers)
+
+    @property
+    def count(self) -> int:
+        """Folds per repeat."""
+        return int(self.numbers[self.numbers != UNTESTED].max()) + 1
+
+    @property
+    def repeats(self) -> int:
+        return int(self.numbers.shape[1])
+
+    def first_repeat(self) -> Folds:
+        return Folds(self.numbers[:, :1])
+
+    def first_images(self, count: int) -> Folds:
+        """The same folds without the photos after the first `count`."""
+        return Folds(self.numbers[:count])
+
+    def __iter__(self) -> Iterator[Fold]:
+        for repeat, column in enumerate(self.numbers.T):
+            for number in np.unique(column[column != UNTESTED]):
+                yield Fold(np.flatnonzero(column != number), np.flatnonzero(column == number), repeat)
 
 
 def _before(kept: NDArray[np.integer] | None, images: int, fold_count: int, repeats: int) -> NDArray[np.intp]:
-    """(N, R) fold numbers; -1 for an image that is still to be dealt."""
+    """(N, R) fold numbers; -1 for a photo that has none yet."""
     before = np.full((images, repeats), -1, dtype=np.intp)
     if kept is not None and kept.size and kept.max() + 1 == fold_count:
         columns = min(repeats, kept.shape[1])
@@ -59,24 +93,23 @@ def _before(kept: NDArray[np.integer] | None, images: int, fold_count: int, repe
 
 def _one_repeat(
     labels: Labels, groups: Labels, fold_count: int, before: NDArray[np.intp], random: np.random.Generator
-) -> Iterator[Fold]:
+) -> NDArray[np.intp]:
+    """(N,) fold numbers"""
     _, first, group_of_image = np.unique(groups, return_index=True, return_inverse=True)
-    dealt = _deal(labels, group_of_image, fold_count, before[first], random)
-    fold_of_image = dealt[group_of_image]
-    for fold in range(fold_count):
-        yield np.flatnonzero(fold_of_image != fold), np.flatnonzero(fold_of_image == fold)
+    return _assign(labels, group_of_image, fold_count, before[first], random)[group_of_image]
 
 
-def _deal(
+def _assign(
     labels: Labels,
     group_of_image: NDArray[np.intp],
     fold_count: int,
     before: NDArray[np.intp],
     random: np.random.Generator,
 ) -> NDArray[np.intp]:
-    """Each group's fold (G,): rarest label first, always to the fold with least of that label, then least of all.
+    """(G,) the fold of each group: rarest label first, always to the fold with the fewest photos of that label, and
+    among these to the one with the fewest photos.
 
-    A group with several labels counts as its rarest one, whose even spread is the hardest to have. One that has a
+    A group with several labels counts as its rarest one, which is the hardest to spread evenly. A group that has a
     fold in `before` (G,) stays there.
     """
     images_per_label = np.bincount(labels)

@@ -1,4 +1,4 @@
-"""`handful compare`: the ladder on a folder, or the one-dimensional pair."""
+"""`handful compare`: the ladder on a folder, or the pair of networks on MNIST-1D."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from handful.training.terminal import backbone_option, seed_option
 WIDTH = 100  # characters, so that the table is the same in a terminal and in a file
 
 
-@click.command()
+@click.command("compare")
 @click.argument("data", type=click.Path(path_type=Path), required=False)
 @click.option("--rungs", metavar="A,B,C", default="", help="Only these; default: all.")
 @backbone_option
@@ -23,7 +23,7 @@ WIDTH = 100  # characters, so that the table is the same in a terminal and in a 
 @click.option("--mnist1d", is_flag=True, help="Instead of DATA: dense against convolutional on MNIST-1D.")
 @seed_option
 @json_option
-def compare(
+def ladder(
     *, data: Path | None, rungs: str, backbone: str, out: Path | None, mnist1d: bool, seed: int, as_json: bool
 ) -> None:
     """Climb from pixels to fine-tuning on the labelled folder DATA, on the same folds.
@@ -33,30 +33,31 @@ def compare(
     if mnist1d == (data is not None):
         raise UsageError("compare takes either a labelled folder or --mnist1d.")
     if data is None:
-        _compare_mnist1d(seed, out or Path("compare-mnist1d"), as_json=as_json)
+        _mnist1d(seed, out or Path("compare-mnist1d"), as_json=as_json)
         return
-    from handful.training.ladder.ladder import CompareSettings, compare_folder
+    from handful.training.ladder.ladder import LadderSettings, climb_ladder
 
     names = tuple(name.strip() for name in rungs.split(",") if name.strip())
-    settings = CompareSettings(rungs=names, backbone=backbone, seed=seed)
-    result, _ = compare_folder(data, settings, out or Path(f"compare-{data.resolve().name}"))
+    settings = LadderSettings(rungs=names, backbone=backbone, seed=seed)
+    result, _ = climb_ladder(data, settings, out or Path(f"compare-{data.resolve().name}"))
     images = result["images"]
-    words = (
-        f"{images['used']} images, {result['judged']} judged in {result['folds']} folds; embedding took"
+    summary = (
+        f"{images['used']} images; each rung was tested on {result['judged']} of them, in {result['folds']}"
+        " folds: parts that it had not learned from; embedding took"
         f" {result['seconds']['embed']:.1f} s, all {result['seconds']['total']:.1f} s; {images['skipped']} left out"
     )
-    print_result(result, f"{_table(result['rows'])}\n{words}\nplot: {result['plot']}", as_json=as_json)
+    print_result(result, f"{_table(result['rows'])}\n{summary}\nplot: {result['plot']}", as_json=as_json)
     if images["skipped"]:
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
-def _compare_mnist1d(seed: int, out: Path, *, as_json: bool) -> None:
-    from handful.training.ladder.convolution import compare_mnist1d
+def _mnist1d(seed: int, out: Path, *, as_json: bool) -> None:
+    from handful.training.ladder.convolution import train_mnist1d_pair
 
-    result = compare_mnist1d(seed, out)
+    result = train_mnist1d_pair(seed, out)
     images = result["images"]
-    words = f"MNIST-1D: {images['train']} signals learned, {images['test']} judged"
-    print_result(result, f"{_table(result['rows'])}\n{words}\nplot: {result['plot']}", as_json=as_json)
+    summary = f"MNIST-1D: {images['train']} training signals, {images['test']} test signals"
+    print_result(result, f"{_table(result['rows'])}\n{summary}\nplot: {result['plot']}", as_json=as_json)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

@@ -5,20 +5,20 @@ A convolutional network of 2,050 parameters against a dense one of 150,185, both
     convolutional   15 channels of 19, 9 and 4 numbers: kernels of 3, steps of 2, no padding     60 + 690 + 690 + 610
     dense           475, 225 and 100 units                               19,475 + 107,100 + 22,600 + 1,010 = 150,185
 
-475, 225 and 100 are 25 channels of 19, 9 and 4: what a dense network with that number of parameters must have had. As
-many units as 15 channels hold (285, 135 and 60) would make 59,065. The book reports test errors of 17 % and 40 %.
+475, 225 and 100 units are 25 channels of 19, 9 and 4 numbers, the only such sizes that make 150,185 parameters; with
+as many units as 15 channels have (285, 135 and 60) there would be 59,065. The book reports test errors of 17 % and
+40 %.
 
     handful compare --mnist1d
 
 Training is that of the book's notebook 10.2: batches of 100, SGD with momentum 0.9, a learning rate of 0.05 that is
-halved every 20 epochs, 100 epochs, He et al.'s start. The test part is only watched.
+halved every 20 epochs, 100 epochs, He et al.'s initial weights. The test part is only measured, never chosen by.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from handful.service.terminal.progress import Advance, progress_bar
 from handful.training.ladder.networks import parameter_count
-from handful.training.ladder.plot import curves_plot
+from handful.training.ladder.plot import ErrorCurve, curves_plot
 from handful.training.ladder.signals import DIGITS, LENGTH, Signals, draw_signals
 from handful.training.metrics import wilson_interval
 from torch import Tensor, nn
@@ -37,18 +37,6 @@ EPOCHS = 100
 BATCH = 100
 LEARNING_RATE, MOMENTUM = 0.05, 0.9
 HALVED_EVERY = 20  # epochs
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One network's way: the share of wrong answers after each epoch."""
-
-    name: str
-    title: str
-    parameters: int
-    train_error: list[float]
-    test_error: list[float]
-    seconds: float
 
 
 def convolutional() -> nn.Sequential:
@@ -77,11 +65,11 @@ PAIR: tuple[tuple[str, str, Callable[[], nn.Sequential]], ...] = (
 )
 
 
-def compare_mnist1d(seed: int, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
+def train_mnist1d_pair(seed: int, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
     """What `handful compare --mnist1d` prints; its plot goes to `out`."""
     signals = draw_signals(seed)
-    with progress_bar("learn MNIST-1D", 2 * epochs) as progress:
-        curves = [_curve(*which, signals, epochs, seed, progress) for which in PAIR]
+    with progress_bar("train on MNIST-1D", 2 * epochs) as progress:
+        curves = [_curve(*network, signals, epochs, seed, progress) for network in PAIR]
     out.mkdir(parents=True, exist_ok=True)
     plot = out / "mnist1d.png"
     plot.write_bytes(curves_plot(curves))
@@ -94,7 +82,7 @@ def compare_mnist1d(seed: int, out: Path, epochs: int = EPOCHS) -> dict[str, Any
     }
 
 
-def _row(curve: Curve, tested: int) -> dict[str, Any]:
+def _row(curve: ErrorCurve, tested: int) -> dict[str, Any]:
     right = round((1 - curve.test_error[-1]) * tested)
     return {
         **{field: value for field, value in vars(curve).items() if not field.endswith("_error")},
@@ -113,12 +101,12 @@ def _curve(
     epochs: int,
     seed: int,
     progress: Advance,
-) -> Curve:
+) -> ErrorCurve:
     started = time.monotonic()
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         network = build()
-        network.apply(_start)
+        network.apply(_initialise)
     train, train_labels, test, test_labels = (
         torch.from_numpy(part) for part in (signals.train, signals.train_labels, signals.test, signals.test_labels)
     )
@@ -127,8 +115,8 @@ def _curve(
     random = np.random.default_rng(seed)
     errors: list[tuple[float, float]] = []
     for _ in range(epochs):
-        for photos in np.split(random.permutation(len(train)), range(BATCH, len(train), BATCH)):
-            loss = nn.functional.cross_entropy(network(train[photos]), train_labels[photos])
+        for rows in np.split(random.permutation(len(train)), range(BATCH, len(train), BATCH)):
+            loss = nn.functional.cross_entropy(network(train[rows]), train_labels[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimizer.step()
@@ -137,7 +125,7 @@ def _curve(
         progress(1)
     train_error, test_error = (list(error) for error in zip(*errors, strict=True))
     seconds = round(time.monotonic() - started, 3)
-    return Curve(name, title, parameter_count(network), train_error, test_error, seconds)
+    return ErrorCurve(name, title, parameter_count(network), train_error, test_error, seconds)
 
 
 @torch.inference_mode()
@@ -145,8 +133,8 @@ def _error(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:
     return float((network(inputs).argmax(dim=1) != labels).double().mean())
 
 
-def _start(module: nn.Module) -> None:
-    """He et al. 2015, as the notebook's for its linear layers."""
+def _initialise(module: nn.Module) -> None:
+    """He et al. 2015, as in the notebook for its linear layers."""
     if isinstance(module, nn.Conv1d | nn.Linear):
         nn.init.kaiming_uniform_(module.weight)
         nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # every layer here has one

@@ -1,8 +1,8 @@
-"""Training a network from nothing on some of the photos.
+"""Training a network from random weights on some of the photos.
 
-How long is decided beforehand, by the number of photos alone: no photo, and least of all a held-out one, says when to
-stop. What is learned from the photos, mean and deviation of each channel included, comes from the training part only.
-The one augmentation, the same for every network: half of the photos, drawn anew each time, are mirrored.
+The number of epochs follows from the number of photos alone: there is no early stopping, so no held-out photo can
+influence it. Everything that is learned from photos, the mean and deviation of each channel included, comes from the
+training part only. The one augmentation is the same for every network: each photo is mirrored with probability 1/2.
 """
 
 from __future__ import annotations
@@ -14,23 +14,20 @@ import numpy as np
 import torch
 from handful.service.compute.device import best_device, has_native_bfloat16
 from handful.service.terminal.progress import Advance
-from handful.training.head.folds import Labels
-from handful.training.head.linear import Floats
+from handful.training.head.labelled import Floats, Labels, Rows
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Indices = NDArray[np.intp]
-
-SMALL, LARGE = 32, 128  # photos a step, with few and with many photos
+SMALL, LARGE = 32, 128  # photos per step, with few and with many photos
 MANY = 4000
 WARM_UP = 0.1  # share of the steps
 ANSWER_BATCH = 256
-STATISTICS_FROM = 2000  # photos that mean and deviation are measured on, at most
+STATISTICS_FROM = 2000  # photos at most to measure mean and deviation on
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ScratchRecipe:
     """How one architecture is trained."""
 
     build: Callable[[int], nn.Sequential]  # from the number of labels
@@ -41,17 +38,17 @@ class Recipe:
     min_epochs: int  # for tens of thousands
     photos_seen: int = 30_000  # between the two: epochs times photos
     grey: bool = False
-    low_precision: bool = False  # bf16 where the processor has it: what is small gains nothing
+    low_precision: bool = False  # bfloat16 where the processor has it; small networks gain nothing
 
     def epochs(self, photos: int) -> int:
         return max(self.min_epochs, min(self.max_epochs, round(self.photos_seen / photos)))
 
 
-class Trained:
-    """A trained network with the standardisation it learned."""
+class ScratchNetwork:
+    """A network with the standardisation that it learned."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe, pictures: NDArray[np.uint8], train: Indices) -> None:
-        self.network, self._recipe, self._pictures, self._device = network, recipe, pictures, best_device()
+    def __init__(self, network: nn.Module, recipe: ScratchRecipe, squares: NDArray[np.uint8], train: Rows) -> None:
+        self.network, self._recipe, self._squares, self._device = network, recipe, squares, best_device()
         network.to(self._device).to(memory_format=torch.channels_last)
         self._bf16 = recipe.low_precision and has_native_bfloat16(self._device)
         sample = self._raw(train[:: max(1, len(train) // STATISTICS_FROM)])
@@ -59,7 +56,7 @@ class Trained:
         self._std = sample.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3)
 
     @torch.inference_mode()
-    def answer(self, photos: Indices) -> Floats:
+    def answer(self, photos: Rows) -> Floats:
         """Logits (N, L)"""
         self.network.eval()
         parts = np.array_split(photos, max(1, -(-len(photos) // ANSWER_BATCH)))
@@ -70,12 +67,12 @@ class Trained:
             logits: Tensor = self.network(inputs)
         return logits.float()
 
-    def inputs(self, photos: Indices) -> Tensor:
+    def inputs(self, photos: Rows) -> Tensor:
         """(N, C, S, S) float32, standardised, on the device."""
         return (self._raw(photos) - self._mean) / self._std
 
-    def _raw(self, photos: Indices) -> Tensor:
-        pixels = torch.from_numpy(self._pictures[photos]).to(self._device)  # (N, S, S, 3) uint8
+    def _raw(self, photos: Rows) -> Tensor:
+        pixels = torch.from_numpy(self._squares[photos]).to(self._device)  # (N, S, S, 3) uint8
         inputs = pixels.permute(0, 3, 1, 2).float() / 255
         if self._recipe.grey:
             inputs = (inputs * inputs.new_tensor(GREY)[:, None, None]).sum(dim=1, keepdim=True)
@@ -83,30 +80,30 @@ class Trained:
 
 
 def train_network(
-    recipe: Recipe,
-    pictures: NDArray[np.uint8],
+    recipe: ScratchRecipe,
+    squares: NDArray[np.uint8],
     labels: Labels,
-    train: Indices,
+    train: Rows,
     label_count: int,
     seed: int,
     progress: Advance,
-) -> Trained:
-    """Learns from the photos `train` of pictures (N, S, S, 3); `progress` hears of every photo seen.
+) -> ScratchNetwork:
+    """Learns from the rows `train` of squares (N, S, S, 3); `progress` counts every photo in every epoch.
 
-    Every label weighs the same, as for the heads on embeddings.
+    Every label has the same weight, as for the heads on embeddings.
     """
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         network = recipe.build(label_count)
-        network.apply(_start)
-        trained = Trained(network, recipe, pictures, train)
+        network.apply(_initialise)
+        trained = ScratchNetwork(network, recipe, squares, train)
         _train(trained, recipe, labels, train, label_count, np.random.default_rng(seed), progress)
     return trained
 
 
-def _start(module: nn.Module) -> None:
-    """He et al. 2015: without it a deep network is silent at first, and few photos are few steps."""
+def _initialise(module: nn.Module) -> None:
+    """He et al. 2015: otherwise a deep network's signal vanishes at first, and few photos make few steps."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
@@ -114,10 +111,10 @@ def _start(module: nn.Module) -> None:
 
 
 def _train(
-    trained: Trained,
-    recipe: Recipe,
+    trained: ScratchNetwork,
+    recipe: ScratchRecipe,
     labels: Labels,
-    train: Indices,
+    train: Rows,
     label_count: int,
     random: np.random.Generator,
     progress: Advance,
@@ -131,7 +128,7 @@ def _train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=steps + 1, pct_start=WARM_UP, cycle_momentum=False
     )
-    weights = _balanced(labels[train], label_count)
+    weights = _label_weights(labels[train], label_count)
     trained.network.train()
     for _ in range(epochs):
         order = random.permutation(train)
@@ -149,7 +146,7 @@ def _train(
         progress(len(train))
 
 
-def _balanced(labels: Labels, label_count: int) -> Tensor:
+def _label_weights(labels: Labels, label_count: int) -> Tensor:
     """(L,) each label's weight, 1 where all have as many photos."""
     photos = np.bincount(labels, minlength=label_count)
     return torch.from_numpy(len(labels) / (label_count * np.maximum(photos, 1))).float()

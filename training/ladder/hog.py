@@ -1,14 +1,14 @@
-"""Histograms of oriented gradients (Dalal and Triggs 2005): what one computed of a picture before networks learned it.
+"""Histograms of oriented gradients (Dalal and Triggs 2005): hand-made features, from before networks learned them.
 
-Theirs throughout: the gradient of the colour that changes most, nine orientations without sign, cells of 8 x 8 pixels,
-overlapping blocks of 2 x 2 cells, L2-Hys (each block to length 1, cut at 0.2, to length 1 again). Simpler than theirs:
-a pixel votes for its own cell alone, not also for the neighbouring ones.
+As in the paper: the gradient of the colour channel that changes most, nine unsigned orientations, cells of 8 x 8
+pixels, overlapping blocks of 2 x 2 cells, L2-Hys (each block scaled to length 1, clipped at 0.2, scaled to length 1
+again). Simpler than the paper: a pixel votes for its own cell only, not also for the neighbouring ones.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from handful.training.head.linear import Floats
+from handful.training.head.labelled import Floats
 from numpy.typing import NDArray
 
 ORIENTATIONS = 9
@@ -18,7 +18,7 @@ CUT = 0.2
 
 
 def hog(pictures: NDArray[np.uint8]) -> Floats:
-    """(N, S, S, 3) -> (N, D): for S = 64, D = 7 x 7 blocks x 4 cells x 9 = 1,764."""
+    """(N, S, S, 3) -> (N, D); for S = 64, D = 7 x 7 blocks x 4 cells x 9 = 1,764."""
     return np.stack([_blocks(_cells(*_gradient(picture))).ravel() for picture in pictures])
 
 
@@ -34,7 +34,7 @@ def _gradient(picture: NDArray[np.uint8]) -> tuple[Floats, Floats]:
 
 
 def _cells(strength: Floats, orientation: Floats) -> Floats:
-    """(C, C, 9): each pixel's strength, shared by the two nearest orientations."""
+    """(C, C, 9): each pixel's strength, divided between the two nearest orientations."""
     side = len(strength) // CELL_PIXELS
     used = side * CELL_PIXELS
     strength, orientation = strength[:used, :used], orientation[:used, :used]

@@ -1,4 +1,4 @@
-"""The networks that start from nothing, as published: parameters at 10 labels and at the side they are given here.
+"""The networks trained from random weights, as published; parameters for 10 labels and the input sides used here.
 
     dense      one hidden layer of 128 on 32 x 32 colour           3,072 x 128 + 128 + 128 x 10 + 10 =     394,634
     LeNet-5    LeCun et al. 1998, 32 x 32 grey, as it is taught              156 + 2,416 + 48,120 +
@@ -8,7 +8,7 @@
                663,936 + 442,624 + 37,752,832 + 16,781,312 + 40,970 =                                56,909,194
                (with the paper's 1,000 labels 60,965,224: its "60 million")
 
-Numbers after the equals sign are tested layer by layer.
+A test checks the numbers layer by layer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def dense(label_count: int) -> nn.Sequential:
 
 
 def lenet5(label_count: int) -> nn.Sequential:
-    """(N, 1, 32, 32) -> (N, L); each subsampling layer has no coefficient of its own."""
+    """(N, 1, 32, 32) -> (N, L); its subsampling layers have no coefficients."""
     return nn.Sequential(
         nn.Conv2d(1, 6, 5), nn.Tanh(), nn.AvgPool2d(2),  # (N, 6, 14, 14)
         nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2),  # (N, 16, 5, 5)
@@ -40,7 +40,7 @@ def lenet5(label_count: int) -> nn.Sequential:
 
 
 def small_cnn(label_count: int) -> nn.Sequential:
-    """(N, 3, 64, 64) -> (N, L): what a person would write today who has few photos and no pretrained network."""
+    """(N, 3, 64, 64) -> (N, L): what one would use today with few photos and no pretrained network."""
     blocks: list[nn.Module] = []
     for into, out in zip((3, *CNN_CHANNELS), CNN_CHANNELS, strict=False):
         blocks += [nn.Conv2d(into, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(), nn.MaxPool2d(2)]

@@ -1,25 +1,46 @@
-"""The ladder and the one-dimensional pair as pictures (PNG)."""
+"""The ladder and the one-dimensional pair as pictures (PNG), with what they show."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 from handful.training.report.plots import BLUE, INK, ORANGE, figure_with_axes, percent_ticks, png
 
-if TYPE_CHECKING:
-    from handful.training.ladder.convolution import Curve
-    from handful.training.ladder.ladder import Row
-
-NETWORK_OF_OTHERS = {"linear", "hidden", "finetuned"}
+ON_PRETRAINED = {"linear", "hidden", "finetuned"}
 
 
-def ladder_plot(rows: Sequence[Row]) -> bytes:
-    """Accuracy with its 95 % interval, the lowest rung at the bottom; blue stands on a pretrained network."""
+@dataclass(frozen=True)
+class RungResult:
+    """One rung of the table."""
+
+    name: str
+    title: str
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    parameters: int
+    trained: int
+    seconds: float  # training and answering in all folds, without reading and embedding the photos
+
+
+@dataclass(frozen=True)
+class ErrorCurve:
+    """One network's training: the share of wrong answers after each epoch."""
+
+    name: str
+    title: str
+    parameters: int
+    train_error: list[float]
+    test_error: list[float]
+    seconds: float
+
+
+def ladder_plot(rows: Sequence[RungResult]) -> bytes:
+    """Accuracy with its 95 % interval, the lowest rung at the bottom; blue rungs use a pretrained network."""
     figure, axes = figure_with_axes(height=1.3 + 0.42 * len(rows))
     for height, row in enumerate(rows):
-        colour = BLUE if row.name in NETWORK_OF_OTHERS else ORANGE
+        colour = BLUE if row.name in ON_PRETRAINED else ORANGE
         low, high = row.accuracy_ci95
         axes.plot([low, high], [height, height], color=colour, linewidth=1.6, solid_capstyle="butt")
         axes.plot([row.accuracy], [height], "o", color=colour)
@@ -36,12 +57,12 @@ def ladder_plot(rows: Sequence[Row]) -> bytes:
     return png(figure)
 
 
-def curves_plot(curves: Sequence[Curve]) -> bytes:
-    """Error against epoch, on the signals that were learned (dashed) and on the others."""
+def curves_plot(curves: Sequence[ErrorCurve]) -> bytes:
+    """Error against epoch, on the training signals (dashed) and on the test signals."""
     figure, axes = figure_with_axes(height=3.8)
     for curve, colour in zip(curves, (BLUE, ORANGE), strict=True):
         epochs = np.arange(1, len(curve.test_error) + 1)
-        axes.plot(epochs, curve.train_error, "--", color=colour, linewidth=1, label=f"{curve.title}, learned signals")
+        axes.plot(epochs, curve.train_error, "--", color=colour, linewidth=1, label=f"{curve.title}, training")
         axes.plot(epochs, curve.test_error, color=colour, label=f"{curve.title}, test: {curve.test_error[-1]:.1%}")
     axes.set(xlabel="epoch", ylabel="signals labelled wrongly", ylim=(-0.02, 0.95))
     percent_ticks(axes, "y")

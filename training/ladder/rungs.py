@@ -1,32 +1,31 @@
-"""The rungs, lowest first: what each learns from a training part, and what it then answers."""
+"""The rungs, lowest first: how each is trained on a training part, and what it then answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal
 
 import numpy as np
 from handful.service.artifact.errors import UsageError
 from handful.service.terminal.progress import Advance
 from handful.training.backbone import Backbone
-from handful.training.head.folds import Labels
-from handful.training.head.linear import Floats
-from handful.training.ladder.features import FoldHead, learn_head
-from handful.training.ladder.fit import Indices, Recipe, train_network
+from handful.training.head.labelled import Floats, LabelledEmbeddings, Rows
+from handful.training.head.selection import Kind
+from handful.training.ladder.features import train_head
+from handful.training.ladder.fit import ScratchRecipe, train_network
 from handful.training.ladder.hog import hog
 from handful.training.ladder.networks import alexnet, dense, lenet5, parameter_count, small_cnn
-from handful.training.ladder.pictures import Pictures
-from handful.training.ladder.tuned import photos_seen, tuned_answer
+from handful.training.ladder.squares import Squares
+from handful.training.ladder.tuned import fine_tuned_answer, photos_seen
 
 PIXELS_SIDE = 32
 HOG_SIDE = 64
 
-DENSE = Recipe(dense, PIXELS_SIDE, learning_rate=1e-3, weight_decay=0.05, max_epochs=100, min_epochs=8)
-LENET5 = Recipe(lenet5, 32, learning_rate=2e-3, weight_decay=0.05, max_epochs=100, min_epochs=8, grey=True)
-SMALL_CNN = Recipe(small_cnn, 64, learning_rate=3e-3, weight_decay=0.05, max_epochs=60, min_epochs=8)
-ALEXNET = Recipe(
+DENSE = ScratchRecipe(dense, PIXELS_SIDE, learning_rate=1e-3, weight_decay=0.05, max_epochs=100, min_epochs=8)
+LENET5 = ScratchRecipe(lenet5, 32, learning_rate=2e-3, weight_decay=0.05, max_epochs=100, min_epochs=8, grey=True)
+SMALL_CNN = ScratchRecipe(small_cnn, 64, learning_rate=3e-3, weight_decay=0.05, max_epochs=60, min_epochs=8)
+ALEXNET = ScratchRecipe(
     alexnet,
     224,
     learning_rate=2e-4,
@@ -38,34 +37,30 @@ ALEXNET = Recipe(
 )
 
 
-class Photos:
-    """What all rungs share: the photos, their labels and groups, and what the backbone says of them."""
+class LadderPhotos:
+    """What all rungs share: the photos' files, and their labels, groups and embeddings by the backbone."""
 
-    def __init__(
-        self, pictures: Pictures, labels: Labels, groups: Labels, embeddings: Floats, backbone: Backbone, seed: int
-    ) -> None:
-        self.pictures, self.labels, self.groups = pictures, labels, groups
-        self.embeddings, self.backbone, self.seed = embeddings, backbone, seed
-        self.label_count = int(labels.max()) + 1
+    def __init__(self, squares: Squares, data: LabelledEmbeddings, backbone: Backbone, seed: int) -> None:
+        self.squares, self.data, self.backbone, self.seed = squares, data, backbone, seed
 
     @property
     def pixels(self) -> Floats:
         """(N, 3072) in [0, 1]"""
-        pictures = self.pictures.at(PIXELS_SIDE)
-        return pictures.reshape(len(pictures), -1).astype(np.float32) / np.float32(255)
+        squares = self.squares.at(PIXELS_SIDE)
+        return squares.reshape(len(squares), -1).astype(np.float32) / np.float32(255)
 
     @cached_property
     def hog(self) -> Floats:
         """(N, 1764)"""
-        return hog(self.pictures.at(HOG_SIDE))
+        return hog(self.squares.at(HOG_SIDE))
 
 
 @dataclass(frozen=True)
-class Learned:
-    """What a rung has become on a training part."""
+class FittedRung:
+    """A rung after training on one training part."""
 
-    answer: Callable[[Indices], Floats]  # logits (N, L) of photos by their row
-    parameters: int  # of all that answers
+    answer: Callable[[Rows], Floats]  # logits (N, L) of photos by their row
+    parameters: int  # of the whole model
     trained: int  # how many of them were learned from these photos
 
 
@@ -73,65 +68,59 @@ class Learned:
 class Rung:
     """One way from a photo to a label."""
 
-    name: str  # what --rungs takes
+    name: str  # for --rungs
     title: str
-    learn: Callable[[Photos, Indices, Advance], Learned]
-    prepare: Callable[[Photos], object] = lambda _: None  # once, before the clock runs: reads the pictures
-    work: Callable[[int], int] = lambda _: 1  # what learning from so many photos tells `progress` in all
+    fit: Callable[[LadderPhotos, Rows, Advance], FittedRung]
+    prepare: Callable[[LadderPhotos], object] = lambda _: None  # once, before the time is measured: reads the photos
+    work: Callable[[int], int] = lambda _: 1  # the total that `progress` will reach for so many training photos
 
 
-def _majority(photos: Photos, train: Indices, progress: Advance) -> Learned:
-    counts = np.bincount(photos.labels[train], minlength=photos.label_count).astype(np.float32)
+def _majority(photos: LadderPhotos, train: Rows, progress: Advance) -> FittedRung:
+    counts = np.bincount(photos.data.labels[train], minlength=photos.data.label_count).astype(np.float32)
     progress(1)
-    return Learned(lambda rows: np.tile(counts, (len(rows), 1)), 0, 0)
+    return FittedRung(lambda rows: np.tile(counts, (len(rows), 1)), 0, 0)
 
 
 def _head(
-    features: Callable[[Photos], Floats],
-    kind: Literal["linear", "hidden"],
-    photos: Photos,
-    train: Indices,
+    features: Callable[[LadderPhotos], Floats],
+    kind: Kind,
+    photos: LadderPhotos,
+    train: Rows,
     progress: Advance,
     *,
     on_backbone: bool = False,
-) -> Learned:
-    of_all = features(photos)
-    head = learn_head(kind, of_all[train], photos.labels[train], photos.groups[train], photos.label_count, photos.seed)
+) -> FittedRung:
+    data = photos.data.with_embeddings(features(photos))
+    head = train_head(kind, data.take(train), photos.seed)
     progress(1)
     frozen = parameter_count(photos.backbone.network) if on_backbone else 0
-    return Learned(lambda rows: head.logits(of_all[rows]), frozen + head.parameters, head.parameters)
+    return FittedRung(lambda rows: head.logits(data.embeddings[rows]), frozen + head.parameters, head.parameters)
 
 
-def _from_scratch(recipe: Recipe, photos: Photos, train: Indices, progress: Advance) -> Learned:
-    pictures = photos.pictures.at(recipe.side_pixels)
-    trained = train_network(recipe, pictures, photos.labels, train, photos.label_count, photos.seed, progress)
+def _from_scratch(recipe: ScratchRecipe, photos: LadderPhotos, train: Rows, progress: Advance) -> FittedRung:
+    squares, data = photos.squares.at(recipe.side_pixels), photos.data
+    trained = train_network(recipe, squares, data.labels, train, data.label_count, photos.seed, progress)
     parameters = parameter_count(trained.network)
-    return Learned(trained.answer, parameters, parameters)
+    return FittedRung(trained.answer, parameters, parameters)
 
 
-def _finetuned(photos: Photos, train: Indices, progress: Advance) -> Learned:
-    def learn(part: Indices) -> FoldHead:
-        return learn_head(
-            "linear", photos.embeddings[part], photos.labels[part], photos.groups[part], photos.label_count, photos.seed
-        )
-
-    answer = tuned_answer(
-        photos.pictures.paths, photos.labels, photos.groups, photos.backbone, learn, train, photos.seed, progress
-    )
-    parameters = parameter_count(photos.backbone.network) + photos.label_count * (photos.embeddings.shape[1] + 1)
-    return Learned(answer, parameters, parameters)
+def _fine_tuned(photos: LadderPhotos, train: Rows, progress: Advance) -> FittedRung:
+    data, backbone = photos.data, photos.backbone
+    answer = fine_tuned_answer(photos.squares.paths, data, backbone, train, photos.seed, progress)
+    parameters = parameter_count(backbone.network) + data.label_count * (data.embeddings.shape[1] + 1)
+    return FittedRung(answer, parameters, parameters)
 
 
-def _embeddings(photos: Photos) -> Floats:
-    return photos.embeddings
+def _embeddings(photos: LadderPhotos) -> Floats:
+    return photos.data.embeddings
 
 
-def _network(name: str, title: str, recipe: Recipe) -> Rung:
+def _network(name: str, title: str, recipe: ScratchRecipe) -> Rung:
     return Rung(
         name,
         title,
         partial(_from_scratch, recipe),
-        prepare=lambda photos: photos.pictures.at(recipe.side_pixels),
+        prepare=lambda photos: photos.squares.at(recipe.side_pixels),
         work=lambda images: images * recipe.epochs(images),
     )
 
@@ -142,13 +131,13 @@ RUNGS: tuple[Rung, ...] = (
         "pixels",
         "pixels, logistic regression",
         partial(_head, lambda photos: photos.pixels, "linear"),
-        prepare=lambda photos: photos.pictures.at(PIXELS_SIDE),
+        prepare=lambda photos: photos.squares.at(PIXELS_SIDE),
     ),
     Rung(
         "hog",
         "HOG, linear",
         partial(_head, lambda photos: photos.hog, "linear"),
-        prepare=lambda photos: photos.pictures.at(HOG_SIDE),
+        prepare=lambda photos: photos.squares.at(HOG_SIDE),
     ),
     _network("dense", "dense, one hidden layer", DENSE),
     _network("lenet5", "LeNet-5", LENET5),
@@ -156,12 +145,12 @@ RUNGS: tuple[Rung, ...] = (
     _network("cnn", "small CNN from scratch", SMALL_CNN),
     Rung("linear", "frozen backbone, linear", partial(_head, _embeddings, "linear", on_backbone=True)),
     Rung("hidden", "frozen backbone, hidden layer", partial(_head, _embeddings, "hidden", on_backbone=True)),
-    Rung("finetuned", "fine-tuned end to end", _finetuned, work=photos_seen),
+    Rung("finetuned", "fine-tuned end to end", _fine_tuned, work=photos_seen),
 )
 
 
 def chosen_rungs(names: Sequence[str]) -> tuple[Rung, ...]:
-    """Those named, in the ladder's order; all where none is. Another name is a `UsageError`."""
+    """The named rungs in the ladder's order, or all; `UsageError` where a name is not one of them."""
     known = {rung.name for rung in RUNGS}
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -1,7 +1,7 @@
 """MNIST-1D: ten digits as signals of 40 numbers (Greydanus 2020, "Scaling down deep learning", arXiv:2011.14439).
 
-Drawn here, not downloaded: the ten templates, the constants and the order of the steps are the paper's, the code and
-the random numbers are not, so that the signals are others of the same kind.
+The signals are generated here, not downloaded. The ten templates, the constants and the order of the steps are the
+paper's; the code and the random numbers are not, so these are other signals from the same distribution.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from handful.training.head.folds import Labels
-from handful.training.head.linear import Floats
+from handful.training.head.labelled import Floats, Labels
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
@@ -31,11 +30,11 @@ TEMPLATES = np.array(
         [5, 4, 3.5, 3.5, 4, 5, 5, 5, 5, 4.7, 4.3, 5],
     ]
 )  # (10, 12)
-PADDING = (36, 60)  # nothing is put after the digit, that many numbers
-LONGEST = TEMPLATES.shape[1] + PADDING[1]  # 72, to which every padded signal is stretched
-SCALING = 0.4  # the amplitude varies by so much in all
-MAX_SHIFT = 48  # round the end of the signal
-CORRELATED_NOISE, CORRELATION_LENGTH = 0.25, 2  # where there is no digit
+PADDING = (36, 60)  # numbers of padding after the digit, least and most
+LONGEST = TEMPLATES.shape[1] + PADDING[1]  # 72; every padded signal is stretched to it
+SCALING = 0.4  # the whole range of the amplitude's variation
+MAX_SHIFT = 48  # circular
+CORRELATED_NOISE, CORRELATION_LENGTH = 0.25, 2  # outside the digit
 NOISE = 0.02
 SHEAR = 0.75
 
@@ -51,18 +50,18 @@ class Signals:
 
 
 def draw_signals(seed: int, train: int = TRAIN, test: int = TEST) -> Signals:
-    """As many signals of each digit, then shuffled and divided."""
+    """Equally many signals of each digit, shuffled and divided."""
     random = np.random.default_rng(seed)
     labels = random.permutation(np.arange(train + test) % DIGITS)
-    templates = _normalised(TEMPLATES)
+    templates = _unit_deviation(TEMPLATES)
     signals = np.stack([_one_signal(templates[label], random) for label in labels])
     mean, std = signals[:train].mean(), signals[:train].std()
     inputs = ((signals - mean) / std).astype(np.float32)[:, None]
     return Signals(inputs[:train], labels[:train], inputs[train:], labels[train:])
 
 
-def _normalised(templates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit deviation, each starting at nought, a sixth of the size."""
+def _unit_deviation(templates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each template with a standard deviation of 1/6, starting at zero."""
     scaled = templates / templates.std(axis=1, keepdims=True)
     return np.asarray((scaled - scaled[:, :1]) / 6)
 

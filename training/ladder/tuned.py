@@ -1,6 +1,6 @@
 """The top rung: the whole network trained end to end, by the same code as `handful train --finetune`.
 
-It starts from the head of the training part alone, chooses its epochs within that part, and is judged whether or not it
+It starts from a head of the training part alone and chooses its epochs within that part. It is used whether or not it
 is better than the frozen network: here that is the question.
 """
 
@@ -14,47 +14,37 @@ import numpy as np
 from handful.service.terminal.progress import Advance
 from handful.training.backbone import Backbone
 from handful.training.finetune.checkpoints import Checkpoints
-from handful.training.finetune.cross_validation import Judge
+from handful.training.finetune.cross_validation import CrossValidation
 from handful.training.finetune.distributed import Ranks
-from handful.training.finetune.photos import Photos
+from handful.training.finetune.photos import PhotoLoader
 from handful.training.finetune.settings import FineTuneSettings
 from handful.training.finetune.trainer import Start
-from handful.training.head.folds import Labels
-from handful.training.head.linear import Floats
-from handful.training.ladder.features import FoldHead
-from handful.training.ladder.fit import Indices
+from handful.training.head.folds import Folds
+from handful.training.head.labelled import Floats, LabelledEmbeddings, Rows
+from handful.training.ladder.features import train_head
 from handful.training.train import preprocessing_of
 
 SETTINGS = FineTuneSettings()
 
 
 def photos_seen(images: int) -> int:
-    """How often a photo is learned from at most, choosing the epochs included."""
+    """The most photos that training goes through, over all epochs, choosing their number included."""
     return 2 * images * SETTINGS.for_photos(images).epochs
 
 
-def tuned_answer(
-    paths: Sequence[Path],
-    labels: Labels,
-    groups: Labels,
-    backbone: Backbone,
-    learn: Callable[[Indices], FoldHead],
-    train: Indices,
-    seed: int,
-    progress: Advance,
-) -> Callable[[Indices], Floats]:
-    """Photos by their rows -> logits (N, L); the training happens when that is asked for the first time."""
+def fine_tuned_answer(
+    paths: Sequence[Path], data: LabelledEmbeddings, backbone: Backbone, train: Rows, seed: int, progress: Advance
+) -> Callable[[Rows], Floats]:
+    """Test photos by their rows -> logits (N, L). Training begins at the first call: its test part must be known."""
 
-    def start(part: Indices) -> Start:
-        return Start(backbone.network, "linear", learn(part).for_all_labels())
+    def start(part: Rows) -> Start:
+        return Start(backbone.network, train_head("linear", data.take(part), seed).for_all_labels())
 
-    def answer(test: Indices) -> Floats:
+    def answer(test: Rows) -> Floats:
         with tempfile.TemporaryDirectory() as folder:
-            judge = Judge(
-                photos=Photos(paths, preprocessing_of(backbone)),
-                labels=labels,
-                groups=groups,
-                label_count=int(labels.max()) + 1,
+            validation = CrossValidation(
+                photos=PhotoLoader(paths, preprocessing_of(backbone)),
+                data=data,
                 settings=SETTINGS.for_photos(len(train)),
                 seed=seed,
                 ranks=Ranks(),
@@ -62,6 +52,6 @@ def tuned_answer(
                 start=start,
                 progress=progress,
             )
-            return np.asarray(judge.out_of_fold([(train, test)]).logits[test])
+            return np.asarray(validation.out_of_fold(Folds.single(test, len(data))).logits[test])
 
     return answer

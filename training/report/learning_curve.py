@@ -1,7 +1,7 @@
-"""Would more photos help? The linear head's accuracy against how many photos a label has.
+"""Would more photos help? The linear head's accuracy against the number of photos per label.
 
-Every point is cross-validated, near-duplicates kept apart, with the strength that the head was given. It is a picture
-for a report, not a measurement to publish: many labels are thinned out, and past a bound it is left out.
+Every point is cross-validated, with near-duplicates in one fold and the strength that was chosen for the head. It is a
+picture for a report, not a measurement to publish: large folders are sampled, and very large ones get no curve.
 """
 
 from __future__ import annotations
@@ -10,28 +10,29 @@ from dataclasses import dataclass
 
 import numpy as np
 from handful.service.compute.device import thread_pools
-from handful.training.head.folds import Fold, Labels, make_folds
-from handful.training.head.linear import Basis, Floats, LinearFits
+from handful.training.head.folds import Folds
+from handful.training.head.labelled import LabelledEmbeddings, Labels
+from handful.training.head.linear import Basis, LinearFits
 from numpy.typing import NDArray
 
 DRAWS = 3  # divisions into folds, each with its own choice of photos
 LARGE_DRAWS = 1
 MAX_SIZES = 5
 MIN_PER_LABEL = 4  # a curve needs at least 2 and 4
-MAX_IMAGES = 1200  # what they span is found by their products with each other, cubic in their number
+MAX_IMAGES = 1200  # finding the space that they span costs the cube of their number
 SMALL_FIT = 1_000_000  # images x labels x dimensions; one fit takes a few milliseconds
 MAX_FIT = 20_000_000  # the same; with it the whole curve takes a second or two
 
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """`accuracy` (S, draws) at `sizes` (S,) photos a label, ascending; with the gain of the last doubling."""
+    """`accuracy` (S, draws) at `sizes` (S,) photos per label, ascending; with the gain of the last doubling."""
 
     sizes: tuple[int, ...]
     accuracy: NDArray[np.float64]
     gain: float
     gain_error: float  # standard error over the photos
-    images: int  # that it was measured on
+    images: int  # it was measured on
     thinned: bool  # whether that is fewer than there are
 
     @property
@@ -47,26 +48,24 @@ class LearningCurve:
         return f"These photos are too few to tell: {change} {noise}, which may be chance."
 
 
-def learning_curve(
-    embeddings: Floats, labels: Labels, groups: Labels, strength: float, seed: int
-) -> LearningCurve | None:
-    """None where there are too few photos a label for a curve, or so many labels that it would take too long."""
+def learning_curve(data: LabelledEmbeddings, strength: float, seed: int) -> LearningCurve | None:
+    """None where there are too few photos per label for a curve, or so many labels that it would take too long."""
     random = np.random.default_rng(seed)
-    kept = _within_bounds(labels, embeddings.shape[1], random)
+    kept = _within_bounds(data.labels, data.embeddings.shape[1], random)
     if len(kept) == 0:
         return None
-    labels_kept, groups_kept = labels[kept], groups[kept]
-    with thread_pools().limit(limits=1):  # the same sums on every machine, and nothing here is big
-        coordinates = Basis.of(embeddings[kept]).coordinates(embeddings[kept])
-        work = coordinates.size * (int(labels.max()) + 1)
+    used = data.take(kept)
+    with thread_pools().limit(limits=1):  # the same sums on every machine, and nothing here is large
+        coordinates = used.with_embeddings(Basis.of(used.embeddings).coordinates(used.embeddings))
+        work = coordinates.embeddings.size * data.label_count
         draws = [
-            _one_repeat(make_folds(labels_kept, groups_kept, seed + draw), len(kept))
+            Folds.make(used.labels, used.groups, seed + draw).first_repeat()
             for draw in range(DRAWS if work <= SMALL_FIT else LARGE_DRAWS)
         ]
-        sizes = _sizes(labels_kept, draws)
+        sizes = _sizes(used.labels, draws)
         if len(sizes) < 2:
             return None
-        right = np.stack([_right(coordinates, labels_kept, folds, sizes, strength, random) for folds in draws])
+        right = np.stack([_right(coordinates, folds, sizes, strength, random) for folds in draws])
     gained = (right[:, -1] - right[:, -2].astype(float)).mean(axis=0)  # (N,)
     return LearningCurve(
         sizes=sizes,
@@ -74,7 +73,7 @@ def learning_curve(
         gain=float(gained.mean()),
         gain_error=float(gained.std() / np.sqrt(len(gained))),
         images=len(kept),
-        thinned=len(kept) < len(labels),
+        thinned=len(kept) < len(data),
     )
 
 
@@ -100,14 +99,9 @@ def rank_within_label(labels: Labels, order: NDArray[np.intp]) -> NDArray[np.int
     return rank
 
 
-def _one_repeat(folds: list[Fold], images: int) -> list[Fold]:
-    repeats = sum(len(test) for _, test in folds) // images
-    return folds[: len(folds) // repeats]
-
-
-def _sizes(labels: Labels, draws: list[list[Fold]]) -> tuple[int, ...]:
-    """Photos a label, halved down from the most that every training part has of its largest label."""
-    size = min(int(np.bincount(labels[train]).max()) for folds in draws for train, _ in folds)
+def _sizes(labels: Labels, draws: list[Folds]) -> tuple[int, ...]:
+    """Photos per label, halved down from the most that every training part has of its largest label."""
+    size = min(int(np.bincount(labels[fold.train]).max()) for folds in draws for fold in folds)
     sizes: list[int] = []
     while size >= 2 and len(sizes) < MAX_SIZES:
         sizes.append(size)
@@ -116,20 +110,13 @@ def _sizes(labels: Labels, draws: list[list[Fold]]) -> tuple[int, ...]:
 
 
 def _right(
-    coordinates: Floats,
-    labels: Labels,
-    folds: list[Fold],
-    sizes: tuple[int, ...],
-    strength: float,
-    random: np.random.Generator,
+    data: LabelledEmbeddings, folds: Folds, sizes: tuple[int, ...], strength: float, random: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """(S, N) whether each image was labelled right by a head that saw at most so many photos of a label."""
-    label_count = int(labels.max()) + 1
-    right = np.zeros((len(sizes), len(labels)), dtype=bool)
-    for train, test in folds:
-        rank = rank_within_label(labels[train], random.permutation(len(train)))
+    """(S, N) whether each image was labelled right by a head that learned from at most so many photos per label."""
+    right = np.zeros((len(sizes), len(data)), dtype=bool)
+    for fold in folds:
+        rank = rank_within_label(data.labels[fold.train], random.permutation(len(fold.train)))
         for row, size in enumerate(sizes):
-            part = train[rank < size]
-            weight, bias = LinearFits(coordinates[part], labels[part], label_count).fit(strength)
-            right[row, test] = (coordinates[test] @ weight.T + bias).argmax(axis=1) == labels[test]
+            head = LinearFits(data, fold.train[rank < size]).fit(strength)
+            right[row, fold.test] = head.logits(data.embeddings[fold.test]).argmax(axis=1) == data.labels[fold.test]
     return right

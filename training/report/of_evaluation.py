@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from handful.service.artifact.image_files import relative_name
-from handful.training.answers import FOREIGN, Evaluated
+from handful.training.answers import FOREIGN, Answers
 from handful.training.report.embedding_map import MAX_COLOURED_LABELS, MAX_MAP_IMAGES, embedding_map, map_sample
 from handful.training.report.page import MAX_PROBLEMS, ReportPage
 from handful.training.report.plots import refusal_plot
@@ -20,9 +20,7 @@ MAX_ACCEPTED = 12  # photos of other labels shown
 MAX_NAMES = 20  # of other labels, listed
 
 
-def write_evaluation_report(
-    folder: Path, evaluated: Evaluated, title: str, learned: Mapping[str, NDArray[Any]]
-) -> Path:
+def write_evaluation_report(folder: Path, evaluated: Answers, title: str, learned: Mapping[str, NDArray[Any]]) -> Path:
     """Writes report.html and its PNGs into a folder, which is created if needed; returns the page's path.
 
     `learned` holds the artifact's arrays `embeddings` and `labels` of the training photos, or nothing where the
@@ -62,7 +60,7 @@ def write_evaluation_report(
     )
 
 
-def _foreign(page: ReportPage, evaluated: Evaluated) -> dict[str, Any]:
+def _foreign(page: ReportPage, evaluated: Answers) -> dict[str, Any]:
     """Photos of labels that the model does not know, and those that it did not refuse, most confident first."""
     foreign = ~evaluated.ours
     confidence = evaluated.probabilities.max(axis=1)
@@ -89,7 +87,7 @@ def _foreign(page: ReportPage, evaluated: Evaluated) -> dict[str, Any]:
 
 
 def _map(
-    page: ReportPage, evaluated: Evaluated, photos: AnsweredPhotos, learned: Mapping[str, NDArray[Any]]
+    page: ReportPage, evaluated: Answers, photos: AnsweredPhotos, learned: Mapping[str, NDArray[Any]]
 ) -> dict[str, Any]:
     rows = evaluated.mapped
     labels = evaluated.label_index[rows]
@@ -103,7 +101,7 @@ def _map(
     return {**drawn, "thinned": thinned}
 
 
-def _refusal(evaluated: Evaluated) -> bytes:
+def _refusal(evaluated: Answers) -> bytes:
     ours = evaluated.ours
     curves = {"photos of its labels": evaluated.unknown_scores[ours]}
     if not ours.all():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from handful.service.artifact.card import ModelCard
 from handful.training.head.fit import Fitted
+from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.photos.inspection import Inspected
 from handful.training.report.embedding_map import MAX_COLOURED_LABELS, MAX_MAP_IMAGES, embedding_map, map_sample
 from handful.training.report.learning_curve import learning_curve
@@ -57,7 +58,7 @@ def _learning_curve(page: ReportPage, card: ModelCard, inspected: Inspected, fit
     if card.finetune:
         return None  # the fine-tuned network was trained on every photo: a head on its embeddings would look too good
     strength = float(fitted.head.settings.get("strength", 1.0))  # a hidden head has none
-    curve = learning_curve(inspected.embeddings, inspected.label_index, inspected.groups, strength, card.seed)
+    curve = learning_curve(LabelledEmbeddings.of(inspected), strength, card.seed)
     if curve is None:
         return None
     return {"result": curve, "picture": page.add("learning_curve.png", learning_plot(curve))}

@@ -18,7 +18,7 @@ from handful.training.backbone import Backbone, load_backbone
 from handful.training.embeddings import Embedder
 from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.fit import Fitted
-from handful.training.head.folds import Fold
+from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.head.selection import HeadSettings, fit_head
 from handful.training.photos.inspection import Inspected
 from handful.training.photos.known import Known, in_order, read_known
@@ -118,9 +118,8 @@ class Champion:
         if len(present) < 2:
             answers[:, present] = 1
             return answers
-        folds = _folds(fitted.fold_of_image[:count])
-        groups, settings = inspected.groups[:count], self.head_settings("same")
-        head = fit_head(known.embeddings, labels, groups, len(present), settings, seed, folds)
+        data = LabelledEmbeddings(known.embeddings, labels, inspected.groups[:count], len(present))
+        head = fit_head(data, fitted.folds.first_images(count), self.head_settings("same"), seed)
         answers[:, present] = calibrated(head.out_of_fold_logits, fit_temperature(head.out_of_fold_logits, labels))
         return answers
 
@@ -129,12 +128,3 @@ class Champion:
             return np.empty((0, len(self.card.labels)))
         logits = self.classifier.network.logits(torch.from_numpy(embeddings)).double().numpy()
         return np.asarray(softmax(logits / self.card.temperature, axis=1))
-
-
-def _folds(numbers: np.ndarray) -> list[Fold]:
-    """From fold numbers (N, R)."""
-    return [
-        (np.flatnonzero(column != fold), np.flatnonzero(column == fold))
-        for column in numbers.T
-        for fold in np.unique(column)
-    ]

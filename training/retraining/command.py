@@ -19,7 +19,7 @@ from handful.service.artifact.store import Store, check_name, home
 from handful.service.classifier import Classifier
 from handful.training.evaluate import evaluate_dataset
 from handful.training.export import Export, skipped
-from handful.training.finetune.distributed import Ranks, joined
+from handful.training.finetune.distributed import Ranks, process_group
 from handful.training.finetune.settings import FineTuneSettings
 from handful.training.photos.inspection import Inspected
 from handful.training.photos.known import in_order
@@ -67,7 +67,7 @@ def retrain_folder(
     _raise_unless_meant(folder, settings)
     store = Store(root or home())
     champion = Champion.load(store.resolve(check_name(settings.name) if settings.name else None))
-    with joined(tuning=settings.finetune is not None) as ranks:
+    with process_group(fine_tuning=settings.finetune is not None) as ranks:
         gathered, embed_seconds = _gather(folder, settings, champion, root or home(), ranks)
         inspected = gathered.inspected
         if _nothing_new(inspected) and not (settings.drop or settings.rename or settings.finetune):
@@ -86,7 +86,7 @@ def retrain_folder(
         **_result(card, path, champion, inspected, seconds),
         "missing": gathered.missing,
         "suspected": challenger.suspected,
-        **({"finetune": learned.tuned.found} if learned.tuned else {}),
+        **({"finetune": learned.tuned.result} if learned.tuned else {}),
         **_rivals(card, challenger.gate),
         **outcome,
         **({"held_out": held_out} if held_out else {}),
@@ -99,7 +99,7 @@ def follow_retrain(folder: Path | None, settings: RetrainSettings, root: Path | 
     if settings.finetune:
         _raise_unless_meant(folder, settings)
         champion = Champion.load(Store(root or home()).resolve(settings.name))
-        with joined(tuning=True) as ranks:
+        with process_group(fine_tuning=True) as ranks:
             gathered, _ = _gather(folder, settings, champion, root or home(), ranks)
             _learn(gathered, settings, champion, root or home(), ranks)
 
@@ -125,7 +125,7 @@ def _gather(
     if settings.finetune is None:
         return gather_new(champion, folder, drop, rename, cache), time.monotonic() - started
     folders = [*settings.old, *([] if folder is None else [folder])]
-    with ranks.in_turn():  # the others find all embeddings in the cache
+    with ranks.first_rank_first():  # the others find all embeddings in the cache
         return gather_again(champion, folders, drop, rename, cache), time.monotonic() - started
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from handful.service.artifact.card import ComparisonCard, GateCard
+from handful.training.metrics import image_log_losses
 from handful.training.photos.known import normalised
 from numpy.typing import NDArray
 from scipy.stats import binom
@@ -155,7 +156,7 @@ def _comparison(answers: Answers) -> ComparisonCard | None:
     champion, challenger = (float(right.mean()) for right in answers.outcomes())
     shared = answers.among_shared()
     losses = [
-        float(_losses(side, shared.labels).mean()) if len(shared.labels) else None
+        float(image_log_losses(side, shared.labels, floor=1 - CERTAIN).mean()) if len(shared.labels) else None
         for side in (shared.champion, shared.challenger)
     ]
     return ComparisonCard(
@@ -175,8 +176,3 @@ def _worse(champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> float:
 
 def _discordant(champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> tuple[int, int]:
     return int((champion & ~challenger).sum()), int((challenger & ~champion).sum())
-
-
-def _losses(probabilities: Probabilities, labels: Labels) -> Probabilities:
-    """(N,) nats"""
-    return np.asarray(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1 - CERTAIN, 1)))

@@ -10,7 +10,7 @@ import torch
 from handful.service.artifact.errors import DataError
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.training.finetune.augmentation import Augmentation, Flip, Pincushion, Rotate, Transform, Vignette
-from handful.training.finetune.photos import Photos
+from handful.training.finetune.photos import PhotoLoader
 from PIL import Image
 
 INPUT = Preprocessing(side_pixels=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), interpolation="bilinear")
@@ -22,38 +22,38 @@ def picture(width: int, height: int) -> Image.Image:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Photos:
+def photos(tmp_path: Path) -> PhotoLoader:
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     for number, path in enumerate(paths):
         picture(50 + number, 70).save(path)
-    return Photos(paths, INPUT)
+    return PhotoLoader(paths, INPUT)
 
 
-def test_what_is_not_augmented_is_what_the_service_sees(photos: Photos) -> None:
+def test_what_is_not_augmented_is_what_the_service_sees(photos: PhotoLoader) -> None:
     for number, path in enumerate(photos.paths):
         assert torch.equal(photos.plain(number), INPUT(INPUT.read(path)))
 
 
-def test_the_same_seed_gives_the_same_picture_and_another_seed_another(photos: Photos) -> None:
+def test_the_same_seed_gives_the_same_picture_and_another_seed_another(photos: PhotoLoader) -> None:
     first = photos.augmented(0, [1, 2])
     assert first.shape == (3, 32, 32)
     assert torch.equal(first, photos.augmented(0, [1, 2]))
     assert not torch.equal(first, photos.augmented(0, [1, 3]))
 
 
-def test_photos_that_do_not_fit_in_memory_are_read_again_and_look_the_same(photos: Photos) -> None:
-    frugal = Photos(photos.paths, INPUT, memory_gigabytes=0)
+def test_photos_that_do_not_fit_in_memory_are_read_again_and_look_the_same(photos: PhotoLoader) -> None:
+    frugal = PhotoLoader(photos.paths, INPUT, memory_gigabytes=0)
     for _ in range(2):
         assert torch.equal(frugal.augmented(1, [5]), photos.augmented(1, [5]))
 
 
-def test_batches_come_in_order_and_may_be_empty(photos: Photos) -> None:
+def test_batches_come_in_order_and_may_be_empty(photos: PhotoLoader) -> None:
     batches = list(photos.batches([[0, 1], [], [2]], photos.plain))
     assert [len(batch) for batch in batches] == [2, 0, 1]
     assert torch.equal(batches[2][0], photos.plain(2))
 
 
-def test_a_photo_that_has_gone_is_one_sentence(photos: Photos) -> None:
+def test_a_photo_that_has_gone_is_one_sentence(photos: PhotoLoader) -> None:
     photos.paths[0].unlink()
     with pytest.raises(DataError, match="cannot be read now"):
         photos.plain(0)

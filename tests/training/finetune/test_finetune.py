@@ -1,4 +1,4 @@
-"""`train --finetune`: what is kept, what is exported, and that neither a kill nor a second process changes it."""
+"""`train --finetune`: what is kept and exported; stopping it or adding a process does not change the result."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def tuned(tmp_path_factory: pytest.TempPathFactory, stripes: Path, backbone: Pat
 
 
 def test_what_the_frozen_backbone_cannot_tell_apart_is_learned(tuned: dict[str, Any]) -> None:
-    found = tuned["finetune"]
-    assert found["kept"], found["reason"]
-    assert found["gain"] > 0.1
-    assert found["log_loss_gain_ci95"][0] > 0
-    assert found["epochs"] > 0
+    result = tuned["finetune"]
+    assert result["kept"], result["reason"]
+    assert result["gain"] > 0.1
+    assert result["log_loss_gain_ci95"][0] > 0
+    assert result["epochs"] > 0
 
 
 def test_the_artifact_holds_the_tuned_network_and_says_so(tuned: dict[str, Any], backbone: Path) -> None:
@@ -117,9 +117,9 @@ def test_stopped_and_started_again_it_ends_as_if_it_had_not_been(
     while process.poll() is None and not list((tmp_path / "cache/finetune").glob("*/answers-1.pt")):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
+    _, stderr = process.communicate()
     assert process.returncode != 0
-    assert "the same command goes on" in said
+    assert "run the same command again" in stderr
     begun = {path.name for path in (tmp_path / "cache/finetune").glob("*/answers-*.pt")}
     assert 2 <= len(begun) < 5
     trained(stripes, tmp_path, backbone)

@@ -1,9 +1,9 @@
-"""Every photo is judged once a repeat, by a head that saw neither it nor its near-duplicates."""
+"""Every photo is tested once per repeat, by a head that saw neither it nor its near-duplicates."""
 
 import numpy as np
 import pytest
 from handful.service.artifact.errors import DataError
-from handful.training.head.folds import fold_numbers, make_folds
+from handful.training.head.folds import Folds
 
 
 def alone(count: int) -> np.ndarray:
@@ -12,64 +12,76 @@ def alone(count: int) -> np.ndarray:
 
 def test_five_folds_test_every_photo_once() -> None:
     labels = np.repeat([0, 1], 80)
-    folds = make_folds(labels, alone(160), seed=0)
-    assert len(folds) == 5
-    assert np.array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(160))
-    assert all(not np.intersect1d(train, test).size for train, test in folds)
-    assert all(np.array_equal(np.bincount(labels[test]), [16, 16]) for _, test in folds)
+    folds = Folds.make(labels, alone(160), seed=0)
+    assert (folds.count, folds.repeats) == (5, 1)
+    assert np.array_equal(np.sort(np.concatenate([test for _, test, _ in folds])), np.arange(160))
+    assert all(not np.intersect1d(train, test).size for train, test, _ in folds)
+    assert all(np.array_equal(np.bincount(labels[test]), [16, 16]) for _, test, _ in folds)
 
 
 def test_under_a_hundred_photos_are_divided_three_times_differently() -> None:
-    folds = make_folds(np.repeat([0, 1], 20), alone(40), seed=0)
-    assert len(folds) == 15
-    assert not np.array_equal(folds[0][1], folds[5][1])
+    folds = Folds.make(np.repeat([0, 1], 20), alone(40), seed=0)
+    assert (folds.count, folds.repeats) == (5, 3)
+    assert [fold.repeat for fold in folds] == [0] * 5 + [1] * 5 + [2] * 5
+    assert not np.array_equal(folds.numbers[:, 0], folds.numbers[:, 1])
 
 
 def test_near_duplicates_stay_together() -> None:
     groups = np.repeat(np.arange(30), 4)
-    for train, test in make_folds(np.repeat([0, 1], 60), groups, seed=1):
+    for train, test, _ in Folds.make(np.repeat([0, 1], 60), groups, seed=1):
         assert not np.intersect1d(groups[train], groups[test]).size
 
 
 def test_duplicates_with_contradicting_labels_stay_together() -> None:
     labels, groups = np.array([0, 1] * 10), np.repeat(np.arange(10), 2)
-    for train, test in make_folds(labels, groups, seed=1):
+    for train, test, _ in Folds.make(labels, groups, seed=1):
         assert not np.intersect1d(groups[train], groups[test]).size
 
 
 def test_a_label_of_two_photos_is_in_every_training_part() -> None:
     labels = np.array([0] * 50 + [1] * 2)
-    assert all(1 in labels[train] for train, _ in make_folds(labels, alone(52), seed=0))
+    assert all(1 in labels[train] for train, _, _ in Folds.make(labels, alone(52), seed=0))
 
 
 def test_a_label_of_five_photos_is_in_every_test_part() -> None:
     labels = np.repeat(np.arange(20), 5)
-    assert all(set(labels[test]) == set(range(20)) for _, test in make_folds(labels, alone(100), seed=0))
+    assert all(set(labels[test]) == set(range(20)) for _, test, _ in Folds.make(labels, alone(100), seed=0))
 
 
 def test_the_same_seed_gives_the_same_folds() -> None:
     labels = np.repeat([0, 1], 60)
-    first, again, other = (make_folds(labels, alone(120), seed) for seed in (3, 3, 4))
-    assert all(np.array_equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
-    assert not all(np.array_equal(a[1], b[1]) for a, b in zip(first, other, strict=True))
+    first, again, other = (Folds.make(labels, alone(120), seed) for seed in (3, 3, 4))
+    assert np.array_equal(first.numbers, again.numbers)
+    assert not np.array_equal(first.numbers, other.numbers)
 
 
 def test_copies_of_one_photo_cannot_be_divided() -> None:
     with pytest.raises(DataError, match="1 distinct image"):
-        make_folds(np.array([0, 1, 0]), np.zeros(3, dtype=np.int64), seed=0)
+        Folds.make(np.array([0, 1, 0]), np.zeros(3, dtype=np.int64), seed=0)
 
 
-def test_photos_that_were_dealt_before_keep_their_folds_and_new_ones_even_them_out() -> None:
+def test_photos_that_had_folds_before_keep_their_folds_and_new_ones_even_them_out() -> None:
     labels, groups = np.repeat([0, 1], 80), alone(160)
-    before = fold_numbers(make_folds(labels, groups, seed=0), 160)
+    before = Folds.make(labels, groups, seed=0).numbers
     more = np.concatenate([labels, np.repeat([0, 1, 2], 10)])
-    folds = make_folds(more, alone(190), seed=0, kept=before)
-    assert np.array_equal(fold_numbers(folds, 190)[:160], before)
-    assert all(np.array_equal(np.bincount(more[test]), [18, 18, 2]) for _, test in folds)
+    folds = Folds.make(more, alone(190), seed=0, kept=before)
+    assert np.array_equal(folds.numbers[:160], before)
+    assert all(np.array_equal(np.bincount(more[test]), [18, 18, 2]) for _, test, _ in folds)
 
 
-def test_a_near_duplicate_of_a_photo_that_was_dealt_before_joins_it() -> None:
+def test_a_near_duplicate_of_a_photo_that_had_a_fold_before_joins_it() -> None:
     labels, groups = np.repeat([0, 1], 60), alone(120)
-    before = fold_numbers(make_folds(labels, groups, seed=0), 120)
-    grown = fold_numbers(make_folds(np.append(labels, 0), np.append(groups, 7), seed=0, kept=before), 121)
+    before = Folds.make(labels, groups, seed=0).numbers
+    grown = Folds.make(np.append(labels, 0), np.append(groups, 7), seed=0, kept=before).numbers
     assert np.array_equal(grown[120], before[7])
+
+
+def test_a_single_fold_learns_from_all_photos_that_it_does_not_test() -> None:
+    [fold] = Folds.single(np.array([1, 3]), 5)
+    assert fold.test.tolist() == [1, 3]
+    assert fold.train.tolist() == [0, 2, 4]
+
+
+def test_the_folds_of_the_first_photos_have_no_empty_test_part() -> None:
+    folds = Folds(np.array([[0], [1], [0], [2]], dtype=np.uint8)).first_images(3)
+    assert [fold.test.tolist() for fold in folds] == [[0, 2], [1]]

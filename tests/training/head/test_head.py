@@ -2,8 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from handful.service.artifact.errors import DataError
-from handful.training.head.selection import FittedHead, HeadSettings, fit_head
+from handful.service.compute.network import build_head
+from handful.training.head.folds import Folds
+from handful.training.head.hidden import HiddenHead
+from handful.training.head.labelled import LabelledEmbeddings
+from handful.training.head.linear import LinearHead
+from handful.training.head.selection import HEADS, HeadSettings, SelectedHead, fit_head
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -11,7 +17,7 @@ Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def clouds(images_per_label: list[int], dimensions: int = 40, distance: float = 6.0, seed: int = 0) -> Data:
-    """Embeddings (N, D) around one random centre a label, far from the origin and of no particular scale."""
+    """Embeddings (N, D) around one random centre per label, far from the origin and of no particular scale."""
     random = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(images_per_label)), images_per_label)
     centres = random.normal(size=(len(images_per_label), dimensions))
@@ -20,11 +26,10 @@ def clouds(images_per_label: list[int], dimensions: int = 40, distance: float = 
     return embeddings.astype(np.float32), labels
 
 
-def fitted(embeddings: np.ndarray, labels: np.ndarray, **settings: object) -> FittedHead:
-    label_count = int(labels.max()) + 1
-    return fit_head(
-        embeddings, labels, np.arange(len(labels)), label_count, HeadSettings.model_validate(settings), seed=0
-    )
+def fitted(embeddings: np.ndarray, labels: np.ndarray, **settings: object) -> SelectedHead:
+    data = LabelledEmbeddings(embeddings, labels, np.arange(len(labels)), int(labels.max()) + 1)
+    folds = Folds.make(data.labels, data.groups, seed=0)
+    return fit_head(data, folds, HeadSettings.model_validate(settings), seed=0)
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -39,15 +44,16 @@ def test_both_kinds_learn_raw_embeddings_with_more_and_fewer_dimensions_than_pho
     assert head.kind == kind
     assert accuracy(head.logits(embeddings), labels) > 0.95
     assert accuracy(head.out_of_fold_logits, labels) > 0.85
-    assert head.weights["weight"].dtype == np.float32
+    assert head.tensors["weight"].dtype == torch.float32
 
 
 def test_linear_head_is_one_matrix_on_the_raw_embedding() -> None:
     embeddings, labels = clouds([20, 20])
     head = fitted(embeddings, labels, kind="linear")
-    assert set(head.weights) == {"weight", "bias"}
-    assert head.weights["weight"].shape == (2, 40)
-    assert np.allclose(head.logits(embeddings), embeddings @ head.weights["weight"].T + head.weights["bias"])
+    assert isinstance(head.head, LinearHead)
+    assert set(head.tensors) == {"weight", "bias"}
+    assert head.head.weight.shape == (2, 40)
+    assert np.allclose(head.logits(embeddings), embeddings @ head.head.weight.T + head.head.bias)
 
 
 def test_choice_does_not_depend_on_the_backbones_scale_or_offset() -> None:
@@ -69,7 +75,7 @@ def test_auto_takes_the_hidden_head_where_no_line_divides_the_labels() -> None:
     embeddings = (corners + random.normal(0, 0.2, (240, 2))).astype(np.float32)
     head = fitted(embeddings, (corners.prod(axis=1) > 0).astype(np.int64), kind="auto")
     assert head.kind == "hidden"
-    assert set(head.weights) == {"hidden.weight", "hidden.bias", "weight", "bias"}
+    assert set(head.tensors) == {"hidden.weight", "hidden.bias", "weight", "bias"}
 
 
 def test_rare_label_is_still_predicted() -> None:
@@ -105,12 +111,12 @@ def test_out_of_fold_logits_do_not_see_the_label_of_the_photo() -> None:
 def test_same_seed_gives_the_same_bytes(kind: str) -> None:
     data = clouds([12, 12])
     first, again = (fitted(*data, kind=kind, widths=(16,), weight_decays=(0.3,)) for _ in range(2))
-    assert all(first.weights[name].tobytes() == again.weights[name].tobytes() for name in first.weights)
+    assert all(torch.equal(first.tensors[name], again.tensors[name]) for name in first.tensors)
 
 
 def test_identical_embeddings_do_not_break() -> None:
     head = fitted(np.ones((20, 8), dtype=np.float32), np.repeat([0, 1], 10), kind="linear")
-    assert np.isfinite(head.weights["weight"]).all()
+    assert torch.isfinite(head.tensors["weight"]).all()
 
 
 def test_embeddings_that_are_not_finite_are_an_error() -> None:
@@ -130,19 +136,10 @@ def test_unknown_setting_is_an_error() -> None:
         HeadSettings.model_validate({"depth": 3})
 
 
-def test_scouts_choose_for_all_folds_and_every_photo_is_still_judged() -> None:
-    embeddings, labels = clouds([30, 30], distance=2.0)
-    scouted = fitted(embeddings, labels, kind="linear", scouted_from=0)
-    whole = fitted(embeddings, labels, kind="linear")
-    assert scouted.settings == whole.settings
-    assert np.allclose(scouted.out_of_fold_logits, whole.out_of_fold_logits, atol=0.2)
-    assert scouted.candidates[0]["settings"] == {"strength": 1.0}
-
-
-def test_folds_that_are_fitted_side_by_side_give_the_same_bytes() -> None:
+def test_folds_that_are_fitted_in_parallel_give_the_same_bytes() -> None:
     embeddings, labels = clouds([60] * 10, dimensions=400)
     first, again = (fitted(embeddings, labels, kind="linear") for _ in range(2))
-    assert first.weights["weight"].tobytes() == again.weights["weight"].tobytes()
+    assert torch.equal(first.tensors["weight"], again.tensors["weight"])
     assert accuracy(first.out_of_fold_logits, labels) > 0.95
 
 
@@ -154,3 +151,21 @@ def test_a_hidden_head_learns_from_more_photos_than_one_step_takes() -> None:
     head = fitted(embeddings, labels, kind="hidden", widths=(32,), weight_decays=(0.3,))
     assert accuracy(head.out_of_fold_logits, labels) > 0.95
     assert accuracy(head.logits(embeddings), labels) > 0.95
+
+
+@pytest.mark.parametrize("kind", ["linear", "hidden"])
+def test_a_head_is_read_back_from_its_tensors_and_from_its_torch_module(kind: str) -> None:
+    embeddings, labels = clouds([12, 12])
+    head = fitted(embeddings, labels, kind=kind, widths=(16,), weight_decays=(0.3,))
+    module = build_head(kind, head.tensors)
+    assert np.allclose(module(torch.from_numpy(embeddings)).detach().numpy(), head.logits(embeddings), atol=1e-3)
+    for again in (HEADS[head.kind].from_tensors(head.tensors), HEADS[head.kind].from_module(module)):
+        assert np.array_equal(again.logits(embeddings), head.logits(embeddings))
+
+
+def test_a_head_can_be_given_a_temperature_and_further_labels() -> None:
+    last = LinearHead(np.eye(2, dtype=np.float32), np.array([0.5, -0.5], np.float32))
+    for head in (last, HiddenHead(np.eye(2, dtype=np.float32), np.zeros(2, np.float32), last)):
+        embeddings = np.array([[1.0, 2.0]], np.float32)
+        assert head.at_temperature(2.0).logits(embeddings).tolist() == [[0.75, 0.75]]
+        assert head.with_labels(np.array([0, 2]), 3).logits(embeddings).tolist() == [[1.5, -0.5, 1.5]]

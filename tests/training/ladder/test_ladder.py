@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from conftest import COLOURS, write_photo
 from handful.service.artifact.errors import DataError, UsageError
-from handful.training.ladder.command import _table, compare
-from handful.training.ladder.features import MAX_IMAGES, learn_head
-from handful.training.ladder.fit import Trained, train_network
+from handful.training.head.labelled import LabelledEmbeddings
+from handful.training.ladder.command import _table, ladder
+from handful.training.ladder.features import MAX_IMAGES, train_head
+from handful.training.ladder.fit import ScratchNetwork, train_network
 from handful.training.ladder.hog import hog
-from handful.training.ladder.ladder import CompareSettings, compare_folder
-from handful.training.ladder.pictures import Pictures
+from handful.training.ladder.ladder import LadderSettings, climb_ladder
 from handful.training.ladder.rungs import DENSE, RUNGS, SMALL_CNN, chosen_rungs
+from handful.training.ladder.squares import Squares
 from numpy.typing import NDArray
 
 QUICK = replace(DENSE, max_epochs=3)
@@ -39,7 +40,9 @@ def silent(count: int, text: str | None = None, *, fewer: int = 0) -> None:
     """Progress that nobody watches."""
 
 
-def trained(pictures: NDArray[np.uint8], labels: NDArray[np.int64], train: NDArray[np.intp], seed: int = 0) -> Trained:
+def trained(
+    pictures: NDArray[np.uint8], labels: NDArray[np.int64], train: NDArray[np.intp], seed: int = 0
+) -> ScratchNetwork:
     return train_network(QUICK, pictures, labels, train, 2, seed, silent)
 
 
@@ -81,7 +84,7 @@ def test_a_label_that_no_training_photo_has_is_never_answered() -> None:
     features = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
     labels = np.where(np.arange(30) < 15, 0, 2)
     features[:15] += 3
-    head = learn_head("linear", features, labels, np.arange(30), 4, 0)
+    head = train_head("linear", LabelledEmbeddings(features, labels, np.arange(30), 4), 0)
     assert (head.logits(features).argmax(axis=1) == labels).mean() > 0.9
     assert np.isneginf(head.logits(features)[:, [1, 3]]).all()
 
@@ -89,15 +92,18 @@ def test_a_label_that_no_training_photo_has_is_never_answered() -> None:
 def test_with_many_images_the_head_still_learns_from_all() -> None:
     labels = np.arange(MAX_IMAGES + 500) % 2
     features = np.random.default_rng(0).normal(size=(len(labels), 3)).astype(np.float32) + 2 * labels[:, None]
-    head = learn_head("linear", features, labels, np.arange(len(labels)), 2, 0)
+    head = train_head("linear", LabelledEmbeddings(features, labels, np.arange(len(labels)), 2), 0)
     assert (head.logits(features).argmax(axis=1) == labels).mean() > 0.9
     assert head.parameters == 8
 
 
-def test_every_rung_is_judged_on_every_photo_once(tmp_path: Path, photos: Path, backbone: Path) -> None:
+def test_every_rung_is_tested_on_every_photo_once(
+    tmp_path: Path, photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDFUL_HOME", str(tmp_path))
     names = ("linear", "pixels", "majority", "hog")
-    settings = CompareSettings(rungs=names, backbone=str(backbone))
-    result, _ = compare_folder(photos, settings, tmp_path / "out", tmp_path)
+    settings = LadderSettings(rungs=names, backbone=str(backbone))
+    result, _ = climb_ladder(photos, settings, tmp_path / "out")
     assert result["images"]["skipped"] == 0
     assert result["judged"] == 24
     rows = {row["name"]: row for row in result["rows"]}
@@ -109,31 +115,35 @@ def test_every_rung_is_judged_on_every_photo_once(tmp_path: Path, photos: Path, 
     assert (tmp_path / "out/ladder.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_top_rung_is_trained_end_to_end(tmp_path: Path, backbone: Path) -> None:
+def test_the_top_rung_is_trained_end_to_end(tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDFUL_HOME", str(tmp_path))
     for label, (name, colour) in enumerate(COLOURS.items()):
         for number in range(12):
             part = "train" if number < 8 else "test"
             write_photo(tmp_path / f"data/{part}/{name}/{number}.png", colour, 900 + 20 * label + number)
-    settings = CompareSettings(rungs=("finetuned",), backbone=str(backbone))
-    [row] = compare_folder(tmp_path / "data", settings, tmp_path / "out", tmp_path)[0]["rows"]
+    settings = LadderSettings(rungs=("finetuned",), backbone=str(backbone))
+    [row] = climb_ladder(tmp_path / "data", settings, tmp_path / "out")[0]["rows"]
     assert row["accuracy"] > 0.6
     assert row["trained"] == row["parameters"]
 
 
-def test_a_split_folder_is_judged_on_its_own_test_part(tmp_path: Path, photos: Path, backbone: Path) -> None:
+def test_a_split_folder_is_tested_on_its_own_test_part(
+    tmp_path: Path, photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANDFUL_HOME", str(tmp_path))
     shutil.copytree(photos, tmp_path / "data/train")
     for label, (name, colour) in enumerate([*COLOURS.items(), ("green", (30, 200, 40))]):
         for number in range(6):
             write_photo(tmp_path / f"data/test/{name}/{number}.png", colour, 900 + 10 * label + number)
-    settings = CompareSettings(rungs=("pixels",), backbone=str(backbone))
-    result, _ = compare_folder(tmp_path / "data", settings, tmp_path / "out", tmp_path)
+    settings = LadderSettings(rungs=("pixels",), backbone=str(backbone))
+    result, _ = climb_ladder(tmp_path / "data", settings, tmp_path / "out")
     assert (result["judged"], result["folds"]) == (12, 1)  # green was not learned
     assert result["rows"][0]["accuracy"] > 0.9
 
 
 def test_a_photo_that_has_gone_meanwhile_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.png could be read a moment ago"):
-        Pictures([tmp_path / "gone.png"]).at(32)
+        Squares([tmp_path / "gone.png"]).at(32)
 
 
 def test_an_unknown_rung_is_answered_with_those_that_exist() -> None:
@@ -176,4 +186,4 @@ def test_the_command_says_where_its_plot_lies(tmp_path: Path, photos: Path, back
 )
 def test_wrong_use_is_one_sentence(arguments: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        compare.main(arguments, standalone_mode=False)
+        ladder.main(arguments, standalone_mode=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from handful.training.ladder.convolution import compare_mnist1d
+from handful.training.ladder.convolution import train_mnist1d_pair
 from handful.training.ladder.signals import draw_signals
 
 
@@ -27,7 +27,7 @@ def test_no_test_signal_is_a_training_signal() -> None:
 
 
 def test_convolution_closes_the_gap_between_learned_and_new_signals(tmp_path: Path) -> None:
-    result = compare_mnist1d(0, tmp_path / "out", epochs=10)
+    result = train_mnist1d_pair(0, tmp_path / "out", epochs=10)
     rows = {row["name"]: row for row in result["rows"]}
     gap = {name: row["train_accuracy"] - row["accuracy"] for name, row in rows.items()}
     assert rows["convolutional"]["parameters"] == 2050

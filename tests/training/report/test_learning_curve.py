@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from handful.training.head.linear import Floats
+from handful.training.head.labelled import Floats, LabelledEmbeddings
 from handful.training.report.learning_curve import LearningCurve, learning_curve, rank_within_label
 
 
@@ -16,7 +16,9 @@ def clusters(label_count: int, per_label: int, dimensions: int = 8, spread: floa
 
 
 def curve_of(embeddings: Floats, labels: np.ndarray, groups: np.ndarray | None = None) -> LearningCurve | None:
-    return learning_curve(embeddings, labels, np.arange(len(labels)) if groups is None else groups, 1.0, 0)
+    alone = np.arange(len(labels))
+    data = LabelledEmbeddings(embeddings, labels, alone if groups is None else groups, int(labels.max()) + 1)
+    return learning_curve(data, 1.0, 0)
 
 
 def curve_with(gain: float, gain_error: float) -> LearningCurve:

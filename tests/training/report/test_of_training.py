@@ -13,7 +13,9 @@ from handful.service.artifact.card import BackboneCard, CrossValidationCard, Dat
 from handful.service.artifact.unknown import UnknownDetector
 from handful.training.embeddings import Embedded
 from handful.training.head.fit import Fitted
-from handful.training.head.selection import FittedHead
+from handful.training.head.folds import Folds
+from handful.training.head.linear import LinearHead
+from handful.training.head.selection import SelectedHead
 from handful.training.metrics import metrics
 from handful.training.photos.inspection import Inspected
 from handful.training.photos.sources import Problem
@@ -46,11 +48,12 @@ def fitted_of(inspected: Inspected, mistakes: int) -> Fitted:
     confidence[:mistakes:2], confidence[1:mistakes:2] = 0.95, 0.6
     probabilities = np.repeat((1 - confidence)[:, None] / (count - 1), count, axis=1)
     probabilities[np.arange(len(labels)), answers] = confidence
-    head = FittedHead("linear", {}, {"strength": 1.0}, np.log(probabilities).astype(np.float32), [])
+    linear = LinearHead(np.zeros((count, 12), np.float32), np.zeros(count, np.float32))
+    head = SelectedHead(linear, {"strength": 1.0}, np.log(probabilities).astype(np.float32), [])
     unknown = UnknownDetector.of(np.eye(count, 12, dtype=np.float32), 0.8)
     scores = np.linspace(0.1, 1, len(labels))
     measured, folds = metrics(probabilities, labels, inspected.labels), np.zeros((len(labels), 1), dtype=np.uint8)
-    return Fitted(head, 1.0, unknown, measured, probabilities, scores, 5, 1, folds)
+    return Fitted(head, 1.0, unknown, measured, probabilities, scores, Folds(folds))
 
 
 def card_of(inspected: Inspected, fitted: Fitted) -> ModelCard:
