@@ -10,7 +10,8 @@ import timm
 import torch
 from handful.service.artifact.errors import BackboneNotFound, BackboneUnsupported, UsageError
 from handful.service.artifact.hub import parse_ref
-from handful.training.backbone import DEFAULT_BACKBONE, load_backbone
+from handful.training.backbone import load_backbone
+from handful.training.settings import DEFAULT_BACKBONE
 from safetensors.torch import load_file, save_file
 from tiny_networks import TINY, copy_of, save_network, sha256, with_pickle
 

@@ -18,12 +18,11 @@ from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.compute.network import Network
 from handful.training.backbone import load_backbone
 from handful.training.embeddings import Cache, Embedded, Embedder
-from handful.training.train import preprocessing_of
 
 
 def embedder(backbone: Path, cache: Path) -> Embedder:
     pinned = load_backbone(str(backbone))
-    return Embedder(Network(pinned.network), preprocessing_of(pinned), pinned.sha256, cache)
+    return Embedder(Network(pinned.network), pinned.preprocessing, pinned.sha256, cache)
 
 
 def embeddings(results: list[Embedded | ImageError]) -> np.ndarray:
@@ -87,7 +86,7 @@ def test_a_cache_being_created_by_another_is_waited_for(tmp_path: Path) -> None:
 def test_a_writer_killed_in_the_middle_poisons_nothing(tmp_path: Path) -> None:
     code = (
         "import os, sys, pathlib, threading, numpy as np\n"
-        "from training.embeddings import Cache\n"
+        "from handful.training.embeddings import Cache\n"
         "cache = Cache(pathlib.Path(sys.argv[1]))\n"
         "threading.Timer(0.15, os.kill, (os.getpid(), 9)).start()\n"
         "for n in range(100000):\n"

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from handful.service.artifact.errors import DataError
-from handful.service.artifact.store import home
 from handful.service.terminal.progress import progress_bar
 from handful.training.backbone import load_backbone
 from handful.training.export import skipped
@@ -17,10 +16,10 @@ from handful.training.head.folds import Fold, make_folds
 from handful.training.ladder.pictures import Pictures
 from handful.training.ladder.plot import ladder_plot
 from handful.training.ladder.rungs import Photos, Rung, chosen_rungs
+from handful.training.learning import embed_folder
 from handful.training.metrics import wilson_interval
 from handful.training.photos.inspection import Inspected, require_labels
 from handful.training.photos.sources import Dataset, Problem, read_folder
-from handful.training.train import embed_folder
 from pydantic import BaseModel, ConfigDict, Field
 
 ONE_FOLD_FROM_IMAGES = 5000  # from here on a fifth of the photos is enough to judge by
@@ -49,9 +48,7 @@ class Row:
     seconds: float  # learning and answering, all folds, pictures read and embedded before
 
 
-def compare_folder(
-    folder: Path, settings: CompareSettings, out: Path, root: Path | None = None
-) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+def compare_folder(folder: Path, settings: CompareSettings, out: Path) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """What `handful compare` prints, its plot in `out`, and what was wrong with the folder.
 
     A folder split into train/ and test/ is judged on that one division; otherwise each photo is judged once, in the
@@ -61,9 +58,9 @@ def compare_folder(
     rungs = chosen_rungs(settings.rungs)
     dataset = read_folder(folder)
     backbone = load_backbone(settings.backbone)
-    inspected, embed_seconds = embed_folder(dataset, backbone, root or home())
+    inspected, embed_seconds = embed_folder(dataset, backbone)
     require_labels(inspected)
-    judged, folds = _divided(dataset, inspected, settings, root or home())
+    judged, folds = _divided(dataset, inspected, settings)
     photos = Photos(
         Pictures([image.path for image in judged.images]),
         judged.label_index,
@@ -90,22 +87,18 @@ def compare_folder(
     return result, judged.problems
 
 
-def _divided(
-    dataset: Dataset, inspected: Inspected, settings: CompareSettings, root: Path
-) -> tuple[Inspected, list[Fold]]:
+def _divided(dataset: Dataset, inspected: Inspected, settings: CompareSettings) -> tuple[Inspected, list[Fold]]:
     if dataset.held_out:
-        return _with_held_out(inspected, dataset.held_out[-1], settings, root)
+        return _with_held_out(inspected, dataset.held_out[-1], settings)
     folds = make_folds(inspected.label_index, inspected.groups, settings.seed)
     repeats = sum(len(test) for _, test in folds) // len(inspected.images)
     once = folds[: len(folds) // repeats]
     return inspected, once[:1] if len(inspected.images) >= ONE_FOLD_FROM_IMAGES else once
 
 
-def _with_held_out(
-    inspected: Inspected, part: Path, settings: CompareSettings, root: Path
-) -> tuple[Inspected, list[Fold]]:
+def _with_held_out(inspected: Inspected, part: Path, settings: CompareSettings) -> tuple[Inspected, list[Fold]]:
     """The photos of both parts, and the one division into them; labels that were not learned are left out."""
-    held_out, _ = embed_folder(read_folder(part), load_backbone(settings.backbone), root, min_images=1)
+    held_out, _ = embed_folder(read_folder(part), load_backbone(settings.backbone), min_images=1)
     known = {name: index for index, name in enumerate(inspected.labels)}
     label_of = np.array([known.get(name, -1) for name in held_out.labels], dtype=np.int64)
     kept = np.flatnonzero(label_of[held_out.label_index] >= 0)

@@ -23,7 +23,6 @@ from handful.training.head.folds import Labels
 from handful.training.head.linear import Floats
 from handful.training.ladder.features import FoldHead
 from handful.training.ladder.fit import Indices
-from handful.training.train import preprocessing_of
 
 SETTINGS = FineTuneSettings()
 
@@ -51,7 +50,7 @@ def tuned_answer(
     def answer(test: Indices) -> Floats:
         with tempfile.TemporaryDirectory() as folder:
             judge = Judge(
-                photos=Photos(paths, preprocessing_of(backbone)),
+                photos=Photos(paths, backbone.preprocessing),
                 labels=labels,
                 groups=groups,
                 label_count=int(labels.max()) + 1,

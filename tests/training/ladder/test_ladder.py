@@ -94,10 +94,11 @@ def test_with_many_images_the_head_still_learns_from_all() -> None:
     assert head.parameters == 8
 
 
+@pytest.mark.usefixtures("own_home")
 def test_every_rung_is_judged_on_every_photo_once(tmp_path: Path, photos: Path, backbone: Path) -> None:
     names = ("linear", "pixels", "majority", "hog")
     settings = CompareSettings(rungs=names, backbone=str(backbone))
-    result, _ = compare_folder(photos, settings, tmp_path / "out", tmp_path)
+    result, _ = compare_folder(photos, settings, tmp_path / "out")
     assert result["images"]["skipped"] == 0
     assert result["judged"] == 24
     rows = {row["name"]: row for row in result["rows"]}
@@ -109,24 +110,26 @@ def test_every_rung_is_judged_on_every_photo_once(tmp_path: Path, photos: Path, 
     assert (tmp_path / "out/ladder.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("own_home")
 def test_the_top_rung_is_trained_end_to_end(tmp_path: Path, backbone: Path) -> None:
     for label, (name, colour) in enumerate(COLOURS.items()):
         for number in range(12):
             part = "train" if number < 8 else "test"
             write_photo(tmp_path / f"data/{part}/{name}/{number}.png", colour, 900 + 20 * label + number)
     settings = CompareSettings(rungs=("finetuned",), backbone=str(backbone))
-    [row] = compare_folder(tmp_path / "data", settings, tmp_path / "out", tmp_path)[0]["rows"]
+    [row] = compare_folder(tmp_path / "data", settings, tmp_path / "out")[0]["rows"]
     assert row["accuracy"] > 0.6
     assert row["trained"] == row["parameters"]
 
 
+@pytest.mark.usefixtures("own_home")
 def test_a_split_folder_is_judged_on_its_own_test_part(tmp_path: Path, photos: Path, backbone: Path) -> None:
     shutil.copytree(photos, tmp_path / "data/train")
     for label, (name, colour) in enumerate([*COLOURS.items(), ("green", (30, 200, 40))]):
         for number in range(6):
             write_photo(tmp_path / f"data/test/{name}/{number}.png", colour, 900 + 10 * label + number)
     settings = CompareSettings(rungs=("pixels",), backbone=str(backbone))
-    result, _ = compare_folder(tmp_path / "data", settings, tmp_path / "out", tmp_path)
+    result, _ = compare_folder(tmp_path / "data", settings, tmp_path / "out")
     assert (result["judged"], result["folds"]) == (12, 1)  # green was not learned
     assert result["rows"][0]["accuracy"] > 0.9
 
