@@ -128,8 +128,8 @@ def test_pickle_of_something_else_is_unsupported(tiny: Path, tmp_path: Path, con
 
 @pytest.mark.parametrize("ref", ["./nowhere", "/nowhere/at/all", "~nobody/at/home", "C:\\networks", "networks\\mine"])
 def test_missing_folder_is_not_found(ref: str) -> None:
-    """What looks like a path is never sought on the Hub."""
-    with pytest.raises(BackboneNotFound, match="no folder"):
+    """A reference that looks like a path is never looked up on the Hub."""
+    with pytest.raises(BackboneNotFound, match="not an existing folder"):
         load_backbone(ref)
 
 

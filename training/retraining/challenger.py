@@ -33,12 +33,12 @@ def compare_with_champion(
     started = time.monotonic()
     known, new, rows = answers_to_compare(champion, photos, learned, settings)
     gate, probably_wrong = decide(champion.card.model, known, new)
-    inspected, likeliest = learned.inspected, new.champion.argmax(axis=1)
+    labels, names, likeliest = learned.inspected.labels, learned.inspected.names, new.champion.argmax(axis=1)
     suspected = [
         {
-            "path": inspected.names[rows[answer]],
-            "label": inspected.labels[new.labels[answer]],
-            "looks_like": inspected.labels[likeliest[answer]],
+            "path": names[rows[answer]],
+            "label": labels[new.labels[answer]],
+            "looks_like": labels[likeliest[answer]],
             "probability": round(float(new.champion[answer, likeliest[answer]]), 4),
         }
         for answer in probably_wrong
