@@ -9,7 +9,6 @@ import itertools
 import multiprocessing
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -250,7 +249,8 @@ def nvjpeg(report: Child, each: Subject, name: str, files: Sequence[Path]) -> No
 
 def warm(report: Child) -> None:
     """Training in one process, again and again with nothing cached: what remains once CUDA has started."""
-    from handful.training.train import TrainSettings, train_folder
+    from handful.training.settings import TrainSettings
+    from handful.training.train import train_folder
 
     folder = CACHE / "train"
     networks = ("builtin",) if report.quick else ("resnet34", "builtin")
@@ -258,12 +258,11 @@ def warm(report: Child) -> None:
         if report.left <= 0:
             return
         settings = TrainSettings(name="gpu", backbone=name if name == "builtin" else str(backbone_folder(name)))
-        root = Path(tempfile.mkdtemp(dir=os.environ.get("HANDFUL_HOME")))
+        shutil.rmtree(Path(os.environ["HANDFUL_HOME"]) / "cache", ignore_errors=True)
         started = time.perf_counter()
-        result: dict[str, Any] = train_folder(folder, settings, root)[0]
+        result: dict[str, Any] = train_folder(folder, settings)[0]
         wall = time.perf_counter() - started
         report.say("train", network=name, way=f"in one process, run {number + 1}", wall=wall, **result["seconds"])
-        shutil.rmtree(root, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from handful.training.train import TrainSettings, train_folder
+from handful.training.settings import TrainSettings
+from handful.training.train import train_folder
 from PIL import Image
 from tiny_networks import TINY, save_network
 
@@ -20,6 +23,21 @@ def write_photo(path: Path, colour: tuple[int, int, int], seed: int, side: int =
     noise = np.random.default_rng(seed).normal(0, 40, (side, side + seed % 5, 3))
     Image.fromarray((noise + colour).clip(0, 255).astype(np.uint8)).save(path)
     return path
+
+
+@contextmanager
+def home_at(folder: Path) -> Iterator[None]:
+    """`HANDFUL_HOME` is this folder inside the block."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("HANDFUL_HOME", str(folder))
+        yield
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty `HANDFUL_HOME` for one test."""
+    monkeypatch.setenv("HANDFUL_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +59,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(tmp_path_factory: pytest.TempPathFactory, backbone: Path, photos: Path) -> Path:
     """A HANDFUL_HOME with one model, `colours:1`."""
     home = tmp_path_factory.mktemp("home")
-    train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)), home)
+    with home_at(home):
+        train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)))
     return home
 
 

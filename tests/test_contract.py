@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from conftest import home_at
 from handful.service.artifact.errors import (
     ArtifactError,
     ArtifactIncomplete,
@@ -24,7 +25,8 @@ from handful.service.classifier import Classifier
 from handful.service.compute.network import Network
 from handful.training.backbone import load_backbone
 from handful.training.embeddings import Embedder
-from handful.training.train import TrainSettings, preprocessing_of, train_folder
+from handful.training.settings import TrainSettings
+from handful.training.train import train_folder
 from PIL import Image
 
 MODES = {
@@ -54,7 +56,7 @@ def test_training_and_classifying_see_the_same_tensor(
             return batch.mean((2, 3))
 
     pinned, seen = load_backbone(str(backbone)), Seen()
-    embedder = Embedder(Network(seen), preprocessing_of(pinned), pinned.sha256, tmp_path / "cache")
+    embedder = Embedder(Network(seen), pinned.preprocessing, pinned.sha256, tmp_path / "cache")
     embedder.embed([tmp_path / name])
     classifier = Classifier.load(artifact)
     from_path, from_bytes = classifier.read(tmp_path / name), classifier.read((tmp_path / name).read_bytes())
@@ -77,12 +79,15 @@ def test_plain_timm_opens_a_linear_head_and_gives_the_same_logits(artifact: Path
 
 def test_the_preprocessing_in_the_artifact_is_the_backbones(artifact: Path, backbone: Path) -> None:
     config = open_artifact(artifact).config
-    assert Preprocessing.from_pretrained_cfg(config["pretrained_cfg"]) == preprocessing_of(load_backbone(str(backbone)))
+    assert Preprocessing.from_pretrained_cfg(config["pretrained_cfg"]) == load_backbone(str(backbone)).preprocessing
 
 
 def test_the_same_seed_gives_the_same_artifact(tmp_path: Path, backbone: Path, photos: Path) -> None:
     settings = TrainSettings(name="colours", backbone=str(backbone), seed=3)
-    twice = [files(Path(train_folder(photos, settings, tmp_path / n)[0]["path"])) for n in ("a", "b")]
+    twice = []
+    for name in ("a", "b"):
+        with home_at(tmp_path / name):
+            twice.append(files(Path(train_folder(photos, settings)[0]["path"])))
     cards = [json.loads(each.pop("card.json")) for each in twice]
     for card, each in zip(cards, twice, strict=True):
         card.pop("created_at")

@@ -1,7 +1,7 @@
-"""A reference to a pretrained network -> that network without its last layer, pinned.
+"""A reference to a pretrained network -> that network without its last layer, pinned to a revision.
 
-`builtin`, a local folder and `ORG/NAME[@REVISION]` on the Hub hold the same two files in timm's format:
-config.json and the weights. Only finding them differs; reading, building and cutting are one path.
+`builtin`, a local folder and `ORG/NAME[@REVISION]` on the Hub hold the same two files in timm's format: config.json
+and the weights. They are found in three ways; they are read, built and cut in one.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import torch
 from handful.service.artifact import errors as ours
 from handful.service.artifact.folder import file_sha256
 from handful.service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file
+from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.compute.network import RESERVED
 from safetensors import SafetensorError
 from timm.models import PretrainedCfg, load_state_dict
 from torch import Tensor, nn
 
-DEFAULT_BACKBONE = "timm/resnet34.tv_in1k"
 CONFIG = "config.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists
 WAYS_OUT = ("give a local folder", "use --backbone builtin")
-# what the readers of files and the builders of networks raise at what is not for them
+# what readers of files, and builders of networks, raise for files that they cannot use
 UNREADABLE = (EOFError, LookupError, OSError, SafetensorError, UnpicklingError)
 MISFITS = (*UNREADABLE, ArithmeticError, AssertionError, AttributeError, RuntimeError, TypeError, ValueError)
 DESCRIPTION = {field.name for field in fields(PretrainedCfg)} - {
@@ -40,10 +40,10 @@ DESCRIPTION = {field.name for field in fields(PretrainedCfg)} - {
 
 @dataclass(frozen=True)
 class Backbone:
-    """What embeds, and what a card needs to name it for good.
+    """The network that embeds, and what a card needs to name it permanently.
 
-    `ref` is as it was written, without the revision; `revision` is the commit, on the Hub; `sha256` is that of the
-    weights file. `config` is the config.json of the headless network, all of the preprocessing spelled out and D as
+    `ref` is the reference as given, without the revision; `revision` is the commit on the Hub; `sha256` is that of the
+    weights file. `config` is the config.json of the headless network, with the complete preprocessing and with D as
     `num_features`. `network` is frozen and in evaluation mode: `(N, 3, S, S)` float32 -> `(N, D)` float32.
     """
 
@@ -53,9 +53,17 @@ class Backbone:
     config: dict[str, Any]
     network: nn.Module
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Of the pretrained weights; `BackboneUnsupported` where the config asks for another kind of input."""
+        try:
+            return Preprocessing.from_pretrained_cfg(self.config["pretrained_cfg"])
+        except (KeyError, ValueError) as e:
+            raise ours.BackboneUnsupported(f"{self.ref} needs an input that is not supported: {e}.") from e
+
 
 def load_backbone(ref: str) -> Backbone:
-    """The network that was asked for, or an error; never another one."""
+    """The network of this reference, or a `UsageError`, `BackboneError` or `HubError`; never another network."""
     if ref == "builtin":
         with resources.as_file(resources.files("handful.training").joinpath("builtin")) as folder:
             return _load(ref, None, *_local_files(ref, folder))
@@ -69,10 +77,10 @@ def load_backbone(ref: str) -> Backbone:
 
 
 def _local_files(ref: str, folder: Path) -> tuple[Path, Path]:
-    with suppress(RuntimeError):  # ~ of nobody is a folder that is not there
+    with suppress(RuntimeError):  # the home of an unknown user: a folder that does not exist
         folder = folder.expanduser()
     if not folder.is_dir():
-        raise ours.BackboneNotFound(f"--backbone {ref!r} is no folder that exists ({folder})")
+        raise ours.BackboneNotFound(f"--backbone {ref!r} is not an existing folder ({folder})")
     weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if weights is None or not (folder / CONFIG).is_file():
         raise ours.BackboneNotFound(f"the folder {folder} lacks {CONFIG} or the weights, {' or '.join(WEIGHTS)}")
@@ -87,11 +95,11 @@ def _hub_weights(ref: HubRef, commit: str) -> Path:
 
 
 @contextmanager
-def _unsupported(otherwise: str) -> Iterator[None]:
+def _unsupported(message: str) -> Iterator[None]:
     try:
         yield
     except MISFITS as e:
-        raise ours.BackboneUnsupported(f"{otherwise}: {brief(e)}") from e
+        raise ours.BackboneUnsupported(f"{message}: {brief(e)}") from e
 
 
 def _load(ref: str, revision: str | None, config_file: Path, weights_file: Path) -> Backbone:
@@ -108,8 +116,8 @@ def _load(ref: str, revision: str | None, config_file: Path, weights_file: Path)
 def _headless_config(stored: dict[str, Any]) -> dict[str, Any]:
     """The config.json of the same network without its last layer.
 
-    Old files describe the input at the top level, and not all of it; what is missing is timm's default, as it
-    would be for timm.
+    Old files describe the input at the top level, and not completely; timm's defaults, which timm itself would use,
+    fill the gaps.
     """
     architecture = stored.get("architecture")
     if not isinstance(architecture, str) or not timm.is_model(architecture):
@@ -128,21 +136,21 @@ def _headless_config(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def _description(pretrained_cfg: dict[str, Any]) -> dict[str, Any]:
-    """What it says of the network and its input, without where to fetch weights and what their labels were."""
+    """The fields that describe the network and its input, without the origin of the weights and their labels."""
     return {k: v for k, v in pretrained_cfg.items() if k in DESCRIPTION and v is not None}
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    """All of them float32, though many files are stored as float16; out of a pickle come tensors only."""
+    """As float32, also where the file is float16. Of a pickle only tensors are read."""
     weights = load_state_dict(str(path), weights_only=True)
     return {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
 
 
 def _headless_network(config: dict[str, Any], weights: dict[str, Tensor]) -> nn.Module:
-    """Built by timm and loaded by it, as renaming old keys is its knowledge.
+    """Built and loaded by timm, which knows how old keys are renamed.
 
-    Told of a classifier, timm would forgive every other missing key with the classifier's, so its weights are
-    taken out here.
+    The classifier's weights are taken out here: if timm knew of a classifier, it would load without complaint although
+    other keys are missing.
     """
     description = config["pretrained_cfg"]
     classifier = description.get("classifier", ())
@@ -151,7 +159,9 @@ def _headless_network(config: dict[str, Any], weights: dict[str, Tensor]) -> nn.
     source = description | {"classifier": None, "state_dict": kept}
     arguments = {"pretrained": True, "pretrained_cfg": source, "num_classes": 0}
     network: nn.Module = timm.create_model(config["architecture"], **config.get("model_args", {}), **arguments)
-    vars(network).update(pretrained_cfg=dict(description), default_cfg=dict(description))  # timm kept the weights there
+    vars(network).update(
+        pretrained_cfg=dict(description), default_cfg=dict(description)
+    )  # without the weights, which timm kept there
     return network.eval().requires_grad_(requires_grad=False)
 
 

@@ -1,23 +1,19 @@
-"""demo, sample, check, train, retrain, evaluate, compare: the commands that need what learns."""
+"""The commands of handful.training: demo, sample, check, train, retrain, evaluate, compare.
+
+This module imports nothing heavy: a command loads torch when it runs.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
 
 import click
 from handful.service.terminal.output import EXIT_PROBLEMS, json_option, model_option, print_result, tta_option
 from handful.training.ladder.command import ladder
-from handful.training.terminal import (
-    backbone_option,
-    problem_lines,
-    retrain_words,
-    say_frozen,
-    seed_option,
-    train_words,
-)
+from handful.training.options import seed_option, settings_options
+from handful.training.settings import RetrainSettings, TrainSettings
+from handful.training.terminal import problem_lines, retrain_text, train_text, warn_if_frozen
 
-Head = Literal["auto", "linear", "hidden"]
 data_argument = click.argument("data", type=click.Path(path_type=Path))
 
 
@@ -33,24 +29,28 @@ def sample(*, out: Path, per_label: int, seed: int, as_json: bool) -> None:
 
     with progress_bar("draw", 2 * per_label) as progress:
         write_sample(out, per_label, seed, progress)
-    words = f"{per_label} handbags and {per_label} shoes in {out}"
-    print_result({"path": str(out), "per_label": per_label}, words, as_json=as_json)
+    text = f"{per_label} handbags and {per_label} shoes in {out}"
+    print_result({"path": str(out), "per_label": per_label}, text, as_json=as_json)
 
 
 @click.command()
 @data_argument
 @click.option(
-    "--backbone", metavar="REF", default="builtin", show_default=True, help="What near-duplicates are seen by."
+    "--backbone",
+    metavar="REF",
+    default="builtin",
+    show_default=True,
+    help="The network whose embeddings show near-duplicates.",
 )
 @json_option
 def check(*, data: Path, backbone: str, as_json: bool) -> None:
-    """Say what is wrong with the labelled folder DATA before training on it.
+    """Report the problems of the labelled folder DATA before training on it.
 
-    Exit status 1: something was found.
+    Exit status 1: there are some.
     """
-    from handful.training.train import check_folder
+    from handful.training.train import inspect_folder
 
-    inspected = check_folder(data, backbone)
+    inspected = inspect_folder(data, backbone)
     problems = inspected.problems
     result = {
         "images": inspected.found,
@@ -67,121 +67,50 @@ def check(*, data: Path, backbone: str, as_json: bool) -> None:
 
 @click.command()
 @data_argument
-@click.option("--name", help="The model's name; default: the folder's name.")
-@backbone_option
-@click.option("--head", type=click.Choice(["auto", "linear", "hidden"]), default="auto", show_default=True)
-@click.option(
-    "--finetune", is_flag=True, help="Then train the whole network too; it is kept where that is better beyond noise."
-)
-@click.option("--finetune-from", metavar="LAYER", help="The same, from this layer upward, such as layer4.")
-@click.option("--finetune-epochs", type=click.IntRange(min=1), metavar="N", help="At most so many epochs.")
-@click.option(
-    "--int8", is_flag=True, help="Compute in 8-bit integers on a CPU; kept where 1 % of the answers change at most."
-)
-@seed_option
-@click.option(
-    "--no-keep-embeddings", is_flag=True, help="Keep nothing of single photos in the artifact; retrain needs it."
-)
+@settings_options(TrainSettings)
 @json_option
-def train(
-    *,
-    data: Path,
-    name: str | None,
-    backbone: str,
-    head: Head,
-    finetune: bool,
-    finetune_from: str | None,
-    finetune_epochs: int | None,
-    int8: bool,
-    seed: int,
-    no_keep_embeddings: bool,
-    as_json: bool,
-) -> None:
+def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
     """Train on the labelled folder DATA, cross-validate, calibrate and export a new version.
 
     Exit status 1: done, but some files were left out; they are listed.
     """
     from handful.training.finetune.distributed import started_rank
-    from handful.training.finetune.settings import FineTuneSettings
-    from handful.training.train import TrainSettings, follow_folder, train_folder
+    from handful.training.train import follow_train, train_folder
 
-    keep = not no_keep_embeddings
-    tuning = None
-    if finetune or finetune_from or finetune_epochs:
-        given = {"layer": finetune_from, "epochs": finetune_epochs}
-        tuning = FineTuneSettings.model_validate({key: value for key, value in given.items() if value is not None})
-    settings = TrainSettings(
-        name=name, backbone=backbone, head=head, finetune=tuning, int8=int8, seed=seed, keep_embeddings=keep
-    )
     if started_rank():
-        follow_folder(data, settings)
+        follow_train(data, settings)
         return
     result, problems = train_folder(data, settings)
-    say_frozen(result)
-    print_result(result, train_words(result, problems), as_json=as_json)
+    warn_if_frozen(result)
+    print_result(result, train_text(result, problems), as_json=as_json)
     if result["images"]["skipped"]:
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
 @click.command()
 @click.argument("new", required=False, type=click.Path(path_type=Path))
-@click.option("--name", help="Which model; default: the only name there is.")
-@click.option("--drop", multiple=True, metavar="LABEL", help="Unlearn a label; may be given again.")
-@click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename a known label; may be given again.")
-@click.option(
-    "--promote",
-    type=click.Choice(["auto", "always", "never"]),
-    default="auto",
-    show_default=True,
-    help="Whether it becomes champion; auto: if it is not worse and its labels can be believed.",
-)
-@click.option(
-    "--head",
-    type=click.Choice(["same", "auto", "linear", "hidden"]),
-    default="same",
-    show_default=True,
-    help="same: of the champion's kind.",
-)
-@click.option("--finetune", is_flag=True, help="Train the whole network again, from its pretrained weights.")
-@click.option(
-    "--with",
-    "old",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="The photos learned before, which --finetune needs; may be given again.",
-)
+@settings_options(RetrainSettings)
 @json_option
-def retrain(*, new: Path | None, rename: tuple[str, ...], finetune: bool, as_json: bool, **chosen: Any) -> None:
+def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> None:
     """Learn the labelled folder NEW on top of what the champion knows; the old photos are not needed.
 
     A photo that is known under another label is relabelled. NEW may be missing where --drop, --rename or --finetune is
     given.
 
-    Exit status 1: done, but some files were left out, or the new version was not made the champion, although --promote
-    never was not said; both are said.
+    Exit status 1: done, but some files were left out, or the new version did not become champion (which --promote never
+    asks for). The output says which.
     """
     from handful.training.finetune.distributed import started_rank
-    from handful.training.finetune.settings import FineTuneSettings
-    from handful.training.retraining.command import RetrainSettings, follow_retrain, retrain_folder
+    from handful.training.retraining.command import follow_retrain, retrain_folder
 
-    pairs = dict(_renamed(pair) for pair in rename)
-    settings = RetrainSettings(rename=pairs, finetune=FineTuneSettings() if finetune else None, **chosen)
     if started_rank():
         follow_retrain(new, settings)
         return
     result, problems = retrain_folder(new, settings)
-    say_frozen(result)
-    print_result(result, retrain_words(result, problems), as_json=as_json)
+    warn_if_frozen(result)
+    print_result(result, retrain_text(result, problems), as_json=as_json)
     if result["images"]["skipped"] or not (result["promoted"] or settings.promote == "never"):
         raise click.exceptions.Exit(EXIT_PROBLEMS)
-
-
-def _renamed(pair: str) -> tuple[str, str]:
-    old, _, new = pair.partition("=")
-    if not (old and new):
-        raise click.BadParameter(f"{pair!r} is not OLD=NEW.", param_hint="--rename")
-    return old, new
 
 
 @click.command()
@@ -196,7 +125,7 @@ def _renamed(pair: str) -> tuple[str, str]:
 )
 @json_option
 def evaluate(*, data: Path, model: str | None, tta: bool, report: Path | None, as_json: bool) -> None:
-    """Measure a model on the labelled folder DATA, which it should not have seen.
+    """Measure a model on the labelled folder DATA, whose photos it has not seen.
 
     Exit status 1: done, but some files were left out; they are listed.
     """
@@ -229,12 +158,12 @@ def _foreign_line(foreign: dict[str, int]) -> str:
 )
 @json_option
 def demo(*, no_serve: bool, folder: Path, as_json: bool) -> None:
-    """The whole story, offline, on generated photos: sample, check, train, classify, then serve."""
+    """Run all steps offline, on generated photos: sample, check, train, classify, then serve."""
     from handful.training.demo import run_demo, serve_demo
 
     result = run_demo(folder)
-    words = f"{train_words(result, ())}\npredictions: {result['classified']['out']}"
-    print_result(result, words, as_json=as_json)
+    text = f"{train_text(result, ())}\npredictions: {result['classified']['out']}"
+    print_result(result, text, as_json=as_json)
     if not no_serve:
         raise click.exceptions.Exit(serve_demo(folder))
 

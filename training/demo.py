@@ -1,6 +1,6 @@
-"""The whole story on generated photos, offline: sample, check, train, classify, serve.
+"""`handful demo`: sample, check, train, classify and serve, offline, on generated photos.
 
-Each step is the command a person would type, said before it runs.
+Each step is the command that a person would type, printed before it runs.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ def run_demo(folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     if not photos.exists():
         _step("sample", str(photos))
-    _step("check", str(photos), found_is_fine=True)
-    trained = _step("train", str(photos), "--name", NAME, "--backbone", "builtin", found_is_fine=True)
+    _step("check", str(photos), allow_problems=True)
+    trained = _step("train", str(photos), "--name", NAME, "--backbone", "builtin", allow_problems=True)
     (folder / "predictions.csv.partial").unlink(missing_ok=True)
     classified = _step("classify", str(photos), "--out", str(out), "--model", trained["model"])
     return {**trained, "classified": classified}
 
 
-def _step(*arguments: str, found_is_fine: bool = False) -> dict[str, Any]:
+def _step(*arguments: str, allow_problems: bool = False) -> dict[str, Any]:
     """Runs `handful ARGUMENTS --json`, its progress on our stderr, and returns its document."""
     click.secho(f"$ handful {' '.join(arguments)}", err=True, bold=True)
     command = [sys.executable, "-m", "handful", *arguments, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own command
-    if done.returncode not in ((0, 1) if found_is_fine else (0,)):
+    if done.returncode not in ((0, 1) if allow_problems else (0,)):
         raise HandfulError(f"`handful {arguments[0]}` ended with exit status {done.returncode}.")
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
 def serve_demo(folder: Path) -> int:
-    """Serves until it is stopped; as soon as it answers, shows a call that works when pasted, and its answer."""
+    """Serves until it is stopped; prints a curl command to paste, and its answer, once the server is ready."""
     port = PORT if _is_free(PORT) else _free_port()
     arguments = ["serve", "--name", NAME, "--host", HOST, "--port", str(port)]
     click.secho(f"$ handful {' '.join(arguments)}", err=True, bold=True)
@@ -59,7 +59,7 @@ def serve_demo(folder: Path) -> int:
         try:
             _show_call(folder, port, server)
             return server.wait()
-        except KeyboardInterrupt:  # the server has had it too, and finishes what is in flight
+        except KeyboardInterrupt:  # the server received it too, and finishes its requests
             server.wait()
             return 0
 
@@ -73,18 +73,18 @@ def _show_call(folder: Path, port: int, server: subprocess.Popen[bytes]) -> None
     call = f"curl -F image=@{shlex.quote(str(photo))} http://{HOST}:{port}/predict"
     body, headers = photo.read_bytes(), {"Content-Type": "image/jpeg"}
     click.secho(f"$ {call}", err=True, bold=True)
-    click.echo(_asked(port, "POST", "/predict", body, headers)[1], err=True)
+    click.echo(_ask(port, "POST", "/predict", body, headers)[1], err=True)
     click.echo(f"A page to try it: http://{HOST}:{port}/   Ctrl-C ends.", err=True)
 
 
 def _ready(port: int) -> bool:
     try:
-        return _asked(port, "GET", "/readyz")[0] == http.client.OK
+        return _ask(port, "GET", "/readyz")[0] == http.client.OK
     except OSError:
         return False
 
 
-def _asked(
+def _ask(
     port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, str]:
     connection = http.client.HTTPConnection(HOST, port, timeout=60)

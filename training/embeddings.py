@@ -1,6 +1,6 @@
-"""Image files -> embeddings, each computed once: cached by the file's content, the backbone and the preprocessing.
+"""Image files -> embeddings, each computed once and cached by file content, backbone and preprocessing.
 
-The cache is one SQLite file: safe when two processes write at once, and whole after a kill.
+The cache is one SQLite file. Two processes may write to it at once, and a killed process leaves it intact.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Decoded:
 
 
 class Embedder:
-    """Embeds files with one backbone, remembering every answer."""
+    """Embeds files with one backbone and caches every embedding."""
 
     def __init__(self, network: Network, preprocessing: Preprocessing, backbone_sha256: str, cache: Path) -> None:
         self.network, self.preprocessing = network, preprocessing
@@ -61,7 +61,7 @@ class Embedder:
     def embed(
         self, paths: Sequence[Path], progress: Callable[[int], None] = lambda _: None
     ) -> list[Embedded | ImageError]:
-        """One result a path, in order; files that cannot be read are their own `ImageError`."""
+        """One result per path, in order; for a file that cannot be read it is the `ImageError`."""
         contents = self.contents(paths)
         known = self.cache.get([self.prefix + c for c in contents if isinstance(c, str)])
         results: dict[Path, Embedded | ImageError] = {}
@@ -95,7 +95,7 @@ class Embedder:
         return _Decoded(content, picture, self.preprocessing(image))
 
     def _embed(self, batch: Batch[Path, _Decoded]) -> list[tuple[Path, Embedded | ImageError]]:
-        """Always padded to whole batches, so that an embedding does not depend on its neighbours."""
+        """Pads every batch to the full size, so that an embedding does not depend on the other images of its batch."""
         network = self.network
         rows = iter(() if batch.pixels is None else network.embed(batch.pixels, pad_to=network.batch).numpy())
         return [
@@ -146,7 +146,7 @@ def _read(path: Path) -> tuple[str, bytes]:
 
 
 class Cache:
-    """Key -> (picture's sha256, embedding); a damaged file is thrown away and begun again."""
+    """Key -> (pixels' sha256, embedding). A damaged file is replaced by an empty one."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "embeddings.sqlite3"
@@ -154,7 +154,7 @@ class Cache:
             folder.mkdir(parents=True, exist_ok=True)
             self._create()
         except sqlite3.DatabaseError as e:
-            log.warning("%s was damaged (%s) and is begun again", self.path, e)
+            log.warning("%s was damaged (%s) and is replaced by an empty cache", self.path, e)
             for ending in ("", "-journal", "-wal", "-shm"):
                 self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
             self._create()
@@ -162,13 +162,13 @@ class Cache:
             raise UsageError(f"{folder} cannot be written ({e.strerror}); set HANDFUL_HOME to another folder.") from e
 
     def get(self, keys: Sequence[str]) -> dict[str, tuple[str, np.ndarray]]:
-        found: dict[str, tuple[str, np.ndarray]] = {}
+        rows: dict[str, tuple[str, np.ndarray]] = {}
         with self._connection() as connection:
             for key in keys:
                 row = connection.execute("SELECT picture, embedding FROM embeddings WHERE key = ?", (key,)).fetchone()
                 if row is not None:
-                    found[key] = (row[0], np.frombuffer(row[1], np.float32))
-        return found
+                    rows[key] = (row[0], np.frombuffer(row[1], np.float32))
+        return rows
 
     def put(self, rows: dict[str, tuple[str, np.ndarray]]) -> None:
         with self._connection() as connection, connection:
@@ -188,5 +188,5 @@ class Cache:
         try:
             with closing(sqlite3.connect(self.path, timeout=60)) as connection:
                 yield connection
-        except sqlite3.OperationalError as e:  # locked, read-only or no room: not damage
+        except sqlite3.OperationalError as e:  # locked, read-only or a full disk: no damage
             raise UsageError(f"{self.path} cannot be used ({e}); set HANDFUL_HOME to a folder for writing.") from e

@@ -1,4 +1,4 @@
-"""A model and a labelled folder that it has not seen -> metrics, and a report."""
+"""`handful evaluate`: a model and a labelled folder that it has not seen -> metrics and a report."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from handful.service.artifact.folder import open_artifact
 from handful.service.artifact.store import Store, home, name_from_folder
 from handful.service.classifier import Classifier
 from handful.training.answers import answer_dataset
-from handful.training.photos.sources import Dataset, Problem, read_folder
+from handful.training.photos.sources import Problem, read_folder
 from handful.training.report.of_evaluation import write_evaluation_report
 
 
 def evaluate_folder(
-    folder: Path, model: str | None, report: Path | None = None, root: Path | None = None, *, tta: bool = False
+    folder: Path, model: str | None, report: Path | None = None, *, tta: bool = False
 ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    """What `handful evaluate` prints, and the files that were left out; the report is written to a folder.
+    """What `handful evaluate` prints, and the problems of the folder; the report is written to the folder `report`.
 
-    `root` stands in for `HANDFUL_HOME`. Raises `UsageError` where the report may not or cannot be written.
+    `UsageError` where the report cannot be written or would lie among the models.
     """
-    artifact = open_artifact(Store(root).resolve(model))
+    store = Store()
+    artifact = open_artifact(store.resolve(model))
     card = artifact.card
-    where = report or (root or home()) / "reports" / f"{card.name}-{card.version}" / name_from_folder(folder)
-    _raise_unless_a_report_may_lie_in(where, Store(root).models)
+    where = report or home() / "reports" / f"{card.name}-{card.version}" / name_from_folder(folder)
+    _raise_unless_report_allowed_in(where, store.models)
     dataset = read_folder(folder)
     if dataset.held_out:
         dataset = read_folder(dataset.held_out[0])
@@ -39,14 +40,10 @@ def evaluate_folder(
     return {**evaluated.result(), "tta": tta, "report": str(page)}, evaluated.problems
 
 
-def _raise_unless_a_report_may_lie_in(folder: Path, models: Path) -> None:
+def _raise_unless_report_allowed_in(folder: Path, models: Path) -> None:
     if folder.resolve().is_relative_to(models.resolve()):
-        raise UsageError(f"--report {folder} lies among the models, which never change; any other folder is allowed.")
+        raise UsageError(
+            f"--report {folder} is inside the folder of models, which never change; any other folder is allowed."
+        )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--report {folder} is a file; a folder is expected.")
-
-
-def evaluate_dataset(classifier: Classifier, dataset: Dataset) -> tuple[dict[str, Any], tuple[Problem, ...]]:
-    """As `evaluate_folder`, without a report."""
-    evaluated = answer_dataset(classifier, dataset)
-    return evaluated.result(), evaluated.problems

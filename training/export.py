@@ -1,4 +1,4 @@
-"""What was learned -> an artifact's folder."""
+"""A learned model -> the folder of its artifact."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LIBRARIES = ("handful", "numpy", "pillow", "scikit-learn", "timm", "torch")
 
 @dataclass(frozen=True)
 class Export:
-    """Writes one version; called by the store with a hidden folder and the number it will have."""
+    """Writes one version. The store calls it with a hidden folder and the version's number."""
 
     name: str
     backbone: Backbone
@@ -48,7 +48,7 @@ class Export:
     int8: Int8Card | None = None
     gate: GateCard | None = None
     keep_embeddings: bool = True
-    answers: np.ndarray | None = None  # (N, L) probabilities, of networks that had not seen the photo
+    answers: np.ndarray | None = None  # (N, L) probabilities by networks that had not seen the photo
 
     def __call__(self, folder: Path, version: str) -> None:
         kind = self.fitted.head.kind
@@ -61,12 +61,12 @@ class Export:
 
     def _config(self, kind: str) -> dict[str, Any]:
         outputs = len(self.inspected.labels) if kind == "linear" else 0  # timm cannot build a hidden head
-        described = {**self.backbone.config["pretrained_cfg"], "num_classes": outputs}
+        description = {**self.backbone.config["pretrained_cfg"], "num_classes": outputs}
         return {
             **self.backbone.config,
             "num_classes": outputs,
             "label_names": list(self.inspected.labels),
-            "pretrained_cfg": described,
+            "pretrained_cfg": description,
         }
 
     def _embeddings(self) -> Mapping[str, Tensor]:
@@ -123,12 +123,12 @@ def _bytes(sha256: list[str]) -> Tensor:
 
 
 def skipped(inspected: Inspected) -> int:
-    """Files below the labels that are not learned from."""
+    """Number of files below the labels that are left out."""
     return inspected.found - len(inspected.images)
 
 
 def fingerprint(inspected: Inspected) -> str:
-    """The same for the same pictures under the same labels, wherever they lie."""
+    """Equal for the same files under the same labels, in whatever folder."""
     labels = (inspected.labels[index] for index in inspected.label_index)
     lines = sorted(f"{i.content_sha256} {label}" for i, label in zip(inspected.images, labels, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -10,7 +10,8 @@ import timm
 import torch
 from handful.service.artifact.errors import BackboneNotFound, BackboneUnsupported, UsageError
 from handful.service.artifact.hub import parse_ref
-from handful.training.backbone import DEFAULT_BACKBONE, load_backbone
+from handful.training.backbone import load_backbone
+from handful.training.settings import DEFAULT_BACKBONE
 from safetensors.torch import load_file, save_file
 from tiny_networks import TINY, copy_of, save_network, sha256, with_pickle
 
@@ -127,8 +128,8 @@ def test_pickle_of_something_else_is_unsupported(tiny: Path, tmp_path: Path, con
 
 @pytest.mark.parametrize("ref", ["./nowhere", "/nowhere/at/all", "~nobody/at/home", "C:\\networks", "networks\\mine"])
 def test_missing_folder_is_not_found(ref: str) -> None:
-    """What looks like a path is never sought on the Hub."""
-    with pytest.raises(BackboneNotFound, match="no folder"):
+    """A reference that looks like a path is never looked up on the Hub."""
+    with pytest.raises(BackboneNotFound, match="not an existing folder"):
         load_backbone(ref)
 
 

@@ -18,12 +18,11 @@ from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.compute.network import Network
 from handful.training.backbone import load_backbone
 from handful.training.embeddings import Cache, Embedded, Embedder
-from handful.training.train import preprocessing_of
 
 
 def embedder(backbone: Path, cache: Path) -> Embedder:
     pinned = load_backbone(str(backbone))
-    return Embedder(Network(pinned.network), preprocessing_of(pinned), pinned.sha256, cache)
+    return Embedder(Network(pinned.network), pinned.preprocessing, pinned.sha256, cache)
 
 
 def embeddings(results: list[Embedded | ImageError]) -> np.ndarray:

@@ -12,26 +12,29 @@ from handful.service.artifact.errors import ImageError
 from handful.service.artifact.folder import open_artifact
 from handful.service.classifier import Classifier
 from handful.service.compute.device import best_device, has_native_int8
-from handful.training.retraining.command import RetrainSettings, retrain_folder
-from handful.training.train import TrainSettings, train_folder
+from handful.training.retraining.command import retrain_folder
+from handful.training.settings import RetrainSettings, TrainSettings
+from handful.training.train import train_folder
 from safetensors.torch import load_file, save_file
 from tiny_networks import copy_of
+
+pytestmark = pytest.mark.usefixtures("own_home")
 
 NATIVE = has_native_int8(best_device())
 
 
 def test_it_is_kept_and_used_where_it_changes_no_answers(tmp_path: Path, photos: Path, backbone: Path) -> None:
-    result, _ = train_folder(photos, TrainSettings(name="small", backbone=str(backbone), int8=True), tmp_path)
+    result, _ = train_folder(photos, TrainSettings(name="small", backbone=str(backbone), int8=True))
     assert result["int8"]["kept"]
     assert result["int8"]["images"] == 24
-    path = tmp_path / "models/small/1"
+    path = tmp_path / "home/models/small/1"
     card = open_artifact(path).card
     assert card.int8 is not None
     assert card.int8.answers_changed == result["int8"]["answers_changed"]
     small = Classifier.load(path)
     assert (small.network.engine.name == "int8") == NATIVE
-    train_folder(photos, TrainSettings(name="plain", backbone=str(backbone)), tmp_path)
-    plain = Classifier.load(tmp_path / "models/plain/1")
+    train_folder(photos, TrainSettings(name="plain", backbone=str(backbone)))
+    plain = Classifier.load(tmp_path / "home/models/plain/1")
     assert plain.card.int8 is None
     files = sorted(photos.rglob("*.*"))
     for (_, one), (_, other) in zip(plain.classify(files), small.classify(files), strict=True):
@@ -52,7 +55,7 @@ def test_it_is_not_kept_where_the_integers_cannot_hold_what_matters(
     weights["layer4.0.bn2.weight"][0] = 0.0
     weights["layer4.0.bn2.bias"][0] = outlier
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, odd / "model.safetensors")
-    result, _ = train_folder(photos, TrainSettings(name="odd", backbone=str(odd), int8=True), tmp_path / "home")
+    result, _ = train_folder(photos, TrainSettings(name="odd", backbone=str(odd), int8=True))
     assert not result["int8"]["kept"]
     assert "got another answer" in result["int8"]["reason"]
     assert open_artifact(tmp_path / "home/models/odd/1").card.int8 is None
@@ -71,7 +74,7 @@ def test_a_network_that_it_does_not_suit_is_trained_all_the_same(tmp_path: Path,
         network, str(tmp_path / "dense"), safe_serialization=True, model_args={"growth_rate": 8, "block_config": (2, 2)}
     )
     settings = TrainSettings(name="dense", backbone=str(tmp_path / "dense"), int8=True)
-    result, _ = train_folder(photos, settings, tmp_path / "home")
+    result, _ = train_folder(photos, settings)
     assert result["int8"] == {"kept": False, "reason": result["int8"]["reason"]}
     assert "convolutions" in result["int8"]["reason"]
 
@@ -80,13 +83,13 @@ def test_a_retrain_keeps_it_and_learns_in_the_networks_own_precision(
     tmp_path: Path, photos: Path, backbone: Path
 ) -> None:
     for name, int8 in (("small", True), ("plain", False)):
-        train_folder(photos, TrainSettings(name=name, backbone=str(backbone), int8=int8), tmp_path)
+        train_folder(photos, TrainSettings(name=name, backbone=str(backbone), int8=int8))
     new = tmp_path / "new"
     for number in range(3):
         write_photo(new / "red" / f"{number}.png", COLOURS["red"], 900 + number)
     kept = []
     for name in ("small", "plain"):
-        result, _ = retrain_folder(new, RetrainSettings(name=name), tmp_path)
+        result, _ = retrain_folder(new, RetrainSettings(name=name))
         kept.append(open_artifact(Path(result["path"])))
     assert kept[0].card.int8 is not None
     assert kept[1].card.int8 is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import subprocess
@@ -18,11 +17,14 @@ from handful.service.artifact.errors import BackboneNotFound, DataError, UsageEr
 from handful.service.artifact.folder import open_artifact
 from handful.service.artifact.store import Store
 from handful.service.classifier import Classifier
-from handful.training.train import TrainSettings, train_folder
+from handful.training.settings import TrainSettings
+from handful.training.train import train_folder
+
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
-def test_the_result_names_the_version_and_what_was_measured(tmp_path: Path, photos: Path, backbone: Path) -> None:
-    result, problems = train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)), tmp_path)
+def test_the_result_names_the_version_and_what_was_measured(photos: Path, backbone: Path) -> None:
+    result, problems = train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)))
     assert result["model"] == "colours:1"
     assert result["labels"] == ["blue", "red"]
     assert result["images"] == {"used": 24, "skipped": 0, "per_label": {"blue": 12, "red": 12}}
@@ -30,23 +32,21 @@ def test_the_result_names_the_version_and_what_was_measured(tmp_path: Path, phot
     assert sum(map(sum, result["cv"]["confusion"])) == 24
     assert Path(result["report"]).is_file()
     assert set(result["seconds"]) == {"embed", "fit", "total"}
-    assert Store(tmp_path).champion("colours") == "1"
+    assert Store().champion("colours") == "1"
     assert all(problem.kind == "near_duplicate" for problem in problems)
 
 
-def test_a_second_run_is_a_second_version_and_the_first_stays_champion(
-    tmp_path: Path, photos: Path, backbone: Path
-) -> None:
+def test_a_second_run_is_a_second_version_and_the_first_stays_champion(photos: Path, backbone: Path) -> None:
     settings = TrainSettings(name="colours", backbone=str(backbone))
     for _ in range(2):
-        train_folder(photos, settings, tmp_path)
-    assert Store(tmp_path).versions("colours") == ["1", "2"]
-    assert Store(tmp_path).champion("colours") == "1"
+        train_folder(photos, settings)
+    assert Store().versions("colours") == ["1", "2"]
+    assert Store().champion("colours") == "1"
 
 
 def test_the_name_is_the_folders_own(tmp_path: Path, photos: Path, backbone: Path) -> None:
     folder = shutil.copytree(photos, tmp_path / "Sac à main")
-    result, _ = train_folder(folder, TrainSettings(backbone=str(backbone)), tmp_path / "home")
+    result, _ = train_folder(folder, TrainSettings(backbone=str(backbone)))
     assert result["model"] == "Sac à main:1"
 
 
@@ -55,7 +55,7 @@ def test_a_split_folder_is_learned_from_one_part_and_measured_on_the_other(tmp_p
         for label, (name, colour) in enumerate(COLOURS.items()):
             for number in range(count):
                 write_photo(tmp_path / f"data/{part}/{name}/{number}.png", colour, 1000 * count + 100 * label + number)
-    result, _ = train_folder(tmp_path / "data", TrainSettings(backbone=str(backbone)), tmp_path / "home")
+    result, _ = train_folder(tmp_path / "data", TrainSettings(backbone=str(backbone)))
     assert result["images"]["used"] == 16
     assert result["held_out"]["val"]["images"] == 8
     assert result["held_out"]["val"]["accuracy"] == 1.0
@@ -64,7 +64,7 @@ def test_a_split_folder_is_learned_from_one_part_and_measured_on_the_other(tmp_p
 @pytest.mark.parametrize("head", ["linear", "hidden"])
 def test_each_head_is_exported_and_read_back(tmp_path: Path, photos: Path, backbone: Path, head: str) -> None:
     settings = TrainSettings.model_validate({"name": "colours", "backbone": str(backbone), "head": head})
-    result, _ = train_folder(photos, settings, tmp_path)
+    result, _ = train_folder(photos, settings)
     classifier = Classifier.load(Path(result["path"]))
     assert classifier.card.head.kind == head
     for label, (name, colour) in enumerate(COLOURS.items()):
@@ -84,33 +84,31 @@ def test_the_artifact_keeps_what_a_retrain_needs(artifact: Path) -> None:
 def test_nothing_is_published_when_there_is_nothing_to_learn(tmp_path: Path, photos: Path, backbone: Path) -> None:
     (tmp_path / "few/one").mkdir(parents=True)
     with pytest.raises(DataError):
-        train_folder(tmp_path / "few", TrainSettings(backbone=str(backbone)), tmp_path / "home")
+        train_folder(tmp_path / "few", TrainSettings(backbone=str(backbone)))
     with pytest.raises(BackboneNotFound):
-        train_folder(photos, TrainSettings(backbone="./nowhere"), tmp_path / "home")
+        train_folder(photos, TrainSettings(backbone="./nowhere"))
     with pytest.raises(UsageError):
-        train_folder(photos, TrainSettings(name="../up", backbone=str(backbone)), tmp_path / "home")
-    assert Store(tmp_path / "home").names() == []
+        train_folder(photos, TrainSettings(name="../up", backbone=str(backbone)))
+    assert Store().names() == []
 
 
-def test_killed_at_any_moment_it_leaves_whole_versions_only(tmp_path: Path, photos: Path, backbone: Path) -> None:
-    home = tmp_path / "home"
+def test_killed_at_any_moment_it_leaves_whole_versions_only(own_home: Path, photos: Path, backbone: Path) -> None:
     command = [sys.executable, "-m", "handful", "train", str(photos), "--name", "colours", "--backbone", str(backbone)]
-    environment = {**os.environ, "HANDFUL_HOME": str(home)}
     moments = random.Random(0)
     whole_run = None
     for _ in range(6):
         started = time.monotonic()
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         if whole_run is None:
             process.wait()
             whole_run = time.monotonic() - started
         time.sleep(moments.uniform(0.5, 1.0) * whole_run)  # imports take the first half
         process.kill()
         process.wait()
-        store = Store(home)
+        store = Store()
         for version in store.versions("colours"):
             Classifier.load(store.path("colours", version))
         Classifier.load(store.resolve("colours"))
-    result, _ = train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)), home)
+    result, _ = train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)))
     assert result["cv"]["accuracy"] == 1.0
-    assert len(list((home / "models/colours").glob(f"{PARTIAL}*"))) <= 5
+    assert len(list((own_home / "models/colours").glob(f"{PARTIAL}*"))) <= 5

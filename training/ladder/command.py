@@ -10,7 +10,7 @@ from typing import Any
 import click
 from handful.service.artifact.errors import UsageError
 from handful.service.terminal.output import EXIT_PROBLEMS, json_option, print_result
-from handful.training.terminal import backbone_option, seed_option
+from handful.training.options import backbone_option, seed_option
 
 WIDTH = 100  # characters, so that the table is the same in a terminal and in a file
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from handful.service.artifact.errors import DataError
-from handful.service.artifact.store import home
 from handful.service.terminal.progress import progress_bar
 from handful.training.backbone import load_backbone
 from handful.training.export import skipped
@@ -18,10 +17,10 @@ from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.ladder.plot import RungResult, ladder_plot
 from handful.training.ladder.rungs import LadderPhotos, Rung, chosen_rungs
 from handful.training.ladder.squares import Squares
+from handful.training.learning import embed_folder
 from handful.training.metrics import wilson_interval
 from handful.training.photos.inspection import Inspected, require_labels
 from handful.training.photos.sources import Dataset, Problem, read_folder
-from handful.training.train import embed_folder
 from pydantic import BaseModel, ConfigDict, Field
 
 ONE_FOLD_FROM_IMAGES = 5000  # from here on a fifth of the photos is enough to test on
@@ -47,7 +46,7 @@ def climb_ladder(folder: Path, settings: LadderSettings, out: Path) -> tuple[dic
     rungs = chosen_rungs(settings.rungs)
     dataset = read_folder(folder)
     backbone = load_backbone(settings.backbone)
-    inspected, embed_seconds = embed_folder(dataset, backbone, home())
+    inspected, embed_seconds = embed_folder(dataset, backbone)
     require_labels(inspected)
     used, folds = _divided(dataset, inspected, settings)
     squares = Squares([image.path for image in used.images])
@@ -80,7 +79,7 @@ def _divided(dataset: Dataset, inspected: Inspected, settings: LadderSettings) -
 
 def _with_held_out(inspected: Inspected, part: Path, settings: LadderSettings) -> tuple[Inspected, Folds]:
     """The photos of both parts, with the held-out ones as the only fold; their other labels are left out."""
-    held_out, _ = embed_folder(read_folder(part), load_backbone(settings.backbone), home(), min_images=1)
+    held_out, _ = embed_folder(read_folder(part), load_backbone(settings.backbone), min_images=1)
     known = {name: index for index, name in enumerate(inspected.labels)}
     label_of = np.array([known.get(name, -1) for name in held_out.labels], dtype=np.int64)
     kept = np.flatnonzero(label_of[held_out.label_index] >= 0)

@@ -22,7 +22,6 @@ from handful.training.finetune.trainer import Start
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import Floats, LabelledEmbeddings, Rows
 from handful.training.ladder.features import train_head
-from handful.training.train import preprocessing_of
 
 SETTINGS = FineTuneSettings()
 
@@ -43,7 +42,7 @@ def fine_tuned_answer(
     def answer(test: Rows) -> Floats:
         with tempfile.TemporaryDirectory() as folder:
             validation = CrossValidation(
-                photos=PhotoLoader(paths, preprocessing_of(backbone)),
+                photos=PhotoLoader(paths, backbone.preprocessing),
                 data=data,
                 settings=SETTINGS.for_photos(len(train)),
                 seed=seed,

@@ -1,1 +1,1 @@
-"""A labelled folder to checked photos."""
+"""A labelled folder -> checked photos with embeddings."""

@@ -1,9 +1,8 @@
-"""What a person should know about a folder before a model learns it: duplicates, contradictions, imbalance."""
+"""Checks the photos of a folder before a model learns from them: unreadable, duplicate, contradictory, too few."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,18 +10,17 @@ import numpy as np
 from handful.service.artifact.errors import DataError, ImageError
 from handful.service.artifact.image_files import relative_name
 from handful.training.embeddings import Embedded
-from handful.training.photos.known import DIGITS, Known
+from handful.training.photos.duplicates import group_numbers, near_duplicates
+from handful.training.photos.known import DIGITS, KnownPhotos
 from handful.training.photos.sources import Dataset, Problem
 
-MIN_IMAGES = 5  # usable images a label needs
+MIN_IMAGES = 5  # usable images that a label needs
 IMBALANCE = 10  # the largest label has this many times the images of the smallest
-NEAR_DUPLICATE = (0.85, 0.96)  # where the line may lie; see training/LOG.md
-BLOCK = 2048  # rows compared with as many others at once
 
 
 @dataclass(frozen=True)
 class Relabelled:
-    """A known photo that a folder holds under another label now."""
+    """A known photo that the folder now holds under another label."""
 
     row: int
     path: str  # relative to the folder
@@ -32,26 +30,26 @@ class Relabelled:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What can be learned from, row by row, and everything that was found on the way.
+    """The N photos to learn from, and every problem that was found on the way.
 
-    What was known before comes first; a folder that is learned from nothing has none of it.
+    In a retrain the first `known` rows are the photos that the champion knows; in a training there are none.
     """
 
-    labels: tuple[str, ...]  # those that are left
+    labels: tuple[str, ...]  # those that have photos
     images: tuple[Embedded, ...]
     label_index: np.ndarray  # (N,) int64, into `labels`
     groups: np.ndarray  # (N,) int64: near-duplicates share a number
     problems: tuple[Problem, ...]
-    found: int  # images and other files below the labels, and what was known
+    found: int  # files below the labels, and known photos that the folder does not hold
     known: int = 0  # rows
-    recognised: int = 0  # files of the folder that are among them
+    recognised: int = 0  # files of the folder that are known photos
     relabelled: tuple[Relabelled, ...] = ()
-    folds: np.ndarray | None = None  # (known, R) the fold numbers they had
+    folds: np.ndarray | None = None  # (known, R) fold numbers of the known photos
     root: Path | None = None  # the folder
 
     @property
     def names(self) -> list[str]:
-        """What to call each image: its path below the folder, where it lies there."""
+        """The path below the folder; for a known photo that the folder does not hold, `picture_name`'s words."""
         return [picture_name(image, self.root) for image in self.images]
 
     @property
@@ -65,17 +63,20 @@ class Inspected:
 
 
 def inspect(
-    dataset: Dataset, results: list[Embedded | ImageError], min_images: int = MIN_IMAGES, known: Known | None = None
+    dataset: Dataset,
+    results: list[Embedded | ImageError],
+    min_images: int = MIN_IMAGES,
+    known: KnownPhotos | None = None,
 ) -> Inspected:
-    """Leaves out what cannot be used, names each file and the reason, and groups near-duplicates.
+    """Leaves out photos that cannot be used, reports each with the reason, and groups near-duplicates.
 
-    With `known`, what is left is what was known and what the folder adds to it: a known photo counts once, under
+    With `known`, the result holds the known photos and those that the folder adds. A known photo counts once, under
     the folder's label.
     """
     inspector = _Inspector(dataset, results, known)
     inspector.leave_out_unreadable()
     inspector.leave_out_duplicates()
-    inspector.recognise()
+    inspector.separate_known()
     inspector.leave_out_small_labels(min_images)
     return inspector.finish()
 
@@ -91,12 +92,12 @@ def require_labels(inspected: Inspected) -> None:
 
 
 class _Inspector:
-    def __init__(self, dataset: Dataset, results: list[Embedded | ImageError], known: Known | None) -> None:
+    def __init__(self, dataset: Dataset, results: list[Embedded | ImageError], known: KnownPhotos | None) -> None:
         self.dataset = dataset
         self.problems = list(dataset.problems)
         self.results = results
         self.kept: list[tuple[Embedded, int]] = []
-        self.known = known or Known((), (), np.empty(0, dtype=np.int64), None)
+        self.known = known or KnownPhotos((), (), np.empty(0, dtype=np.int64), None)
         self.labels = tuple(dict.fromkeys([*self.known.labels, *dataset.labels]))
         self.before = [*zip(self.known.images, map(int, self.known.label_index), strict=True)]
         self.relabelled: dict[int, tuple[Embedded, int]] = {}  # by row of `before`
@@ -117,7 +118,7 @@ class _Inspector:
                 self.kept.append((result, self.labels.index(self.dataset.labels[example.label])))
 
     def leave_out_duplicates(self) -> None:
-        """Of one picture under one label the first stays; under two labels none does."""
+        """Of copies under one label the first stays; of copies under two labels none does."""
         by_picture: dict[str, list[tuple[Embedded, int]]] = {}
         for image, label in self.kept:
             by_picture.setdefault(image.pixels_sha256, []).append((image, label))
@@ -133,8 +134,8 @@ class _Inspector:
             for image, _ in copies[1:]:
                 self.add(image, "duplicate", f"It is the same picture as {first}; delete one of them.")
 
-    def recognise(self) -> None:
-        """Sorts what is known out of what is new, whatever file it comes in now."""
+    def separate_known(self) -> None:
+        """Leaves in `kept` only new photos. A known photo is recognised by its bytes or by its pixels."""
         rows = {image.pixels_sha256: row for row, (image, _) in enumerate(self.before)}
         rows |= {image.content_sha256: row for row, (image, _) in enumerate(self.before)}
         fresh: list[tuple[Embedded, int]] = []
@@ -150,7 +151,7 @@ class _Inspector:
         self.kept = fresh
 
     def leave_out_small_labels(self, min_images: int) -> None:
-        """A label of which some is known may be smaller, as long as there is any of it."""
+        """A label that the champion knows needs one photo only."""
         moved = [label for _, label in self.relabelled.values()]
         stayed = [label for row, (_, label) in enumerate(self.before) if row not in self.relabelled]
         counts = Counter([label for _, label in self.kept] + moved + stayed)
@@ -206,71 +207,17 @@ class _Inspector:
         pairs = near_duplicates(np.stack([image.embedding for image in images]), index)
         for first, second, likeness in pairs:
             if second < len(self.before):
-                continue  # said when it was learned
+                continue  # two known photos: reported when they were learned
             kind = "near_duplicate" if index[first] == index[second] else "near_duplicate_two_labels"
             advice = "they are kept in one fold" if kind == "near_duplicate" else "check which label is right"
             self.add(
                 images[second], kind, f"It looks like {self.name(images[first])} (likeness {likeness:.2f}); {advice}."
             )
-        return connected([(first, second) for first, second, _ in pairs], len(images))
+        return group_numbers([(first, second) for first, second, _ in pairs], len(images))
 
 
 def picture_name(image: Embedded, root: Path | None) -> str:
+    """What a person calls an image: its path below `root`, or that it was learned before."""
     if root is not None and image.path.is_relative_to(root):
         return relative_name(image.path, root)
     return f"a photo learned before ({image.content_sha256[:DIGITS]})"
-
-
-def near_duplicates(embeddings: np.ndarray, labels: np.ndarray) -> list[tuple[int, int, float]]:
-    """Pairs (i < j, likeness) of rows of `(N, D)` far more alike than neighbours are; one pair a later row.
-
-    Likeness is 1 for the same embedding and 0 on average for two photos of one label. How alike
-    different photos look depends on the backbone and the folder, so the line is an outlier's among
-    the nearest neighbours, kept between two fixed ones.
-    """
-    nearest = np.full(len(embeddings), -1.0)  # (N,) likeness of the most alike row
-    earlier = np.full(len(embeddings), -1.0)  # (N,) of the most alike earlier row, which is
-    partner = np.zeros(len(embeddings), dtype=np.intp)
-    for rows, others, likeness in _likeness(embeddings, labels):
-        nearest[rows] = np.maximum(nearest[rows], likeness.max(axis=1))
-        nearest[others] = np.maximum(nearest[others], likeness.max(axis=0))
-        likeness[rows[:, None] < others] = -1
-        best = likeness.argmax(axis=1)
-        most = likeness[np.arange(len(rows)), best]
-        better = most > earlier[rows]
-        earlier[rows[better]], partner[rows[better]] = most[better], others[best[better]]
-    return [(int(partner[row]), int(row), float(earlier[row])) for row in np.flatnonzero(earlier >= _outlier(nearest))]
-
-
-def _likeness(embeddings: np.ndarray, labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Some rows (R,), some that are not later (Q,), and (R, Q): 1 - d^2 / 2v, with d the distance and v the spread
-    around the labels' means; -1 with themselves. Every pair comes once, and only so many at once as fit in memory.
-    """
-    numbers, index = np.unique(labels, return_inverse=True)
-    centred = (embeddings - embeddings.mean(axis=0, dtype=np.float64)).astype(np.float32)  # so that little cancels
-    means = np.stack([centred[index == n].mean(axis=0) for n in range(len(numbers))])
-    blocks = np.array_split(np.arange(len(centred)), -(-len(centred) // BLOCK))
-    around = sum(float(np.square(centred[rows] - means[index[rows]], dtype=np.float64).sum()) for rows in blocks)
-    spread = max(2 * around / max(1, len(centred) - len(numbers)), 1e-12)
-    squares = np.square(centred).sum(axis=1)
-    for number, rows in enumerate(blocks):
-        for others in blocks[: number + 1]:
-            distance = squares[rows, None] + squares[others] - 2 * centred[rows] @ centred[others].T
-            likeness = 1 - distance / np.float32(spread)
-            likeness[rows[:, None] == others] = -1
-            yield rows, others, likeness
-
-
-def _outlier(nearest: np.ndarray) -> float:
-    """Median + 3.5 deviations of the nearest likeness (N,), on Fisher's scale, where they are roughly normal."""
-    z = np.arctanh(np.clip(nearest, -0.999, 0.999))
-    deviation = 1.4826 * np.median(np.abs(z - np.median(z)))
-    return float(np.clip(np.tanh(np.median(z) + 3.5 * deviation), *NEAR_DUPLICATE))
-
-
-def connected(pairs: list[tuple[int, int]], count: int) -> np.ndarray:
-    """A number for each of `count` rows, the same for all that pairs join."""
-    group = np.arange(count)
-    for first, second in pairs:
-        group[group == group[second]] = group[first]
-    return group

@@ -1,4 +1,4 @@
-"""What a version was trained on, photo by photo, without the photos: what lets a retrain do without them."""
+"""The photos that a version was trained on, as its artifact keeps them: enough to retrain without the files."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from handful.service.artifact.errors import DataError, UsageError
 from handful.service.artifact.folder import Artifact
 from handful.training.embeddings import Embedded
 
-DIGITS = 12  # of a content's sha256, where a photo has no other name
+DIGITS = 12  # of a content's sha256, the name of a photo whose file is not at hand
 
 
 @dataclass(frozen=True)
-class Known:
-    """Rows in the order of the artifact; an image's path is only a name, until a folder holds the image again."""
+class KnownPhotos:
+    """N photos in the order of the artifact. An image's path is only a name until a folder holds that image again."""
 
     labels: tuple[str, ...]
     images: tuple[Embedded, ...]
     label_index: np.ndarray  # (N,) int64, into `labels`
-    folds: np.ndarray | None  # (N, R) fold numbers; None for artifacts that do not tell
+    folds: np.ndarray | None  # (N, R) fold numbers; None for artifacts that do not keep them
     answers: np.ndarray | None = None  # (N, L) probabilities, of a fine-tuned network: see `Artifact.embeddings`
 
     @property
     def embeddings(self) -> np.ndarray:
         return np.stack([image.embedding for image in self.images])  # (N, D)
 
-    def edited(self, drop: Collection[str], rename: Mapping[str, str]) -> Known:
+    def edited(self, drop: Collection[str], rename: Mapping[str, str]) -> KnownPhotos:
         """Without the dropped labels, the others renamed, all at once; two labels that get one name become one.
 
         `UsageError` for a label that is not known.
@@ -42,12 +42,12 @@ class Known:
         kept = self.only(np.flatnonzero(np.isin(self.label_index, list(named))))
         index = np.array([labels.index(named[int(index)]) for index in kept.label_index], dtype=np.int64)
         names = [named.get(index, "") for index in range(len(self.labels))]
-        answers = None if kept.answers is None else normalised(in_order(kept.answers, names, labels))
+        answers = None if kept.answers is None else renormalised(align_labels(kept.answers, names, labels))
         return replace(kept, labels=labels, label_index=index, answers=answers)
 
-    def only(self, rows: np.ndarray) -> Known:
-        """The same labels, fewer photos."""
-        return Known(
+    def only(self, rows: np.ndarray) -> KnownPhotos:
+        """The photos of these rows; all labels stay."""
+        return KnownPhotos(
             self.labels,
             tuple(self.images[row] for row in rows),
             self.label_index[rows],
@@ -56,7 +56,7 @@ class Known:
         )
 
 
-def read_known(artifact: Artifact) -> Known:
+def read_known(artifact: Artifact) -> KnownPhotos:
     """`DataError` where the version keeps no embeddings."""
     card, tensors = artifact.card, {name: tensor.numpy() for name, tensor in artifact.embeddings().items()}
     if not card.data.embeddings_kept or "embeddings" not in tensors:
@@ -65,31 +65,32 @@ def read_known(artifact: Artifact) -> Known:
             f" without them): `handful train FOLDER --name {card.name}` on all photos, old and new, learns both."
         )
     contents = [row.tobytes().hex() for row in tensors["hashes"]]
-    # artifacts written before there were `pictures` know an image by its bytes only
+    # older artifacts have no `pictures` and know an image by its bytes only
     pictures = [row.tobytes().hex() for row in tensors["pictures"]] if "pictures" in tensors else contents
     images = tuple(
         Embedded(Path(content[:DIGITS]), content, picture, embedding)
         for content, picture, embedding in zip(contents, pictures, tensors["embeddings"], strict=True)
     )
-    return Known(card.labels, images, tensors["labels"].astype(np.int64), tensors.get("folds"), tensors.get("answers"))
+    labels, folds, answers = tensors["labels"].astype(np.int64), tensors.get("folds"), tensors.get("answers")
+    return KnownPhotos(card.labels, images, labels, folds, answers)
 
 
-def in_order(answers: np.ndarray, names: Sequence[str], labels: Sequence[str]) -> np.ndarray:
-    """(N, len(names)) -> (N, len(labels)): columns of one name added, those of no label left out."""
-    ordered = np.zeros((len(answers), len(labels)))
+def align_labels(answers: np.ndarray, names: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """(N, len(names)) -> (N, len(labels)): columns of one name are added, columns of no label left out."""
+    aligned = np.zeros((len(answers), len(labels)))
     for column, name in zip(answers.T, names, strict=True):
         if name in labels:
-            ordered[:, labels.index(name)] += column
-    return ordered
+            aligned[:, labels.index(name)] += column
+    return aligned
 
 
-def normalised(probabilities: np.ndarray) -> np.ndarray:
-    """(N, L), each row adding up to one again."""
+def renormalised(probabilities: np.ndarray) -> np.ndarray:
+    """(N, L), each row scaled to a sum of one."""
     return np.asarray(probabilities / np.maximum(probabilities.sum(axis=1, keepdims=True), 1e-12))
 
 
-def recognised(known: Known, content_sha256: Mapping[Path, str]) -> dict[Path, Embedded]:
-    """The files whose bytes are known, with what is known of them: these need not be embedded again."""
+def match_known(known: KnownPhotos, content_sha256: Mapping[Path, str]) -> dict[Path, Embedded]:
+    """The files whose bytes are those of a known photo; its embedding is taken over."""
     by_content = {image.content_sha256: image for image in known.images}
     return {
         path: replace(by_content[content], path=path)

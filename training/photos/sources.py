@@ -1,8 +1,7 @@
-"""A labelled folder -> a checked list of (path, label), and what was left out and why.
+"""A labelled folder -> its files with their labels, and what was left out with the reason.
 
-Sub-folders are the labels, in the order of their names. A folder that holds `train/` beside
-`val/`, `valid/`, `validation/` or `test/` is read as those parts: `train/` to learn from, the
-others to measure on.
+Sub-folders are the labels, in the order of their names. A folder that holds `train/` beside `val/`, `valid/`,
+`validation/` or `test/` is split into those parts: `train/` to learn from, the others to measure on.
 """
 
 from __future__ import annotations
@@ -18,13 +17,15 @@ HELD_OUT = ("val", "valid", "validation", "test")
 
 @dataclass(frozen=True)
 class Example:
+    """One file and the number of its label."""
+
     path: Path
     label: int
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a folder, and what to do about it."""
+    """One problem of a folder: what is wrong, and what to do about it."""
 
     path: str  # relative to the folder; a label's name where the whole label is meant
     kind: str
@@ -33,7 +34,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a folder holds before any file is opened."""
+    """The contents of a folder, before any file is opened."""
 
     root: Path  # the folder whose sub-folders are the labels
     labels: tuple[str, ...]
@@ -62,9 +63,9 @@ def _read(root: Path, held_out: tuple[Path, ...]) -> Dataset:
     problems = [_stray(root, path) for path in listed if not path.is_dir()]
     examples: list[Example] = []
     for label, path in enumerate(folders):
-        found = [Example(file, label) for file in walk(path)]
-        examples += found
-        if not found:
+        files = [Example(file, label) for file in walk(path)]
+        examples += files
+        if not files:
             problems.append(Problem(path.name, "empty_label", "It holds no images; add some or delete the folder."))
     return Dataset(root, tuple(path.name for path in folders), tuple(examples), tuple(problems), held_out)
 

@@ -1,11 +1,9 @@
-"""The version that a retrain starts from: its backbone, what it knows, and its answers to compare with."""
+"""The version that a retrain starts from: its backbone, the photos it knows, and its answers to photos."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,25 +18,25 @@ from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.fit import Fitted
 from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.head.selection import HeadSettings, fit_head
+from handful.training.learning import LearnSettings
 from handful.training.photos.inspection import Inspected
-from handful.training.photos.known import Known, in_order, read_known
-from handful.training.retraining.gate import Answers, Probabilities
+from handful.training.photos.known import KnownPhotos, read_known
+from handful.training.retraining.gate import Probabilities
+from handful.training.settings import HeadChoice, RetrainSettings
 from scipy.special import softmax
-
-HeadChoice = Literal["same", "auto", "linear", "hidden"]
 
 
 @dataclass(frozen=True)
-class Champion:
-    """One artifact, open."""
+class ChampionModel:
+    """The champion's artifact, loaded, with the photos that it knows."""
 
     artifact: Artifact
     classifier: Classifier
-    known: Known
+    known: KnownPhotos
 
     @classmethod
-    def load(cls, path: Path) -> Champion:
-        """`DataError` where it does not keep what a retrain needs, an `ArtifactError` where it cannot be trusted."""
+    def load(cls, path: Path) -> ChampionModel:
+        """`DataError` where it keeps no embeddings of its photos, an `ArtifactError` where it is damaged."""
         artifact = open_artifact(path)
         return cls(artifact, Classifier.from_artifact(artifact), read_known(artifact))
 
@@ -48,15 +46,15 @@ class Champion:
 
     @property
     def backbone(self) -> Backbone:
-        """As it embeds: the pretrained one, or what fine-tuning made of it, under the name of the pretrained one."""
+        """The network that embeds: pretrained, or fine-tuned and still named by the pretrained one."""
         named = self.card.backbone
         network = self.classifier.network.backbone
         return Backbone(named.ref, named.revision, named.sha256, self.artifact.config, network)
 
     def pretrained(self) -> Backbone:
-        """What fine-tuning starts from: its own backbone where that is frozen, else the one that its card pins.
+        """The backbone that fine-tuning starts from: its own where that is frozen, else the one that its card pins.
 
-        A `BackboneError` or `HubError` where that is not to be had any more.
+        A `BackboneError` or `HubError` where that one cannot be loaded any more.
         """
         if self.card.finetune is None:
             return self.backbone
@@ -71,16 +69,23 @@ class Champion:
 
     @property
     def weights_sha256(self) -> str:
-        """What embeddings may be remembered by."""
+        """Names the backbone's weights in the cache of embeddings."""
         return self.card.backbone.sha256 if self.card.finetune is None else self.card.files[WEIGHTS]
 
     def embedder(self, cache: Path) -> Embedder:
-        """Of its backbone as it is now, in its own precision even where it answers in 8-bit integers."""
+        """Embeds with its own backbone, in float even where the champion answers in 8-bit integers."""
         network = Network(self.classifier.network.backbone)
         return Embedder(network, self.classifier.preprocessing, self.weights_sha256, cache)
 
-    def head_settings(self, choice: HeadChoice) -> HeadSettings:
-        """`same`: the kind that the champion has; a hidden one with its width and weight decay."""
+    def learn_settings(self, settings: RetrainSettings) -> LearnSettings:
+        """As the champion was learned: its seed, and what `settings` leave open of head and fine-tuned layer."""
+        finetune, former = settings.finetune, self.card.finetune
+        if finetune and former and finetune.layer is None:
+            finetune = finetune.model_copy(update={"layer": former.layer})
+        return LearnSettings(self._head_settings(settings.head), finetune, self.card.seed)
+
+    def _head_settings(self, choice: HeadChoice) -> HeadSettings:
+        """`same`: the champion's own kind; of a hidden head also its width and weight decay."""
         if choice != "same":
             return HeadSettings(kind=choice)
         head = self.card.head
@@ -89,29 +94,8 @@ class Champion:
         width, decay = int(head.settings["width"]), float(head.settings["weight_decay"])
         return HeadSettings(kind="hidden", widths=(width,), weight_decays=(decay,))
 
-    def rivalry(
-        self, known: Known, rename: Mapping[str, str], inspected: Inspected, fitted: Fitted, fresh: np.ndarray
-    ) -> tuple[Answers, Answers, np.ndarray]:
-        """Answers to known and to new photos, and the rows of `inspected` that are the new ones.
-
-        A known photo whose label has changed is a new one. What the champion says of a known photo comes from heads
-        like its own, learned without the photo's fold, or is kept in `known`; of a new one, embedded as `fresh`, from
-        itself.
-        """
-        moved = np.isin(np.arange(len(inspected.images)), [change.row for change in inspected.relabelled])
-        later = np.arange(len(inspected.images)) >= inspected.known
-        before = self._out_of_fold(known, inspected, fitted) if known.answers is None else known.answers
-        names = [rename.get(label, label) for label in self.card.labels]
-        plain = in_order(self._plain(fresh), names, inspected.labels)
-        champion = np.concatenate([in_order(before, known.labels, inspected.labels), plain])  # (N, L)
-        shared = np.isin(inspected.labels, known.labels)
-
-        def answers(rows: np.ndarray) -> Answers:
-            return Answers(inspected.label_index[rows], shared, champion[rows], fitted.probabilities[rows])
-
-        return answers(~(later | moved)), answers(later | moved), np.flatnonzero(later | moved)
-
-    def _out_of_fold(self, known: Known, inspected: Inspected, fitted: Fitted) -> Probabilities:
+    def out_of_fold_answers(self, known: KnownPhotos, inspected: Inspected, fitted: Fitted) -> Probabilities:
+        """(K, L) to the known photos: of heads like its own, each fitted without the photo's fold."""
         count, seed = inspected.known, self.card.seed
         answers = np.zeros((count, len(known.labels)))
         present, labels = np.unique(known.label_index, return_inverse=True)
@@ -119,11 +103,12 @@ class Champion:
             answers[:, present] = 1
             return answers
         data = LabelledEmbeddings(known.embeddings, labels, inspected.groups[:count], len(present))
-        head = fit_head(data, fitted.folds.first_images(count), self.head_settings("same"), seed)
+        head = fit_head(data, fitted.folds.first_images(count), self._head_settings("same"), seed)
         answers[:, present] = calibrated(head.out_of_fold_logits, fit_temperature(head.out_of_fold_logits, labels))
         return answers
 
-    def _plain(self, embeddings: np.ndarray) -> Probabilities:
+    def answers_to(self, embeddings: np.ndarray) -> Probabilities:
+        """(N, L) of the champion as it is, to embeddings (N, D) of photos that it has not seen."""
         if not len(embeddings):
             return np.empty((0, len(self.card.labels)))
         logits = self.classifier.network.logits(torch.from_numpy(embeddings)).double().numpy()

@@ -1,15 +1,15 @@
-"""Champion against challenger: may the new version take over?
+"""The gate: may a challenger take over from the champion?
 
-Three questions, each asked of answers to photos that the answering head had not seen (training/LOG.md has the errors
-of both kinds).
+It asks three questions of answers to photos that the answering head had not seen (training/LOG.md has the errors of
+both kinds).
 
-1. Are the new labels to be believed? The champion's calibrated answers are evidence on each new label; from them the
-   share of wrong labels is estimated. A few wrong ones are listed; where less than a quarter can be excluded at 97.5 %,
-   the folder contradicts what is known. (So does one of nothing but the champion's mistakes, put right: from inside,
-   the two look the same, and a person has to say which it is.)
-2. Has it forgotten? On the known photos, among the labels that both know: exact McNemar, one-sided, at 1 %.
-3. Is it worse on the whole? On known and new photos, with all labels: the same at 5 %. A new label that swallows an old
-   one fails here.
+1. Are the new labels credible? The champion's calibrated answers are evidence on each new label; from them the share of
+   wrong labels is estimated. A few wrong labels are listed and tolerated. Where the share is above a quarter at 97.5 %
+   confidence, the folder contradicts what is known. (A folder of nothing but corrected mistakes of the champion looks
+   the same, so a person has to say which it is.)
+2. Does it forget? On the known photos, among the labels that both know: exact McNemar, one-sided, at 1 %.
+3. Is it worse overall? On known and new photos, with all labels: the same test at 5 %. It stops a new label that takes
+   over photos of an old one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from handful.service.artifact.card import ComparisonCard, GateCard
 from handful.training.metrics import image_log_losses
-from handful.training.photos.known import normalised
+from handful.training.photos.known import renormalised
 from numpy.typing import NDArray
 from scipy.stats import binom
 
@@ -27,18 +27,18 @@ Probabilities = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 TOLERATED_WRONG = 0.25  # share of the new labels
-FEWEST_JUDGED = 5  # new labels; fewer are evidence for nothing, and do little
+FEWEST_COMPARED = 5  # new labels; fewer are no evidence, and change little
 EVIDENCE = 1.92  # log likelihood: half the 95 % quantile of chi squared with one degree of freedom
-CERTAIN = 0.99  # of no single answer is a calibrated head on so few photos surer
-FORGETS, WORSE = 0.01, 0.05  # levels of the two tests
+CERTAIN = 0.99  # the highest probability that counts: heads on so few photos are calibrated no further
+FORGETS, WORSE = 0.01, 0.05  # significance levels of the two tests
 SHARES = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What both answered to the same photos, in the challenger's labels.
+class AnswersToCompare:
+    """The answers of both to the same N photos, in the challenger's L labels.
 
-    `champion` (N, L) has nought in the columns of labels that the champion does not know.
+    `champion` (N, L) is zero in the columns of labels that the champion does not know.
     """
 
     labels: Labels  # (N,)
@@ -47,21 +47,21 @@ class Answers:
     challenger: Probabilities
 
     @property
-    def judged(self) -> NDArray[np.bool_]:
+    def comparable(self) -> NDArray[np.bool_]:
         """(N,) photos of a label that both know."""
         return self.shared[self.labels]
 
-    def among_shared(self) -> Answers:
-        """The judged photos, with the labels that both know and no others."""
+    def among_shared(self) -> AnswersToCompare:
+        """The comparable photos, with only the labels that both know."""
         columns = np.flatnonzero(self.shared)
         position = np.full(len(self.shared), -1)
         position[columns] = np.arange(len(columns))
-        rows = self.judged
-        return Answers(
+        rows = self.comparable
+        return AnswersToCompare(
             position[self.labels[rows]],
             np.ones(len(columns), dtype=bool),
-            normalised(self.champion[np.ix_(rows, columns)]),
-            normalised(self.challenger[np.ix_(rows, columns)]),
+            renormalised(self.champion[np.ix_(rows, columns)]),
+            renormalised(self.challenger[np.ix_(rows, columns)]),
         )
 
     def outcomes(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -71,17 +71,17 @@ class Answers:
 
 @dataclass(frozen=True)
 class WrongLabels:
-    """How many of the new labels the champion's answers say are wrong."""
+    """How many of the new labels are wrong, according to the champion's answers."""
 
     share: float
-    at_least: float  # at 97.5 %
+    at_least: float  # lower end of the share, at 97.5 % confidence
     probability: Probabilities  # (N,) that this label is wrong
 
     @classmethod
     def of(cls, answers: Probabilities, labels: Labels) -> WrongLabels:
-        """Maximum likelihood of the share, from answers (N, L) that did not see the labels (N,)."""
+        """Maximum likelihood of the share, from answers (N, L) by a head that had not seen the labels (N,)."""
         right = np.clip(answers[np.arange(len(labels)), labels], 1 - CERTAIN, CERTAIN)
-        wrong = (1 - right) / max(answers.shape[1] - 1, 1)  # another label is as likely as a third
+        wrong = (1 - right) / max(answers.shape[1] - 1, 1)  # all other labels are equally likely
         likelihood = np.log(right + SHARES[:, None] * (wrong - right)).sum(axis=1)  # (101,)
         best = int(likelihood.argmax())
         share = float(SHARES[best])
@@ -89,22 +89,22 @@ class WrongLabels:
         return cls(share, lowest, share * wrong / (right + share * (wrong - right)))
 
 
-def compare(champion: str, known: Answers, new: Answers) -> tuple[GateCard, NDArray[np.intp]]:
-    """The decision with its numbers, and the rows of `new` whose labels are probably wrong, surest first.
+def decide(champion: str, known: AnswersToCompare, new: AnswersToCompare) -> tuple[GateCard, NDArray[np.intp]]:
+    """The decision with its numbers, and the rows of `new` whose labels are probably wrong, most probable first.
 
     `known` are photos whose label did not change since the champion learned them.
     """
-    old, judged = known.among_shared(), new.among_shared()
+    old, added = known.among_shared(), new.among_shared()
     several = old.champion.shape[1] > 1
-    wrong = WrongLabels.of(judged.champion, judged.labels) if several and len(judged.labels) else None
+    wrong = WrongLabels.of(added.champion, added.labels) if several and len(added.labels) else None
     forgets = _worse(*old.outcomes())
     everything = [np.concatenate(pair) for pair in zip(known.outcomes(), new.outcomes(), strict=True)]
     worse = _worse(everything[0], everything[1])
-    verdict = _verdict(wrong, judged, old, forgets, worse)
+    objection = _objection(wrong, added, old, forgets, worse)
     card = GateCard(
         champion=champion,
-        passed=verdict is None,
-        reason=verdict or _praise(known, new),
+        passed=objection is None,
+        reason=objection or _summary(known, new),
         known=_comparison(known),
         new=_comparison(new),
         p_forgets=forgets,
@@ -115,32 +115,34 @@ def compare(champion: str, known: Answers, new: Answers) -> tuple[GateCard, NDAr
     return card, np.empty(0, dtype=np.intp) if wrong is None else _suspected(new, wrong)
 
 
-def _suspected(new: Answers, wrong: WrongLabels) -> NDArray[np.intp]:
-    rows = np.flatnonzero(new.judged)
-    surest_first = np.argsort(-wrong.probability, kind="stable")
-    return rows[surest_first[wrong.probability[surest_first] > 0.5]]
+def _suspected(new: AnswersToCompare, wrong: WrongLabels) -> NDArray[np.intp]:
+    rows = np.flatnonzero(new.comparable)
+    order = np.argsort(-wrong.probability, kind="stable")
+    return rows[order[wrong.probability[order] > 0.5]]
 
 
-def _verdict(wrong: WrongLabels | None, judged: Answers, old: Answers, forgets: float, worse: float) -> str | None:
-    """Why the champion stays; None where it goes."""
-    if wrong is not None and len(judged.labels) >= FEWEST_JUDGED and wrong.at_least > TOLERATED_WRONG:
+def _objection(
+    wrong: WrongLabels | None, added: AnswersToCompare, old: AnswersToCompare, forgets: float, worse: float
+) -> str | None:
+    """Why the champion stays; None where the challenger may take over."""
+    if wrong is not None and len(added.labels) >= FEWEST_COMPARED and wrong.at_least > TOLERATED_WRONG:
         return (
-            f"By what the champion knows, {wrong.share:.0%} of the labels of the {len(judged.labels)} new photos are"
-            f" wrong, at the very least {wrong.at_least:.0%}. If they are right (photos chosen because it gets them"
-            " wrong look the same), use --promote always."
+            f"By the champion's answers, {wrong.share:.0%} of the labels of the {len(added.labels)} new photos are"
+            f" wrong, at least {wrong.at_least:.0%}. If the labels are right (photos that were chosen because the"
+            " champion gets them wrong look the same), use --promote always."
         )
     if forgets < FORGETS:
         lost, won = _discordant(*old.outcomes())
         return (
-            f"It forgets: of {len(old.labels)} known photos it gets {lost} wrong that the champion gets right, and"
-            f" {won} the other way round (p = {forgets:.2g})."
+            f"It forgets: of {len(old.labels)} known photos it gets {lost} wrong that the champion gets right; the"
+            f" other way round it is {won} (p = {forgets:.2g})."
         )
     if worse < WORSE:
         return f"It makes more mistakes than the champion on known and new photos together (p = {worse:.2g})."
     return None
 
 
-def _praise(known: Answers, new: Answers) -> str:
+def _summary(known: AnswersToCompare, new: AnswersToCompare) -> str:
     parts = [
         f"{where} it gets {challenger} of {len(answers.labels)} right, the champion {champion}"
         for where, answers in (("of photos known before", known), ("of new ones", new))
@@ -150,7 +152,7 @@ def _praise(known: Answers, new: Answers) -> str:
     return f"Not worse beyond noise: {'; '.join(parts) or 'there was nothing to compare on'}."
 
 
-def _comparison(answers: Answers) -> ComparisonCard | None:
+def _comparison(answers: AnswersToCompare) -> ComparisonCard | None:
     if not len(answers.labels):
         return None
     champion, challenger = (float(right.mean()) for right in answers.outcomes())
@@ -169,7 +171,7 @@ def _comparison(answers: Answers) -> ComparisonCard | None:
 
 
 def _worse(champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> float:
-    """One-sided exact McNemar: how probable so many losses are for two that are equally good."""
+    """One-sided exact McNemar: the probability of so many losses if both are equally good."""
     lost, won = _discordant(champion, challenger)
     return float(binom.sf(lost - 1, lost + won, 0.5))
 

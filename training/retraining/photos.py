@@ -1,8 +1,9 @@
-"""The photos of a retrain: the new ones beside what is known of the old, or all of them again, out of their folders."""
+"""The photos of a retrain: new ones beside the known ones, or, to fine-tune again, all of them from their folders."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,93 +11,115 @@ from pathlib import Path
 import numpy as np
 from handful.service.artifact.errors import DataError, ImageError, UsageError
 from handful.service.artifact.image_files import relative_name
-from handful.service.compute.network import Network
 from handful.service.terminal.progress import progress_bar
 from handful.training.backbone import Backbone
 from handful.training.embeddings import Embedded, Embedder
+from handful.training.finetune.distributed import Ranks
+from handful.training.learning import cache_folder, embedder_of
 from handful.training.photos.inspection import Inspected, inspect, require_labels
-from handful.training.photos.known import Known, recognised
+from handful.training.photos.known import KnownPhotos, match_known
 from handful.training.photos.sources import Dataset, Example, Problem, read_folder
-from handful.training.retraining.champion import Champion
-from handful.training.train import preprocessing_of
+from handful.training.retraining.champion import ChampionModel
+from handful.training.settings import RetrainSettings
 
 Result = Embedded | ImageError
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """What a challenger learns from.
+class RetrainPhotos:
+    """The photos that a challenger learns from.
 
-    `inspected` holds all photos as `backbone` sees them; the champion's backbone made what is kept in `known`, and of
-    the photos that are not known, `fresh` (F, D). `missing` known photos are in none of the folders.
+    `inspected` holds all of them with embeddings by `backbone`. The champion's own backbone made the embeddings in
+    `known`, and `fresh` (F, D) of the photos that are not known. `missing` counts known photos that no folder holds,
+    where all photos were asked for. `seconds` were spent on reading and embedding.
     """
 
     dataset: Dataset
-    known: Known
+    known: KnownPhotos
     inspected: Inspected
     backbone: Backbone
     fresh: np.ndarray
     missing: int = 0
+    seconds: float = 0.0
+
+    @property
+    def nothing_new(self) -> bool:
+        return len(self.inspected.images) == self.inspected.known and not self.inspected.relabelled
 
 
-def gather_new(
-    champion: Champion, folder: Path | None, drop: Collection[str], rename: Mapping[str, str], cache: Path
-) -> Gathered:
-    """The folder's photos beside all that are known; files whose bytes are known are not looked at by the network."""
+def read_photos(folder: Path | None, settings: RetrainSettings, champion: ChampionModel, ranks: Ranks) -> RetrainPhotos:
+    """Reads and inspects what `settings` ask for, and embeds what was not embedded before."""
+    started = time.monotonic()
+    if settings.finetune is None:
+        photos = _read_new(champion, folder, settings.drop, settings.rename)
+    else:
+        folders = [*settings.old, *([] if folder is None else [folder])]
+        with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
+            photos = read_again(champion, folders, settings.drop, settings.rename)
+    return replace(photos, seconds=time.monotonic() - started)
+
+
+def _read_new(
+    champion: ChampionModel, folder: Path | None, drop: Collection[str], rename: Mapping[str, str]
+) -> RetrainPhotos:
+    """The folder's photos beside all known ones; the network skips files whose bytes are known."""
     known = champion.known.edited(drop, rename)
     dataset = Dataset(Path(), (), (), (), ()) if folder is None else read_folder(folder)
-    paths = [example.path for example in dataset.examples]
-    embedder = champion.embedder(cache)
+    paths = _paths(dataset)
+    embedder = champion.embedder(cache_folder())
     contents = zip(paths, embedder.contents(paths), strict=True)
-    found: dict[Path, Result] = dict(
-        recognised(champion.known, {path: content for path, content in contents if isinstance(content, str)})
-    )
-    unknown = [path for path in paths if path not in found]
-    found.update(zip(unknown, _embedded(unknown, embedder), strict=True))
-    inspected = inspect(dataset, [found[path] for path in paths], known=known)
+    readable = {path: content for path, content in contents if isinstance(content, str)}
+    results: dict[Path, Result] = dict(match_known(champion.known, readable))
+    unknown = [path for path in paths if path not in results]
+    results.update(zip(unknown, _embed(unknown, embedder), strict=True))
+    inspected = inspect(dataset, [results[path] for path in paths], known=known)
     require_labels(inspected)
-    return Gathered(dataset, known, inspected, champion.backbone, inspected.embeddings[inspected.known :])
+    return RetrainPhotos(dataset, known, inspected, champion.backbone, inspected.embeddings[inspected.known :])
 
 
-def _embedded(paths: Sequence[Path], embedder: Embedder) -> list[Result]:
-    with progress_bar("embed", len(paths)) as progress:
-        return embedder.embed(paths, progress)
+def read_again(
+    champion: ChampionModel, folders: Sequence[Path], drop: Collection[str], rename: Mapping[str, str]
+) -> RetrainPhotos:
+    """All photos of all folders, with embeddings by the pretrained backbone.
 
-
-def gather_again(
-    champion: Champion, folders: Sequence[Path], drop: Collection[str], rename: Mapping[str, str], cache: Path
-) -> Gathered:
-    """All photos of all folders, as the pretrained backbone sees them.
-
-    The folders' labels hold, whatever the champion learned: of a picture that is in several, the last folder's.
+    The folders' labels count, not those that the champion learned. A picture in several folders has the label of the
+    last one.
     """
     parts = [read_folder(Path(os.path.abspath(folder))) for folder in folders]  # noqa: PTH100 - links stay
     _raise_unless_named(drop, rename, champion.known.labels, *(part.labels for part in parts))
     backbone = champion.pretrained()
-    network = Network(backbone.network)
-    embedder = Embedder(network, preprocessing_of(backbone), backbone.sha256, cache)
-    dataset, results = _union([(part, _embedded(_paths(part), embedder)) for part in _edited(parts, drop, rename)])
+    embedder = embedder_of(backbone)
+    dataset, results = _union([(part, _embed(_paths(part), embedder)) for part in _edited(parts, drop, rename)])
     known = champion.known.edited(
         [label for label in drop if label in champion.known.labels],
         {old: new for old, new in rename.items() if old in champion.known.labels},
     )
-    there, images = _there(known, results)
-    inspected = inspect(dataset, results, known=replace(there, images=images))
-    _raise_if_lost(champion, there, inspected)
+    held, images = _held_by(results, known)
+    inspected = inspect(dataset, results, known=replace(held, images=images))
+    _raise_if_lost(champion, held, inspected)
     require_labels(inspected)
     fresh = inspected.embeddings[inspected.known :]
     if champion.card.finetune and len(fresh):
-        seen = _embedded([image.path for image in inspected.images[inspected.known :]], champion.embedder(cache))
-        fresh = np.stack([each.embedding for each in seen if isinstance(each, Embedded)])
-    return Gathered(dataset, there, inspected, backbone, fresh, len(known.images) - len(there.images))
+        again = _embed([image.path for image in inspected.images[inspected.known :]], champion.embedder(cache_folder()))
+        fresh = np.stack([each.embedding for each in again if isinstance(each, Embedded)])
+    return RetrainPhotos(dataset, held, inspected, backbone, fresh, len(known.images) - len(held.images))
+
+
+def _embed(paths: Sequence[Path], embedder: Embedder) -> list[Result]:
+    with progress_bar("embed", len(paths)) as progress:
+        return embedder.embed(paths, progress)
+
+
+def _paths(dataset: Dataset) -> list[Path]:
+    return [example.path for example in dataset.examples]
 
 
 def _raise_unless_named(drop: Collection[str], rename: Mapping[str, str], *labels: Sequence[str]) -> None:
-    there = dict.fromkeys(label for each in labels for label in each)
+    existing = dict.fromkeys(label for each in labels for label in each)
     for flag, names in (("--drop", drop), ("--rename", rename)):
         for name in names:
-            if name not in there:
-                raise UsageError(f"{flag} names {name!r}; labels of the model and the folders: {', '.join(there)}.")
+            if name not in existing:
+                raise UsageError(f"{flag} names {name!r}; labels of the model and the folders: {', '.join(existing)}.")
 
 
 def _edited(parts: Sequence[Dataset], drop: Collection[str], rename: Mapping[str, str]) -> list[Dataset]:
@@ -114,16 +137,12 @@ def _edited(parts: Sequence[Dataset], drop: Collection[str], rename: Mapping[str
     return edited
 
 
-def _paths(part: Dataset) -> list[Path]:
-    return [example.path for example in part.examples]
-
-
 def _union(parts: Sequence[tuple[Dataset, list[Result]]]) -> tuple[Dataset, list[Result]]:
-    """One folder, as it were, below which all of them lie; measured on are the last one's other parts."""
+    """One data set whose root is the common parent of all folders; its held-out parts are those of the last folder."""
     root = Path(os.path.commonpath([part.root for part, _ in parts]))
     labels = tuple(dict.fromkeys(label for part, _ in parts for label in part.labels))
     rows: list[tuple[Example, Result]] = []
-    later: set[str] = set()
+    later: set[str] = set()  # pictures of the later folders
     for part, results in reversed(parts):
         own = [
             (Example(example.path, labels.index(part.labels[example.label])), result)
@@ -142,19 +161,19 @@ def _problems_below(root: Path, part: Dataset) -> list[Problem]:
     return [replace(problem, path=f"{folder}{problem.path}") for problem in part.problems]
 
 
-def _there(known: Known, results: Sequence[Result]) -> tuple[Known, tuple[Embedded, ...]]:
-    """The known photos that a folder holds, as they are known, and as they were found."""
-    found = [result for result in results if isinstance(result, Embedded)]
-    by_hash = {each.pixels_sha256: each for each in found} | {each.content_sha256: each for each in found}
+def _held_by(results: Sequence[Result], known: KnownPhotos) -> tuple[KnownPhotos, tuple[Embedded, ...]]:
+    """The known photos that a folder holds: as the champion keeps them, and as they were embedded now."""
+    images = [result for result in results if isinstance(result, Embedded)]
+    by_hash = {each.pixels_sha256: each for each in images} | {each.content_sha256: each for each in images}
     files = [by_hash.get(each.content_sha256, by_hash.get(each.pixels_sha256)) for each in known.images]
     rows = np.array([row for row, file in enumerate(files) if file is not None], dtype=np.intp)
     return known.only(rows), tuple(file for file in files if file is not None)
 
 
-def _raise_if_lost(champion: Champion, there: Known, inspected: Inspected) -> None:
-    """A label must not vanish only because its folder was not named."""
-    for index, label in enumerate(there.labels):
-        if label not in inspected.labels and not (there.label_index == index).any():
+def _raise_if_lost(champion: ChampionModel, held: KnownPhotos, inspected: Inspected) -> None:
+    """A label must not vanish only because its folder was forgotten on the command line."""
+    for index, label in enumerate(held.labels):
+        if label not in inspected.labels and not (held.label_index == index).any():
             raise DataError(
                 f"The folders hold no photo of {label}, which {champion.card.model} knows; name the folder with its"
                 f" photos (--with FOLDER), or unlearn it (--drop {label})."

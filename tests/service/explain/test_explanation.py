@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import home_at
 from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.artifact.images import read_image
 from handful.service.classifier import Classifier
@@ -15,7 +16,8 @@ from handful.service.cli import explain as command
 from handful.service.explain.explanation import explain_photo
 from handful.service.explain.picture import explain_image
 from handful.service.explain.stability import measure_stability, views
-from handful.training.train import TrainSettings, train_folder
+from handful.training.settings import TrainSettings
+from handful.training.train import train_folder
 from PIL import Image
 from tiny_networks import TINY, save_network
 
@@ -79,7 +81,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Classifier]:
     classifiers = {}
     for head in ("linear", "hidden"):
         settings = TrainSettings.model_validate({"name": head, "backbone": backbone, "head": head})
-        classifiers[head] = Classifier.load(Path(train_folder(root / "photos", settings, root / "home")[0]["path"]))
+        with home_at(root / "home"):
+            classifiers[head] = Classifier.load(Path(train_folder(root / "photos", settings)[0]["path"]))
     return classifiers
 
 

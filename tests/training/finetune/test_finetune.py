@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from conftest import home_at
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.folder import open_artifact
 from handful.service.classifier import Classifier
@@ -33,7 +34,8 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(folder: Path, home: Path, backbone: Path, **other: Any) -> dict[str, Any]:
-    return train_folder(folder, quick_settings(backbone).model_copy(update=other), home)[0]
+    with home_at(home):
+        return train_folder(folder, quick_settings(backbone).model_copy(update=other))[0]
 
 
 @pytest.fixture(scope="module")

@@ -97,10 +97,8 @@ def test_with_many_images_the_head_still_learns_from_all() -> None:
     assert head.parameters == 8
 
 
-def test_every_rung_is_tested_on_every_photo_once(
-    tmp_path: Path, photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HANDFUL_HOME", str(tmp_path))
+@pytest.mark.usefixtures("own_home")
+def test_every_rung_is_tested_on_every_photo_once(tmp_path: Path, photos: Path, backbone: Path) -> None:
     names = ("linear", "pixels", "majority", "hog")
     settings = LadderSettings(rungs=names, backbone=str(backbone))
     result, _ = climb_ladder(photos, settings, tmp_path / "out")
@@ -115,8 +113,8 @@ def test_every_rung_is_tested_on_every_photo_once(
     assert (tmp_path / "out/ladder.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_top_rung_is_trained_end_to_end(tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HANDFUL_HOME", str(tmp_path))
+@pytest.mark.usefixtures("own_home")
+def test_the_top_rung_is_trained_end_to_end(tmp_path: Path, backbone: Path) -> None:
     for label, (name, colour) in enumerate(COLOURS.items()):
         for number in range(12):
             part = "train" if number < 8 else "test"
@@ -127,10 +125,8 @@ def test_the_top_rung_is_trained_end_to_end(tmp_path: Path, backbone: Path, monk
     assert row["trained"] == row["parameters"]
 
 
-def test_a_split_folder_is_tested_on_its_own_test_part(
-    tmp_path: Path, photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HANDFUL_HOME", str(tmp_path))
+@pytest.mark.usefixtures("own_home")
+def test_a_split_folder_is_tested_on_its_own_test_part(tmp_path: Path, photos: Path, backbone: Path) -> None:
     shutil.copytree(photos, tmp_path / "data/train")
     for label, (name, colour) in enumerate([*COLOURS.items(), ("green", (30, 200, 40))]):
         for number in range(6):

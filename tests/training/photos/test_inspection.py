@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from conftest import COLOURS, write_photo
 from handful.service.artifact.errors import DataError
-from handful.training.photos.inspection import Inspected, connected, near_duplicates, require_labels
-from handful.training.train import check_folder
+from handful.training.photos.inspection import Inspected, require_labels
+from handful.training.train import inspect_folder
 from PIL import Image
+
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture
@@ -25,11 +27,11 @@ def named(inspected: Inspected) -> dict[str, str]:
 
 
 def kinds(folder: Path, backbone: Path) -> dict[str, str]:
-    return named(check_folder(folder, str(backbone), folder.parent / "home"))
+    return named(inspect_folder(folder, str(backbone)))
 
 
 def test_a_clean_folder_has_no_problems(folder: Path, backbone: Path) -> None:
-    inspected = check_folder(folder, str(backbone), folder.parent / "home")
+    inspected = inspect_folder(folder, str(backbone))
     assert not named(inspected)
     assert inspected.per_label == {"blue": 12, "red": 12}
     assert inspected.embeddings.shape[0] == 24
@@ -42,8 +44,7 @@ def test_each_bad_file_is_named_with_its_kind(folder: Path, backbone: Path) -> N
     (folder / "blue/notes.txt").write_text("words")
     (folder / "red/phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
     (folder / "blue/.hidden.jpg").write_bytes(b"silently left out")
-    found = kinds(folder, backbone)
-    assert found == {
+    assert kinds(folder, backbone) == {
         "blue/cut.jpg": "image_truncated",
         "blue/empty.jpg": "image_unreadable",
         "blue/notes.txt": "not_an_image",
@@ -58,7 +59,7 @@ def test_the_same_picture_in_another_file_is_a_duplicate(folder: Path, backbone:
 
 def test_the_same_picture_under_two_labels_is_left_out_of_both(folder: Path, backbone: Path) -> None:
     shutil.copy(folder / "blue/01.png", folder / "red/copy.png")
-    inspected = check_folder(folder, str(backbone), folder.parent / "home")
+    inspected = inspect_folder(folder, str(backbone))
     assert named(inspected) == {"blue/01.png": "two_labels", "red/copy.png": "two_labels"}
     assert inspected.per_label == {"blue": 11, "red": 12}
 
@@ -70,7 +71,7 @@ def test_small_labels_are_left_out_and_imbalance_is_named(folder: Path, backbone
     for number in range(3):
         write_photo(folder / f"three/{number}.png", (200, 200, 0), 20 + number)
     (folder / "none").mkdir()
-    inspected = check_folder(folder, str(backbone), folder.parent / "home")
+    inspected = inspect_folder(folder, str(backbone))
     assert named(inspected) == {
         "single": "one_image",
         "three": "too_few_images",
@@ -83,25 +84,11 @@ def test_small_labels_are_left_out_and_imbalance_is_named(folder: Path, backbone
 def test_fewer_than_two_usable_labels_is_one_sentence(tmp_path: Path, backbone: Path) -> None:
     for number in range(6):
         write_photo(tmp_path / f"photos/one/{number}.png", COLOURS["red"], number)
-    inspected = check_folder(tmp_path / "photos", str(backbone), tmp_path / "home")
+    inspected = inspect_folder(tmp_path / "photos", str(backbone))
     with pytest.raises(DataError, match=r"labels left: one \(6\)"):
         require_labels(inspected)
 
 
-def test_near_duplicates_are_outliers_among_neighbours() -> None:
-    rows = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float32)
-    rows[40] = rows[7] + 0.1 * rows[8]
-    assert [(first, second) for first, second, _ in near_duplicates(rows, np.zeros(60, int))] == [(7, 40)]
-
-
-def test_pairs_join_into_groups() -> None:
-    groups = connected([(0, 1), (1, 4), (2, 3)], 6)
-    assert groups[0] == groups[1] == groups[4]
-    assert groups[2] == groups[3]
-    assert len(set(groups.tolist())) == 3
-
-
 def test_inspecting_twice_gives_the_same(folder: Path, backbone: Path) -> None:
-    home = folder.parent / "home"
-    first, second = (check_folder(folder, str(backbone), home) for _ in range(2))
+    first, second = (inspect_folder(folder, str(backbone)) for _ in range(2))
     np.testing.assert_array_equal(first.embeddings, second.embeddings)

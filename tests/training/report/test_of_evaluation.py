@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import COLOURS, write_photo
+from conftest import COLOURS, home_at, write_photo
 from handful.service.artifact.errors import UsageError
 from handful.training.evaluate import evaluate_folder
-from handful.training.train import TrainSettings, train_folder
+from handful.training.settings import TrainSettings
+from handful.training.train import train_folder
 from PIL import Image
 from test_of_training import Page
 
@@ -31,7 +32,8 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluated(home: Path, others: Path) -> tuple[dict[str, Any], int]:
-    result, problems = evaluate_folder(others, "colours", None, home)
+    with home_at(home):
+        result, problems = evaluate_folder(others, "colours")
     return result, len(problems)
 
 
@@ -73,18 +75,20 @@ def test_the_page_asks_for_nothing_outside_itself(others: Path, evaluated: tuple
     assert str(others) not in "".join(page.texts)
 
 
+@pytest.mark.usefixtures("own_home")
 def test_a_version_without_embeddings_has_a_map_of_the_new_photos_alone(
-    tmp_path: Path, photos: Path, backbone: Path, others: Path
+    photos: Path, backbone: Path, others: Path
 ) -> None:
-    train_folder(photos, TrainSettings(name="bare", backbone=str(backbone), keep_embeddings=False), tmp_path)
-    result, _ = evaluate_folder(others, "bare", None, tmp_path)
+    train_folder(photos, TrainSettings(name="bare", backbone=str(backbone), keep_embeddings=False))
+    result, _ = evaluate_folder(others, "bare")
     assert "keeps nothing of its training photos" in text_of(result["report"])
     assert "Pale dots" not in text_of(result["report"])
 
 
 def test_one_photo_of_one_label_is_enough(tmp_path: Path, home: Path) -> None:
     write_photo(tmp_path / "data/red/0.png", COLOURS["red"], 5000)
-    result, _ = evaluate_folder(tmp_path / "data", "colours", tmp_path / "report", home)
+    with home_at(home):
+        result, _ = evaluate_folder(tmp_path / "data", "colours", tmp_path / "report")
     assert Path(result["report"]) == tmp_path / "report/report.html"
     text = text_of(result["report"])
     assert "1 of the model's labels has no photo here" in text
@@ -93,9 +97,9 @@ def test_one_photo_of_one_label_is_enough(tmp_path: Path, home: Path) -> None:
 
 def test_a_report_never_changes_a_version(tmp_path: Path, home: Path, artifact: Path, others: Path) -> None:
     before = {path: path.read_bytes() for path in artifact.rglob("*") if path.is_file()}
-    with pytest.raises(UsageError, match="never change"):
-        evaluate_folder(others, "colours", artifact / "report", home)
+    with home_at(home), pytest.raises(UsageError, match="never change"):
+        evaluate_folder(others, "colours", artifact / "report")
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="is a file"):
-        evaluate_folder(others, "colours", tmp_path / "file", home)
+    with home_at(home), pytest.raises(UsageError, match="is a file"):
+        evaluate_folder(others, "colours", tmp_path / "file")
     assert {path: path.read_bytes() for path in artifact.rglob("*") if path.is_file()} == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from handful.service.artifact.card import GateCard
-from handful.training.retraining.gate import Answers, compare
+from handful.training.retraining.gate import AnswersToCompare, decide
 
 
 def sure_of(answers: np.ndarray, labels: int, sure: float = 0.95) -> np.ndarray:
@@ -14,14 +14,16 @@ def sure_of(answers: np.ndarray, labels: int, sure: float = 0.95) -> np.ndarray:
     return probabilities
 
 
-def answers(labels: np.ndarray, champion: np.ndarray, challenger: np.ndarray, known: int, count: int = 2) -> Answers:
+def answers(
+    labels: np.ndarray, champion: np.ndarray, challenger: np.ndarray, known: int, count: int = 2
+) -> AnswersToCompare:
     """The champion knows the first `known` of `count` labels."""
     theirs = np.zeros((len(labels), count))
     theirs[:, :known] = sure_of(champion, known)
-    return Answers(labels, np.arange(count) < known, theirs, sure_of(challenger, count))
+    return AnswersToCompare(labels, np.arange(count) < known, theirs, sure_of(challenger, count))
 
 
-def right(labels: np.ndarray, known: int = 2, count: int = 2) -> Answers:
+def right(labels: np.ndarray, known: int = 2, count: int = 2) -> AnswersToCompare:
     return answers(labels, np.minimum(labels, known - 1), labels, known, count)
 
 
@@ -31,8 +33,8 @@ def flipped(labels: np.ndarray, rows: slice) -> np.ndarray:
     return changed
 
 
-def judged(known: Answers, new: Answers) -> tuple[GateCard, list[int]]:
-    card, suspected = compare("colours:1", known, new)
+def decided(known: AnswersToCompare, new: AnswersToCompare) -> tuple[GateCard, list[int]]:
+    card, suspected = decide("colours:1", known, new)
     return card, suspected.tolist()
 
 
@@ -41,7 +43,7 @@ NONE = right(OLD[:0])
 
 
 def test_equals_pass_and_the_card_tells_the_numbers() -> None:
-    card, suspected = judged(right(OLD), right(OLD[:16]))
+    card, suspected = decided(right(OLD), right(OLD[:16]))
     assert card.passed
     assert not suspected
     assert card.known
@@ -53,7 +55,7 @@ def test_swapped_labels_are_not_believed_however_many_they_are() -> None:
     for count in (8, 16, 80, 300):
         labels = np.tile([0, 1], count // 2)
         for challenger in (labels, 1 - labels):  # whether or not it has learned the swap
-            card, suspected = judged(right(OLD), answers(labels, 1 - labels, challenger, known=2))
+            card, suspected = decided(right(OLD), answers(labels, 1 - labels, challenger, known=2))
             assert not card.passed
             assert "wrong" in card.reason
             assert len(suspected) == count
@@ -62,42 +64,44 @@ def test_swapped_labels_are_not_believed_however_many_they_are() -> None:
 def test_a_few_wrong_labels_are_listed_and_do_not_stop_the_rest() -> None:
     labels = OLD[:16]
     truth = flipped(labels, slice(3, 5))
-    card, suspected = judged(right(OLD), answers(labels, truth, truth, known=2))
+    card, suspected = decided(right(OLD), answers(labels, truth, truth, known=2))
     assert card.passed
     assert sorted(suspected) == [3, 4]
 
 
 def test_photos_of_another_style_may_be_hard_for_the_champion() -> None:
     labels = OLD[:80]
-    hard = Answers(labels, np.ones(2, bool), sure_of(flipped(labels, slice(0, 30)), 2, 0.6), sure_of(labels, 2))
-    assert judged(right(OLD), hard)[0].passed
+    hard = AnswersToCompare(
+        labels, np.ones(2, bool), sure_of(flipped(labels, slice(0, 30)), 2, 0.6), sure_of(labels, 2)
+    )
+    assert decided(right(OLD), hard)[0].passed
 
 
 def test_too_few_photos_are_evidence_for_nothing() -> None:
     labels = OLD[:4]
-    assert judged(right(OLD), answers(labels, 1 - labels, 1 - labels, known=2))[0].passed
+    assert decided(right(OLD), answers(labels, 1 - labels, 1 - labels, known=2))[0].passed
 
 
 def test_what_forgets_is_kept_back() -> None:
-    card, _ = judged(answers(OLD, OLD, flipped(OLD, slice(0, 8)), known=2), right(OLD[:16]))
+    card, _ = decided(answers(OLD, OLD, flipped(OLD, slice(0, 8)), known=2), right(OLD[:16]))
     assert not card.passed
     assert "forgets" in card.reason
-    assert judged(answers(OLD, OLD, flipped(OLD, slice(0, 3)), known=2), right(OLD[:16]))[0].passed
+    assert decided(answers(OLD, OLD, flipped(OLD, slice(0, 3)), known=2), right(OLD[:16]))[0].passed
 
 
 def test_a_new_label_passes_where_it_is_learned_and_not_where_it_swallows_another() -> None:
     third = np.full(20, 2)
     known = right(OLD, known=2, count=3)
-    assert judged(known, right(third, known=2, count=3))[0].passed
+    assert decided(known, right(third, known=2, count=3))[0].passed
     swallowed = np.where(np.arange(160) < 25, 2, OLD)
-    card, _ = judged(
+    card, _ = decided(
         answers(OLD, OLD, swallowed, known=2, count=3), answers(third, third * 0, np.tile([1, 1, 1, 1, 2], 4), 2, 3)
     )
     assert not card.passed
 
 
 def test_nothing_to_compare_is_no_reason_against() -> None:
-    card, _ = judged(NONE, NONE)
+    card, _ = decided(NONE, NONE)
     assert card.passed
     assert card.known is None
     assert card.new is None

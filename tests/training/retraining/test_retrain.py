@@ -17,16 +17,17 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import COLOURS, write_photo
+from conftest import COLOURS, home_at, write_photo
 from handful.service.artifact.card import FineTuneCard
 from handful.service.artifact.errors import DataError, UsageError
 from handful.service.artifact.folder import WEIGHTS, file_sha256, open_artifact
 from handful.service.artifact.store import Store
 from handful.service.classifier import Classifier
 from handful.training.cli import retrain
-from handful.training.retraining.champion import Champion
-from handful.training.retraining.command import RetrainSettings, retrain_folder
-from handful.training.train import TrainSettings, train_folder
+from handful.training.retraining.champion import ChampionModel
+from handful.training.retraining.command import retrain_folder
+from handful.training.settings import RetrainSettings, TrainSettings
+from handful.training.train import train_folder
 from PIL import Image
 
 THREE = {**COLOURS, "green": (30, 200, 40)}
@@ -53,7 +54,8 @@ def two(folder: Path, per_label: int, seed: int = 5000) -> Path:
 
 
 def run(folder: Path | None, home: Path, **settings: Any) -> dict[str, Any]:
-    return retrain_folder(folder, RetrainSettings(**settings), home)[0]
+    with home_at(home):
+        return retrain_folder(folder, RetrainSettings(**settings))[0]
 
 
 def test_new_photos_are_learned_without_the_old_ones(own: Path, tmp_path: Path) -> None:
@@ -114,7 +116,8 @@ def test_a_third_label_grows_the_head(own: Path, tmp_path: Path) -> None:
 
 def test_a_small_new_label_is_left_out_and_a_small_addition_is_not(own: Path, tmp_path: Path) -> None:
     new = new_photos(tmp_path / "new", 4, green="green", red="red")
-    result, problems = retrain_folder(new, RetrainSettings(), own)
+    with home_at(own):
+        result, problems = retrain_folder(new, RetrainSettings())
     assert result["labels"] == ["blue", "red"]
     assert result["images"] == {"used": 28, "skipped": 4, "per_label": {"blue": 12, "red": 16}}
     assert ("green", "too_few_images") in {(problem.path, problem.kind) for problem in problems}
@@ -158,7 +161,8 @@ def test_nothing_new_makes_no_version(own: Path, photos: Path) -> None:
 
 def test_without_kept_embeddings_it_says_what_it_needs(tmp_path: Path, photos: Path, backbone: Path) -> None:
     settings = TrainSettings(name="colours", backbone=str(backbone), keep_embeddings=False)
-    result, _ = train_folder(photos, settings, tmp_path / "home")
+    with home_at(tmp_path / "home"):
+        result, _ = train_folder(photos, settings)
     artifact = open_artifact(Path(result["path"]))
     assert set(artifact.embeddings()) == {"unknown.directions"}
     assert not artifact.card.data.embeddings_kept
@@ -178,9 +182,10 @@ def test_near_duplicates_of_known_photos_stay_in_their_fold(own: Path, photos: P
     image = Image.open(photos / "red/01.png")
     image.putpixel((0, 0), (0, 0, 0))
     image.save(new / "red/touched.png")
-    result, problems = retrain_folder(new, RetrainSettings(), own)
+    with home_at(own):
+        result, problems = retrain_folder(new, RetrainSettings())
     assert ("red/touched.png", "near_duplicate") in {(problem.path, problem.kind) for problem in problems}
-    known = Champion.load(Path(result["path"])).known
+    known = ChampionModel.load(Path(result["path"])).known
     rows = {each.content_sha256: row for row, each in enumerate(known.images)}
     old, copy = (rows[file_sha256(path)] for path in (photos / "red/01.png", new / "red/touched.png"))
     assert known.folds is not None
@@ -188,7 +193,7 @@ def test_near_duplicates_of_known_photos_stay_in_their_fold(own: Path, photos: P
 
 
 def test_a_fine_tuned_champion_remembers_embeddings_by_its_own_weights(artifact: Path) -> None:
-    champion = Champion.load(artifact)
+    champion = ChampionModel.load(artifact)
     assert champion.weights_sha256 == champion.card.backbone.sha256
     gains = {f"{what}_gain": 0.1 for what in ("accuracy", "log_loss")}
     gains_ci95 = {f"{gain}_ci95": (0.0, 0.2) for gain in gains}
@@ -200,8 +205,8 @@ def test_a_fine_tuned_champion_remembers_embeddings_by_its_own_weights(artifact:
 
 def test_two_at_once_both_publish_and_only_one_that_was_compared_takes_over(own: Path, tmp_path: Path) -> None:
     folders = [two(tmp_path / f"new{each}", 4, 6000 + 1000 * each) for each in range(2)]
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda folder: run(folder, own), folders))
+    with home_at(own), ThreadPoolExecutor(2) as pool:
+        results = [result for result, _ in pool.map(lambda folder: retrain_folder(folder, RetrainSettings()), folders)]
     assert {result["model"] for result in results} == {"colours:2", "colours:3"}
     champion = "colours:1"
     for result in sorted((r for r in results if r["promoted"]), key=lambda r: r["model"]):

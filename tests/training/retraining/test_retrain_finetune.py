@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import COLOURS, write_photo
+from conftest import COLOURS, home_at, write_photo
 from handful.service.artifact.errors import BackboneUnsupported, DataError, UsageError
 from handful.service.artifact.folder import Artifact, open_artifact
 from handful.training.cli import retrain
 from handful.training.finetune.distributed import Ranks
 from handful.training.finetune.settings import FineTuneSettings
-from handful.training.head.selection import HeadSettings
-from handful.training.retraining.champion import Champion
-from handful.training.retraining.command import RetrainSettings, retrain_folder
-from handful.training.retraining.gate import compare
-from handful.training.retraining.photos import Gathered, gather_again
-from handful.training.train import learn, train_folder
+from handful.training.learning import learn_model
+from handful.training.retraining.challenger import answers_to_compare
+from handful.training.retraining.champion import ChampionModel
+from handful.training.retraining.command import retrain_folder
+from handful.training.retraining.gate import decide
+from handful.training.retraining.photos import RetrainPhotos, read_again
+from handful.training.settings import RetrainSettings
+from handful.training.train import train_folder
 from safetensors.torch import load_file
 from stripes import LABELS, write_stripes
 from tune_stripes import quick_settings
@@ -47,12 +49,14 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tuned(tmp_path_factory: pytest.TempPathFactory, stripes: Path, backbone: Path) -> dict[str, Any]:
     """`stripes:2`, fine-tuned on top of a frozen `stripes:1`."""
     home = tmp_path_factory.mktemp("home")
-    train_folder(stripes / "old", quick_settings(backbone).model_copy(update={"finetune": None}), home)
+    with home_at(home):
+        train_folder(stripes / "old", quick_settings(backbone).model_copy(update={"finetune": None}))
     return run(stripes / "new", home, finetune=quick_settings(backbone).finetune, old=(stripes / "old",))
 
 
 def run(folder: Path | None, home: Path, **settings: Any) -> dict[str, Any]:
-    return retrain_folder(folder, RetrainSettings(**settings), home)[0]
+    with home_at(home):
+        return retrain_folder(folder, RetrainSettings(**settings))[0]
 
 
 def opened(result: dict[str, Any]) -> Artifact:
@@ -87,8 +91,8 @@ def test_known_photos_keep_their_folds(tuned: dict[str, Any]) -> None:
 def test_what_was_said_out_of_fold_is_kept_and_carried_along(tuned: dict[str, Any], tmp_path: Path) -> None:
     answers = opened(tuned).embeddings()["answers"]
     assert answers.shape == (104, 2)
-    found = answers.argmax(1) == opened(tuned).embeddings()["labels"]
-    assert float(found.float().mean()) == pytest.approx(tuned["cv"]["accuracy"])
+    right = answers.argmax(1) == opened(tuned).embeddings()["labels"]
+    assert float(right.float().mean()) == pytest.approx(tuned["cv"]["accuracy"])
     home = copied(tuned, tmp_path)
     green = [write_photo(tmp_path / "green/green" / f"{n}.png", (30, 200, 40), n) for n in range(6)]
     later = opened(run(green[0].parents[1], home, promote="always"))
@@ -124,7 +128,7 @@ def test_other_pretrained_weights_than_the_champions_are_refused(
 ) -> None:
     moved = shutil.copytree(backbone, tmp_path / "backbone")
     weights = load_file(moved / "model.safetensors")
-    champion = Champion.load(Path(tuned["path"]))
+    champion = ChampionModel.load(Path(tuned["path"]))
     named = champion.card.backbone.model_copy(update={"ref": str(moved)})
     champion.artifact.__dict__["card"] = champion.card.model_copy(update={"backbone": named})
     assert champion.pretrained().sha256 == named.sha256
@@ -141,8 +145,9 @@ def colours(folder: Path, seed: int, **labels: Sequence[int]) -> Path:
     return folder
 
 
-def gathered(artifact: Path, tmp_path: Path, *folders: Path, drop: Sequence[str] = (), **rename: str) -> Gathered:
-    return gather_again(Champion.load(artifact), folders, drop, rename, tmp_path / "cache")
+def read(artifact: Path, tmp_path: Path, *folders: Path, drop: Sequence[str] = (), **rename: str) -> RetrainPhotos:
+    with home_at(tmp_path):
+        return read_again(ChampionModel.load(artifact), folders, drop, rename)
 
 
 def test_of_a_picture_in_several_folders_the_last_folders_label_holds(
@@ -152,23 +157,23 @@ def test_of_a_picture_in_several_folders_the_last_folders_label_holds(
     (new / "blue").mkdir(parents=True)
     shutil.copy(photos / "red/00.jpg", new / "blue/again.jpg")
     shutil.copy(photos / "blue/00.jpg", new / "blue/same.jpg")
-    found = gathered(artifact, tmp_path, photos, new)
-    assert [(change.former, change.label) for change in found.inspected.relabelled] == [("red", "blue")]
-    assert found.inspected.relabelled[0].path.endswith("new/blue/again.jpg")
-    assert found.inspected.per_label == {"blue": 13, "red": 11}
-    assert found.inspected.problems == ()
-    assert (found.missing, len(found.fresh)) == (0, 0)
+    photos_read = read(artifact, tmp_path, photos, new)
+    assert [(change.former, change.label) for change in photos_read.inspected.relabelled] == [("red", "blue")]
+    assert photos_read.inspected.relabelled[0].path.endswith("new/blue/again.jpg")
+    assert photos_read.inspected.per_label == {"blue": 13, "red": 11}
+    assert photos_read.inspected.problems == ()
+    assert (photos_read.missing, len(photos_read.fresh)) == (0, 0)
 
 
 def test_known_photos_that_no_folder_holds_are_counted(artifact: Path, photos: Path, tmp_path: Path) -> None:
     part = shutil.copytree(photos, tmp_path / "part")
     (part / "red/00.jpg").unlink()
-    found = gathered(artifact, tmp_path, part, colours(tmp_path / "new", 7000, red=range(3)))
-    assert (found.missing, found.inspected.known, len(found.fresh)) == (1, 23, 3)
-    known = Champion.load(artifact).known
-    assert found.known.folds is not None
+    photos_read = read(artifact, tmp_path, part, colours(tmp_path / "new", 7000, red=range(3)))
+    assert (photos_read.missing, photos_read.inspected.known, len(photos_read.fresh)) == (1, 23, 3)
+    known = ChampionModel.load(artifact).known
+    assert photos_read.known.folds is not None
     assert known.folds is not None
-    assert np.array_equal(found.known.folds, np.delete(known.folds, 12, axis=0))
+    assert np.array_equal(photos_read.known.folds, np.delete(known.folds, 12, axis=0))
 
 
 def test_a_known_label_without_photos_is_an_error_unless_it_is_dropped(
@@ -178,28 +183,29 @@ def test_a_known_label_without_photos_is_an_error_unless_it_is_dropped(
     shutil.rmtree(part / "red")
     colours(part, 7000, scarlet=range(5))
     with pytest.raises(DataError, match="no photo of red, which colours:1 knows"):
-        gathered(artifact, tmp_path, part)
-    assert gathered(artifact, tmp_path, part, drop=["red"]).inspected.labels == ("blue", "scarlet")
+        read(artifact, tmp_path, part)
+    assert read(artifact, tmp_path, part, drop=["red"]).inspected.labels == ("blue", "scarlet")
 
 
 def test_labels_are_renamed_and_dropped_in_all_folders(artifact: Path, photos: Path, tmp_path: Path) -> None:
     new = colours(tmp_path / "new", 7000, red=range(2), odd=range(10, 16), scarlet=range(20, 22))
-    found = gathered(artifact, tmp_path, photos, new, drop=["odd"], red="scarlet")
-    assert found.inspected.per_label == {"blue": 12, "scarlet": 16}
-    assert found.inspected.relabelled == ()
+    photos_read = read(artifact, tmp_path, photos, new, drop=["odd"], red="scarlet")
+    assert photos_read.inspected.per_label == {"blue": 12, "scarlet": 16}
+    assert photos_read.inspected.relabelled == ()
     with pytest.raises(UsageError, match="--drop names 'green'; labels of the model and the folders: blue, red, odd"):
-        gathered(artifact, tmp_path, photos, new, drop=["green"])
+        read(artifact, tmp_path, photos, new, drop=["green"])
 
 
 def test_an_old_label_may_have_new_photos_only(artifact: Path, photos: Path, tmp_path: Path) -> None:
     part = shutil.copytree(photos, tmp_path / "part")
     shutil.rmtree(part / "red")
-    found = gathered(artifact, tmp_path, part, colours(tmp_path / "new", 7000, red=range(8)))
-    assert (found.missing, len(found.fresh), found.inspected.known) == (12, 8, 12)
-    learned = learn(found.backbone, found.inspected, HeadSettings(kind="linear"), None, 0, tmp_path, Ranks())
-    known, new, _ = Champion.load(artifact).rivalry(found.known, {}, found.inspected, learned.fitted, found.fresh)
+    photos_read = read(artifact, tmp_path, part, colours(tmp_path / "new", 7000, red=range(8)))
+    assert (photos_read.missing, len(photos_read.fresh), photos_read.inspected.known) == (12, 8, 12)
+    champion, settings = ChampionModel.load(artifact), RetrainSettings()
+    learned = learn_model(photos_read.backbone, photos_read.inspected, champion.learn_settings(settings), Ranks())
+    known, new, _ = answers_to_compare(champion, photos_read, learned, settings)
     assert [len(known.labels), len(new.labels)] == [12, 8]
-    assert compare("colours:1", known, new)[0].passed
+    assert decide("colours:1", known, new)[0].passed
 
 
 def test_what_is_asked_for_must_fit_together(home: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,10 +214,10 @@ def test_what_is_asked_for_must_fit_together(home: Path, photos: Path, monkeypat
     with pytest.raises(UsageError, match="which only --finetune needs"):
         run(photos, home, old=(photos,))
     monkeypatch.setenv("HANDFUL_HOME", str(home))
-    for flags, said in (
+    for flags, message in (
         (["--finetune"], "--with OLD_FOLDER"),
         (["--finetune", "--with", "A", "--with", "B"], "A is not"),
     ):
         failed = CliRunner().invoke(retrain, [str(photos), *flags])
         assert isinstance(failed.exception, UsageError)
-        assert said in str(failed.exception)
+        assert message in str(failed.exception)

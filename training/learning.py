@@ -1,0 +1,103 @@
+"""Photos -> embeddings -> a head, and a fine-tuned network where that is wanted; for `train` and `retrain`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from handful.service.artifact.card import FineTuneCard
+from handful.service.artifact.store import home
+from handful.service.compute.network import Network
+from handful.service.terminal.progress import progress_bar
+from handful.training.backbone import Backbone
+from handful.training.embeddings import Embedder
+from handful.training.finetune.distributed import Ranks
+from handful.training.finetune.finetune import FineTuned, fine_tune
+from handful.training.finetune.settings import FineTuneSettings
+from handful.training.head.fit import Fitted, fit
+from handful.training.head.selection import HeadSettings
+from handful.training.photos.inspection import MIN_IMAGES, Inspected, inspect
+from handful.training.photos.sources import Dataset
+from handful.training.quantisation import Int8Trial, try_int8
+
+
+@dataclass(frozen=True)
+class LearnSettings:
+    """How a model is learned, whichever command asks for it."""
+
+    head: HeadSettings
+    finetune: FineTuneSettings | None  # None: the backbone stays as it is
+    seed: int
+
+
+@dataclass(frozen=True)
+class LearnedModel:
+    """Everything that an artifact is made of; `seconds` by stage."""
+
+    backbone: Backbone
+    inspected: Inspected
+    fitted: Fitted
+    tuned: FineTuned | None
+    seconds: dict[str, float]
+
+    @property
+    def finetune(self) -> FineTuneCard | None:
+        """None where the frozen backbone was kept."""
+        return self.tuned.card if self.tuned else None
+
+    @property
+    def answers(self) -> np.ndarray | None:
+        """(N, L) probabilities of networks that had not seen the photo; None where the backbone is frozen."""
+        return self.fitted.probabilities if self.finetune else None
+
+    def try_int8(self, seed: int) -> Int8Trial:
+        """Of the backbone that is exported."""
+        return try_int8(self.backbone, self.backbone.preprocessing, self.inspected, self.fitted, seed)
+
+    def remove_checkpoints(self) -> None:
+        """Once the version is published, nothing is left to go on with."""
+        if self.tuned:
+            self.tuned.checkpoints.remove()
+
+
+def cache_folder() -> Path:
+    """Where embeddings and checkpoints lie, in `HANDFUL_HOME`."""
+    return home() / "cache"
+
+
+def embedder_of(backbone: Backbone) -> Embedder:
+    return Embedder(Network(backbone.network), backbone.preprocessing, backbone.sha256, cache_folder())
+
+
+def embed_folder(dataset: Dataset, backbone: Backbone, min_images: int = MIN_IMAGES) -> tuple[Inspected, float]:
+    """The folder's usable images with their embeddings, and the seconds that reading and embedding took."""
+    started = time.monotonic()
+    embedder = embedder_of(backbone)
+    paths = [example.path for example in dataset.examples]
+    with progress_bar("embed", len(paths)) as progress:
+        results = embedder.embed(paths, progress)
+    seconds = time.monotonic() - started
+    return inspect(dataset, results, min_images), seconds
+
+
+def learn_model(backbone: Backbone, inspected: Inspected, settings: LearnSettings, ranks: Ranks) -> LearnedModel:
+    """Fits a head on the embeddings, then trains the whole network on the photos' files where `settings` ask for it."""
+    started = time.monotonic()
+    fitted = fit(inspected, settings.head, settings.seed)
+    seconds = {"fit": time.monotonic() - started}
+    if settings.finetune is None:
+        return LearnedModel(backbone, inspected, fitted, None, seconds)
+    tuned = fine_tune(
+        backbone,
+        backbone.preprocessing,
+        inspected,
+        fitted,
+        settings.finetune,
+        seed=settings.seed,
+        cache=cache_folder(),
+        ranks=ranks,
+    )
+    seconds["finetune"] = tuned.result["seconds"]
+    return LearnedModel(tuned.backbone, tuned.inspected, tuned.fitted, tuned, seconds)
