@@ -10,7 +10,7 @@ from handful.service.artifact.folder import open_artifact
 from handful.service.artifact.store import Store, home, name_from_folder
 from handful.service.classifier import Classifier
 from handful.training.answers import answer_dataset
-from handful.training.photos.sources import Problem, read_folder
+from handful.training.photos.sources import Dataset, Problem, read_folder
 from handful.training.report.of_evaluation import write_evaluation_report
 
 
@@ -47,3 +47,13 @@ def _raise_unless_report_allowed_in(folder: Path, models: Path) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--report {folder} is a file; a folder is expected.")
+
+
+def held_out_result(artifact: Path, dataset: Dataset) -> dict[str, Any]:
+    """`held_out`: metrics by part of a split folder, such as val/ and test/; empty where the folder is not split."""
+    if not dataset.held_out:
+        return {}
+    classifier = Classifier.load(artifact)
+    return {
+        "held_out": {part.name: answer_dataset(classifier, read_folder(part)).result() for part in dataset.held_out}
+    }

@@ -132,3 +132,19 @@ def fingerprint(inspected: Inspected) -> str:
     labels = (inspected.labels[index] for index in inspected.label_index)
     lines = sorted(f"{i.content_sha256} {label}" for i, label in zip(inspected.images, labels, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def published_result(card: ModelCard, path: Path, inspected: Inspected, seconds: dict[str, float]) -> dict[str, Any]:
+    """The part of a command's JSON that `train` and `retrain` share."""
+    return {
+        "model": card.model,
+        "path": str(path),
+        "labels": list(card.labels),
+        "head": card.head.kind,
+        "cv": card.cross_validation.model_dump(mode="json"),
+        "unknown": card.unknown.model_dump(mode="json"),
+        "report": str(path / "report" / "report.html"),
+        "images": {"used": len(inspected.images), "skipped": skipped(inspected), "per_label": inspected.per_label},
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        "problems": [vars(problem) for problem in inspected.problems],
+    }

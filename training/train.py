@@ -10,14 +10,14 @@ from typing import Any
 from handful.service.artifact.folder import open_artifact
 from handful.service.artifact.store import Store, check_name, name_from_folder
 from handful.training.backbone import load_backbone
-from handful.training.export import Export
+from handful.training.evaluate import held_out_result
+from handful.training.export import Export, published_result
 from handful.training.finetune.distributed import Ranks, process_group
 from handful.training.finetune.layers import layers_from
 from handful.training.head.selection import HeadSettings
 from handful.training.learning import LearnedModel, LearnSettings, embed_folder, learn_model
 from handful.training.photos.inspection import Inspected, require_labels
 from handful.training.photos.sources import Dataset, Problem, read_folder
-from handful.training.result import held_out_result, published_result
 from handful.training.settings import TrainSettings
 
 

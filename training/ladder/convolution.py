@@ -50,7 +50,7 @@ def convolutional() -> nn.Sequential:
     )  # fmt: skip
 
 
-def dense() -> nn.Sequential:
+def dense_1d() -> nn.Sequential:
     """(N, 1, 40) -> (N, 10)"""
     sizes = (LENGTH, *DENSE_UNITS)
     hidden: list[nn.Module] = []
@@ -61,7 +61,7 @@ def dense() -> nn.Sequential:
 
 PAIR: tuple[tuple[str, str, Callable[[], nn.Sequential]], ...] = (
     ("convolutional", "convolutional network", convolutional),
-    ("dense", "dense network", dense),
+    ("dense", "dense network", dense_1d),
 )
 
 

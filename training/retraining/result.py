@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from handful.service.artifact.card import ComparisonCard, GateCard
+from handful.training.evaluate import held_out_result
+from handful.training.export import published_result
 from handful.training.photos.inspection import Inspected
-from handful.training.result import held_out_result, published_result
 from handful.training.retraining.challenger import Challenger
 from handful.training.retraining.champion import ChampionModel
 from handful.training.retraining.photos import RetrainPhotos

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from handful.training.ladder.convolution import convolutional
-from handful.training.ladder.convolution import dense as dense1d
+from handful.training.ladder.convolution import convolutional, dense_1d
 from handful.training.ladder.networks import NeighbourNorm, alexnet, dense, lenet5, parameter_count, small_cnn
 from torch import nn
 
@@ -43,10 +42,10 @@ def test_dense_and_small_cnn_have_the_parameters_they_say() -> None:
 
 def test_the_one_dimensional_pair_has_2050_and_150185_parameters() -> None:
     assert layers(convolutional()) == [60, 690, 690, 610]
-    assert layers(dense1d()) == [19475, 107100, 22600, 1010]
+    assert layers(dense_1d()) == [19475, 107100, 22600, 1010]
     assert parameter_count(convolutional()) == 2050
-    assert parameter_count(dense1d()) == 150_185
-    for network in (convolutional(), dense1d()):
+    assert parameter_count(dense_1d()) == 150_185
+    for network in (convolutional(), dense_1d()):
         assert network(torch.zeros(2, 1, 40)).shape == (2, 10)
 
 
