@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,13 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import handful
 from conftest import COLOURS, write_photo
-
-
-def handful(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "handful", *map(str, arguments)]
-    environment = {**os.environ, "HANDFUL_HOME": str(home), "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def document(done: subprocess.CompletedProcess[str]) -> Any:

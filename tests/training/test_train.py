@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import Command
 from conftest import COLOURS, write_photo
 from handful.service.artifact.atomic import PARTIAL
 from handful.service.artifact.errors import BackboneNotFound, DataError, UsageError
@@ -93,18 +92,16 @@ def test_nothing_is_published_when_there_is_nothing_to_learn(tmp_path: Path, pho
 
 
 def test_killed_at_any_moment_it_leaves_whole_versions_only(own_home: Path, photos: Path, backbone: Path) -> None:
-    command = [sys.executable, "-m", "handful", "train", str(photos), "--name", "colours", "--backbone", str(backbone)]
+    arguments = ("train", photos, "--name", "colours", "--backbone", backbone)
+    environment = {"HANDFUL_HOME": str(own_home)}
+    started = time.monotonic()
+    assert Command(*arguments, environment=environment).wait().returncode == 0
+    whole_run = time.monotonic() - started
     moments = random.Random(0)
-    whole_run = None
     for _ in range(6):
-        started = time.monotonic()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        if whole_run is None:
-            process.wait()
-            whole_run = time.monotonic() - started
-        time.sleep(moments.uniform(0.5, 1.0) * whole_run)  # imports take the first half
-        process.kill()
-        process.wait()
+        command = Command(*arguments, environment=environment)
+        time.sleep(moments.uniform(0.1, 1.0) * whole_run)
+        command.kill()
         store = Store()
         for version in store.versions("colours"):
             Classifier.load(store.path("colours", version))

@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import Command
 from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.classifier import Classifier, Prediction
 from handful.service.classify.local import classify_folder
@@ -154,28 +152,25 @@ def test_killed_again_and_again_a_resumed_run_repeats_and_loses_nothing(
     assert kills
 
 
-def command(root: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "handful", "classify", str(root), "--out", str(out), "--resume", "--json"]
+def command(home: Path, root: Path, out: Path) -> Command:
+    return Command("classify", root, "--out", out, "--resume", "--json", environment={"HANDFUL_HOME": str(home)})
 
 
 def run(home: Path, root: Path, out: Path) -> None:
-    environment = {**os.environ, "HANDFUL_HOME": str(home)}
-    subprocess.run(command(root, out), env=environment, check=True, stdout=subprocess.DEVNULL)
+    assert command(home, root, out).wait().returncode == 0
 
 
 def killed_while_classifying(home: Path, root: Path, out: Path) -> bool:
     """Starts a run and kills it once its journal has grown; False where it was done before."""
     journal = out.with_name(out.name + ".partial")
     before = journal.stat().st_size if journal.exists() else 0
-    environment = {**os.environ, "HANDFUL_HOME": str(home)}
-    process = subprocess.Popen(command(root, out), env=environment, stdout=subprocess.DEVNULL)
+    running = command(home, root, out)
     for _ in polls():
-        if process.poll() is not None:
+        if not running.process.is_alive():
             return False
         if journal.exists() and journal.stat().st_size > before + 5000:
             break
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    running.kill()
     with journal.open("a") as file:
         file.write('{"path": "torn')  # as a kill in the middle of a write leaves it
     return True

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import handful
 from conftest import COLOURS, write_photo
 from handful.service.artifact.errors import DataError, UsageError
 from handful.training.head.labelled import LabelledEmbeddings
@@ -156,15 +155,12 @@ def test_the_table_stays_readable_in_a_pipe() -> None:
     assert max(map(len, table.splitlines())) <= 110
 
 
-def handful(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "handful", "compare", *map(str, arguments)]
-    root = Path(__file__).parents[3]
-    environment = {**os.environ, "HANDFUL_HOME": str(home), "PYTHONPATH": str(root)}
-    return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False)
+def compare(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return handful(home, "compare", *arguments, cwd=home)
 
 
 def test_the_command_says_where_its_plot_lies(tmp_path: Path, photos: Path, backbone: Path) -> None:
-    done = handful(tmp_path, photos, "--backbone", backbone, "--rungs", "pixels, majority", "--json")
+    done = compare(tmp_path, photos, "--backbone", backbone, "--rungs", "pixels, majority", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [row["name"] for row in result["rows"]] == ["majority", "pixels"]

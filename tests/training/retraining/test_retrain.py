@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from commands import Command
 from conftest import COLOURS, home_at, write_photo
 from handful.service.artifact.card import FineTuneCard
 from handful.service.artifact.errors import DataError, UsageError
@@ -245,17 +243,16 @@ def test_the_command_says_what_it_did_and_exits_by_it(
 
 def test_killed_at_any_moment_the_champion_is_whole_and_the_next_run_works(own: Path, tmp_path: Path) -> None:
     new = two(tmp_path / "new", 4)
-    command = [sys.executable, "-m", "handful", "retrain", str(new), "--name", "colours"]
-    environment = {**os.environ, "HANDFUL_HOME": str(own)}
+    arguments = ("retrain", new, "--name", "colours")
+    environment = {"HANDFUL_HOME": str(own)}
     started = time.monotonic()
-    subprocess.run([*command, "--promote", "never"], env=environment, stdout=subprocess.DEVNULL, check=True)
+    assert Command(*arguments, "--promote", "never", environment=environment).wait().returncode == 0
     whole_run = time.monotonic() - started
     moments = random.Random(1)
-    for _ in range(2):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        time.sleep(moments.uniform(0.5, 1.0) * whole_run)
-        process.kill()
-        process.wait()
+    for _ in range(4):
+        command = Command(*arguments, environment=environment)
+        time.sleep(moments.uniform(0.1, 1.0) * whole_run)
+        command.kill()
         store = Store(own)
         for version in store.versions("colours"):
             Classifier.load(store.path("colours", version))
