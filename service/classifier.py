@@ -105,9 +105,9 @@ class Classifier:
         label = None if unknown else self.labels[best]
         return Prediction(label, float(probabilities[best]), unknown, tuple(map(float, probabilities)), embedding)
 
-    def choose_engine_for(self, images: int) -> None:
-        """Prepares the network for classifying so many images."""
-        self.network.choose_engine_for(images, self.preprocessing.side_pixels)
+    def choose_fastest_for(self, images: int | None) -> None:
+        """Prepares the network for classifying so many images; None: for a service, which runs on."""
+        self.network.choose_fastest_for(images, self.preprocessing.side_pixels)
 
     def classify(self, paths: Iterable[Path], *, tta: bool = False) -> Iterator[tuple[Path, Prediction | ImageError]]:
         """Yields each path once, in order, with its prediction or its error; memory does not grow with the paths.

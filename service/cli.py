@@ -49,7 +49,7 @@ def classify(*, folder: Path, out: Path, model: str | None, resume: bool, tta: b
     started = time.monotonic()
     count = sum(1 for _ in images(folder))
     if not tta:
-        classifier.choose_engine_for(count)
+        classifier.choose_fastest_for(count)
     with progress_bar("classify", count) as progress:
         summary = classify_folder(classifier, folder, out, resume=resume, tta=tta, progress=progress)
     seconds = time.monotonic() - started

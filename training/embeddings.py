@@ -77,7 +77,7 @@ class Embedder:
         self._files.hold_only(missing)
         progress(len(results))
         network = self.network
-        network.choose_engine_for(len(missing), self.preprocessing.side_pixels)
+        network.choose_engine_for(len(missing))
         parallel, size = network.parallel_batches, network.batch
         for embedded in run_batches(
             missing, self._decode, lambda d: d.pixels, self._embed, size=size, parallel_batches=parallel

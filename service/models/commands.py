@@ -59,8 +59,9 @@ def show_model(*, model: str | None, engine: bool, as_json: bool) -> None:
     if engine:
         from handful.service.classifier import Classifier
 
-        network = Classifier.from_artifact(artifact).network
-        click.echo(f"{network.engine.label} on {network.device.type}: {network.engine.why}", err=True)
+        classifier = Classifier.from_artifact(artifact)
+        classifier.choose_fastest_for(None)
+        click.echo(classifier.network.engine_text, err=True)
     print_result(card.model_dump(mode="json"), card.model_dump_json(indent=2), as_json=as_json)
 
 

@@ -92,6 +92,7 @@ class ChampionWatcher:
 def load(path: Path, batch_images: int, cores: int) -> LoadedVersion:
     """Reads, verifies and warms one version. Raises an `ArtifactError`, or whatever torch raises for a broken one."""
     classifier = Classifier.load(path)
+    classifier.choose_fastest_for(None)
     with ThreadPoolExecutor(1, "warm") as thread:  # a new thread: each has its own number of cores
         for images, share in _shapes(classifier, batch_images, cores):
             thread.submit(_warm, classifier, images, share).result()
