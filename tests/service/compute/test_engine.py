@@ -58,7 +58,8 @@ def test_the_chosen_engine_gives_the_eager_networks_embeddings(kind: str) -> Non
     assert network.engine.name in ({"folded", "fused"} if least == "folded" else {"eager"})
     assert difference(network.embed(batch), expected) < ROUNDING
     with torch.inference_mode():
-        assert difference(backbone(batch).cpu(), expected) < 1e-5  # the network itself is left as it was
+        # the network itself is left as it was; in another layout a GPU's TF32 rounds differently
+        assert difference(backbone(batch).cpu(), expected) < (1e-5 if DEVICE.type == "cpu" else 5e-3)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, (_, _, least) in NETWORKS.items() if least == "folded"])
