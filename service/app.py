@@ -21,11 +21,12 @@ import bentoml
 from bentoml._internal.utils import circus
 from handful.service import IMPORT_ROOT
 from handful.service.bento import packed_model
-from handful.service.serving.connections import bound_connections, set_limits, watch_connections
+from handful.service.serving.connections import accept_few_at_once, bound_connections, set_limits, watch_connections
 from handful.service.serving.shutdown import announce_supervisor, cap_drain, end_with_supervisor, log_again
 from handful.service.serving.supervisor import supervised
 from handful.service.serving.watchdog import show_life
 from handful.service.settings import Settings
+from prometheus_client import values
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 # read at import, because BentoML then needs the number of workers
@@ -68,6 +69,7 @@ class Front:
 
         api = Api(settings)
         set_limits(settings.head_seconds, settings.max_connections, lambda e: api.metrics.errors.labels(e.code).inc())
+        accept_few_at_once(asyncio.get_running_loop())
         _beside(stack, watch_connections())
         await stack.enter_async_context(api.running())
         with suppress(TimeoutError):
@@ -85,6 +87,7 @@ def _import_api() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
     if METRICS_FOLDER in os.environ:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # it looked at the variable when it was imported
     for module in ("_bentoml_impl.worker.service", "handful.service.api"):
         import_module(module)
 

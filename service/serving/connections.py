@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_HEAD_BYTES = 16_384  # browsers and curl send about 500
 RESERVED_FILES = 96  # of those that a worker may open: connections leave so many for everything else
+ACCEPTED_AT_ONCE = 32
 SWEEP_SECONDS = 0.5
 WRITE_SECONDS = 30.0  # that a client may not read its answer
 LINGER_SECONDS = 5.0  # that a client may go on sending what has been answered already, or leave bytes unread at the end
@@ -31,12 +33,12 @@ _UNCLEAR = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]|\0")  # a bare line feed or 
 _LENGTH = re.compile(rb"\ncontent-length:", re.IGNORECASE)
 
 
-class Limits(NamedTuple):
-    """What `BoundedConnection` holds to; `count` is told of every error that is answered here."""
+class ConnectionLimits(NamedTuple):
+    """What `BoundedConnection` holds to; `report` is told of every error that is answered here."""
 
     head_seconds: float = 10.0
     connections: int = 1000
-    count: Callable[[RequestError], None] = lambda _: None
+    report: Callable[[RequestError], object] = lambda _: None
 
 
 class StrictParser(h11.Connection):
@@ -80,7 +82,7 @@ class StrictParser(h11.Connection):
 class BoundedConnection(H11Protocol):
     """uvicorn's connection. What it waits for is looked at twice a second, which costs a request nothing."""
 
-    limits: ClassVar[Limits] = Limits()
+    limits: ClassVar[ConnectionLimits] = ConnectionLimits()
     alive: ClassVar[set[BoundedConnection]] = set()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -122,7 +124,7 @@ class BoundedConnection(H11Protocol):
     def _answer(self, error: RequestError) -> None:
         """Closes the connection, with an answer unless one has begun."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            self.limits.count(error)
+            self.limits.report(error)
             body = json.dumps(error_body(error.code, str(error))).encode()
             headers = {"Content-Type": "application/json", "Content-Length": len(body), **error.headers}
             lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
@@ -188,7 +190,7 @@ def bound_connections() -> None:
     HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedConnection.__name__}"
 
 
-def set_limits(head_seconds: float, connections: int, count: Callable[[RequestError], None]) -> None:
+def set_limits(head_seconds: float, connections: int, report: Callable[[RequestError], object]) -> None:
     """Called in the worker, which may not have more connections than it may open files."""
     if sys.platform != "win32":
         import resource
@@ -196,7 +198,24 @@ def set_limits(head_seconds: float, connections: int, count: Callable[[RequestEr
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if files != resource.RLIM_INFINITY:
             connections = min(connections, max(10, files - RESERVED_FILES))
-    BoundedConnection.limits = Limits(head_seconds, connections, count)
+    BoundedConnection.limits = ConnectionLimits(head_seconds, connections, report)
+
+
+def accept_few_at_once(loop: asyncio.AbstractEventLoop) -> None:
+    """Has asyncio look at what it has accepted before it accepts more: else a burst takes all files that may be open.
+
+    uvicorn's one number is both that of connections accepted at once and the length of the system's queue.
+    """
+    create = loop.create_server
+
+    async def create_server(*args: Any, backlog: int = 2048, **options: Any) -> asyncio.Server:
+        server = await create(*args, backlog=min(backlog, ACCEPTED_AT_ONCE), **options)
+        if isinstance(listening := options.get("sock"), socket.socket):
+            listening.listen(backlog)  # the queue stays as long as it was
+        return server
+
+    with suppress(AttributeError):  # another kind of loop may not let itself be changed
+        loop.create_server = create_server  # type: ignore[method-assign]
 
 
 async def watch_connections() -> None:

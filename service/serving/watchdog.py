@@ -47,11 +47,9 @@ class Watchdog:
         signs = self._signs()
         self._seen = (self._seen | signs) & {*processes}
         self._silent = {each: 0 if each in signs else self._silent.get(each, 0) + 1 for each in processes}
-        return [
-            each
-            for each, silent in self._silent.items()
-            if silent > (self.looks if each in self._seen else START_LOOKS)
-        ]
+        late = [each for each in processes if self._silent[each] > (self.looks if each in self._seen else START_LOOKS)]
+        self._silent |= dict.fromkeys(late, 0)  # it is killed now, which takes a moment
+        return late
 
     def _signs(self) -> set[int]:
         try:
