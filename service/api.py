@@ -16,6 +16,7 @@ from handful.service.http.openapi import openapi_document
 from handful.service.jobs.routes import RetrainRoutes
 from handful.service.jobs.worker import JobWorker
 from handful.service.serving.champion import ChampionWatcher
+from handful.service.serving.deadline import Deadline
 from handful.service.serving.predictor import Predictor
 from handful.service.serving.routes import ServingRoutes
 from handful.service.settings import Settings
@@ -71,7 +72,7 @@ class Api:
     def _app(self) -> ASGIApp:
         router = Router([endpoint.route() for endpoint in self.endpoints], redirect_slashes=False)
         paths = frozenset(endpoint.path for endpoint in self.endpoints)
-        app: ASGIApp = AuthMiddleware(router, self.settings, self.metrics, paths)
+        app: ASGIApp = AuthMiddleware(Deadline(router, self.settings), self.settings, self.metrics, paths)
         origins = self.settings.cors_origins
         return CORSMiddleware(app, origins, allow_methods=["*"], allow_headers=["*"]) if origins else app
 

@@ -62,6 +62,15 @@ class Settings(BaseSettings):
     )
     body_seconds: float = Field(30.0, gt=0, description="seconds within which a body must arrive, else 408")
     answer_seconds: float = Field(30.0, gt=0, description="seconds from the body to the answer, else 503")
+    head_seconds: float = Field(
+        10.0, gt=0, description="seconds within which a connection must send the head of a request, else it is closed"
+    )
+    max_connections: int = Field(
+        1000, ge=10, description="connections per worker; above it those that have been silent longest are closed"
+    )
+    stuck_seconds: float = Field(
+        30.0, ge=2, description="seconds without a sign of life after which a worker is killed and replaced"
+    )
     drain_seconds: float = Field(
         30.0, gt=0, description="seconds that requests in flight have left after SIGTERM before the service ends"
     )
@@ -76,7 +85,9 @@ class Settings(BaseSettings):
     )
     max_retrain_files: int = Field(10_000, ge=1, le=1_000_000, description="entries per zip sent to /retrain")
     upload_seconds: float = Field(
-        600.0, gt=0, description="seconds within which the body of a /retrain must arrive, else 408"
+        600.0,
+        gt=0,
+        description="seconds within which a zip sent to /retrain must arrive, else 408; as long again to unpack it",
     )
     retrain_seconds: float = Field(7200.0, gt=0, description="seconds that a retraining may run before it is stopped")
     kept_jobs: int = Field(50, ge=1, le=10_000, description="ended retrainings that GET /retrain still lists")

@@ -13,11 +13,15 @@ from urllib.parse import urlsplit
 from handful.service.artifact.errors import UsageError
 from handful.service.http.errors import (
     CrossSite,
+    HeadTooLarge,
+    HeadTooSlow,
     InternalError,
     KeyWrong,
     LoopbackOnly,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
+    RequestBroken,
     RequestError,
 )
 from handful.service.http.metrics import ServiceMetrics
@@ -41,7 +45,8 @@ def needs_key(path: str) -> bool:
 
 def common_errors(method: str, path: str) -> tuple[type[RequestError], ...]:
     """The errors that a call can meet outside its own handler."""
-    errors: tuple[type[RequestError], ...] = (KeyWrong, LoopbackOnly, MethodNotAllowed, InternalError)
+    of_connection = (RequestBroken, HeadTooSlow, HeadTooLarge, Overloaded)
+    errors: tuple[type[RequestError], ...] = (*of_connection, KeyWrong, LoopbackOnly, MethodNotAllowed, InternalError)
     return (*errors, CrossSite) if _changes(method, path) else errors
 
 

@@ -2,6 +2,7 @@
 
 HandfulError
 ├── RequestError                status, code: the class's name in snake case
+│   ├── RequestBroken           400
 │   ├── ImageMissing            400
 │   ├── FieldNotAFile           400
 │   ├── FieldUnexpected         400
@@ -27,12 +28,14 @@ HandfulError
 │   ├── JobNotFound             404
 │   ├── FeedbackOff             404
 │   ├── MethodNotAllowed        405
+│   ├── HeadTooSlow             408
 │   ├── BodyTooSlow             408
 │   ├── JobEnded                409
 │   ├── RetrainOff              409
 │   ├── BodyTooLarge            413
 │   ├── MediaTypeUnsupported    415
 │   ├── TooManyJobs             429
+│   ├── HeadTooLarge            431
 │   ├── InternalError           500
 │   ├── Overloaded              503
 │   ├── NotReady                503
@@ -57,6 +60,12 @@ class RequestError(HandfulError):
 
     status: ClassVar[int]
     headers: Mapping[str, str] = {}
+
+
+class RequestBroken(RequestError):
+    """The bytes are not a request as HTTP/1.1 has it, or two programs could read them as different requests."""
+
+    status, headers = 400, {"Connection": "close"}
 
 
 class ImageMissing(RequestError):
@@ -201,6 +210,12 @@ class MethodNotAllowed(RequestError):
         self.headers = {"Allow": allowed}
 
 
+class HeadTooSlow(RequestError):
+    """The head of the request did not arrive in time."""
+
+    status, headers = 408, {"Connection": "close"}
+
+
 class BodyTooSlow(RequestError):
     """The body did not arrive in time."""
 
@@ -235,6 +250,12 @@ class TooManyJobs(RequestError):
     """As many retrainings as allowed are waiting or running."""
 
     status, headers = 429, {"Retry-After": "60"}
+
+
+class HeadTooLarge(RequestError):
+    """The head of the request has more bytes than any call needs."""
+
+    status, headers = 431, {"Connection": "close"}
 
 
 class InternalError(RequestError):

@@ -38,7 +38,7 @@ from handful.service.jobs.process import inheritable_lock
 
 TABLE, PHOTOS, PROGRESS, LOG, LOCK = "jobs.sqlite3", "photos", "progress", "log.txt", "lock"
 UPLOAD = ".upload-"
-BUSY_SECONDS = 60.0  # that a call waits while another process writes; a write takes milliseconds
+BUSY_SECONDS = 5.0  # that a call waits while another process writes; a write takes milliseconds
 
 logger = logging.getLogger(__name__)
 _ID = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")

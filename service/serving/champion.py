@@ -50,6 +50,8 @@ class ChampionWatcher:
         self._current: LoadedVersion | None = None
         self._failed: tuple[Path, float] | None = None  # the version that did not load, and when to try it again
         self._problem = "It is being loaded."
+        self.tried = asyncio.Event()  # set once the first version has been loaded, or could not be
+        self._thread = ThreadPoolExecutor(1, "champion")  # its own: whatever else waits must not stop a swap
 
     @property
     def ready(self) -> bool:
@@ -67,12 +69,13 @@ class ChampionWatcher:
         logged = ""
         while True:
             try:
-                await asyncio.to_thread(self._update)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._update)
             except Exception as e:
                 self._problem = str(e) if isinstance(e, ModelNotFound) else "The service's log says why."
                 if str(e) != logged:
                     logger.warning("The champion cannot be loaded: %s", e, exc_info=not isinstance(e, HandfulError))
                 logged = str(e)
+            self.tried.set()
             await asyncio.sleep(self.poll_seconds)
 
     def _update(self) -> None:
