@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from handful.service.decoding.decoders import Decoders
 from handful.service.feedback.routes import FeedbackRoutes
 from handful.service.http.auth import AuthMiddleware
-from handful.service.http.capacity import Capacity
+from handful.service.http.capacity import Admission, Capacity
 from handful.service.http.endpoint import Answer, Endpoint
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.openapi import openapi_document
@@ -39,15 +41,18 @@ class Api:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.metrics = settings, ServiceMetrics()
         self.champion = ChampionWatcher(settings, self.metrics)
-        self.predictor = Predictor(settings, self.champion, self.metrics)
+        self.decoders = Decoders(settings, self.metrics)
+        admission = Admission(settings.max_waiting_images, settings.answer_seconds)
+        self.predictor = Predictor(settings, self.champion, self.metrics, self.decoders, admission)
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
         self.endpoints = (
             *ServingRoutes(settings, self.champion, self.predictor, bodies).endpoints,
             *RetrainRoutes(settings, self.retraining).endpoints,
-            *FeedbackRoutes(settings, self.champion, self.metrics, bodies).endpoints,
+            *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
             *self._own_endpoints(),
         )
+        self._metrics_thread = ThreadPoolExecutor(1, "metrics")  # nothing else that a client asks for holds it up
         self.document = openapi_document(self.endpoints, has_key=settings.api_key is not None)
         self.app = self._app()
 
@@ -87,12 +92,13 @@ class Api:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self.decoders.close()
 
     async def livez(self, _: Request) -> Response:
         return PlainTextResponse("alive\n")
 
     async def show_metrics(self, _: Request) -> Response:
-        text = await asyncio.to_thread(self.metrics.text)
+        text = await asyncio.get_running_loop().run_in_executor(self._metrics_thread, self.metrics.text)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def openapi(self, _: Request) -> Response:

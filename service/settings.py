@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
+from handful.service.artifact.decoding_cost import MAX_DECODE_MEGABYTES
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.images import MAX_MEGABYTES, MAX_MEGAPIXELS
 from pydantic import AliasGenerator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -46,7 +47,16 @@ class Settings(BaseSettings):
         1, ge=1, le=256, description="processes, each with its own network; one per device is usually enough"
     )
     max_image_megabytes: float = Field(MAX_MEGABYTES, gt=0, le=1000, description="MB per encoded image")
-    max_megapixels: float = Field(MAX_MEGAPIXELS, gt=0, description="megapixels per image; each takes 3 MB to decode")
+    max_megapixels: float = Field(MAX_MEGAPIXELS, gt=0, description="megapixels per image")
+    max_decode_megabytes: float = Field(
+        MAX_DECODE_MEGABYTES,
+        ge=100,
+        le=1_000_000,
+        description="MB in which large images are decoded at once per worker; one that needs more is refused",
+    )
+    decode_seconds: float = Field(
+        10.0, gt=0, le=3600, description="seconds of computing in which an image must be decoded, else 413"
+    )
     max_images: int = Field(64, ge=1, le=1024, description="images per /predict_many")
     max_request_megabytes: float = Field(100.0, gt=0, le=4000, description="MB per /predict_many, all images together")
     max_waiting_images: int = Field(

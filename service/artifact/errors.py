@@ -7,7 +7,8 @@
     │   ├── ImageUnreadable
     │   ├── ImageTruncated
     │   ├── ImageTooManyBytes
-    │   └── ImageTooManyPixels
+    │   ├── ImageTooManyPixels
+    │   └── ImageTooComplex
     ├── DataError
     ├── BackboneError
     │   ├── BackboneNotFound
@@ -74,6 +75,10 @@ class ImageTooManyBytes(ImageError):
 
 class ImageTooManyPixels(ImageError):
     """The image has more pixels than the limit."""
+
+
+class ImageTooComplex(ImageError):
+    """Decoding the image would take more time or memory than the limit."""
 
 
 class DataError(HandfulError):

@@ -8,18 +8,27 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from handful.service.artifact.decoding_cost import (
+    BAND_PIXELS,
+    MAX_DECODE_MEGABYTES,
+    DecodingMemory,
+    check_pixels,
+    decoding_cost,
+)
 from handful.service.artifact.errors import (
     ImageError,
+    ImageTooComplex,
     ImageTooManyBytes,
     ImageTooManyPixels,
     ImageTruncated,
     ImageUnreadable,
     NotAnImage,
 )
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -36,7 +45,48 @@ ALLOWED = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 # Pillow warns of big images and damaged EXIF: the size is checked here, and EXIF is not needed.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+_MEMORY = DecodingMemory(int(MAX_DECODE_MEGABYTES * 1e6))  # all threads of a command share it
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class OpenedImage:
+    """An image of which only the header has been read; `cost` tells what `decode` will take."""
+
+    def __init__(self, image: Image.Image, data: bytes, min_side: int | None, max_decode_megabytes: float) -> None:
+        self._image, full = image, image.size
+        if min_side is not None and image.format in {"JPEG", "MPO"}:
+            image.draft(None, (min_side, min_side))  # the smallest scale with both sides at least this long
+        self.cost = decoding_cost(image, data, full, max_decode_megabytes)
+
+    def decode(self) -> Image.Image:
+        image = self._image
+        image.load()
+        try:
+            ImageOps.exif_transpose(image, in_place=True)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001, S110 - damaged EXIF is common and harmless: the pixels are whole
+            pass
+        return _rgb(image)
+
+
+@contextmanager
+def opened_image(
+    data: bytes,
+    *,
+    min_side: int | None = None,
+    max_megabytes: float = MAX_MEGABYTES,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    max_decode_megabytes: float = MAX_DECODE_MEGABYTES,
+) -> Iterator[OpenedImage]:
+    """Reads the header and checks every limit. In the block, too, all errors are `ImageError`s or `MemoryError`."""
+    if len(data) > max_megabytes * 1e6:
+        raise ImageTooManyBytes(f"The image has {len(data) / 1e6:.1f} MB; at most {max_megabytes:g} MB are allowed.")
+    if not data:
+        raise ImageUnreadable(f"The image is empty (0 bytes); a {ALLOWED} file is expected.")
+    with _translated(data, max_megapixels), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        check_pixels(image.size, max_megapixels)
+        yield OpenedImage(image, data, min_side, max_decode_megabytes)
 
 
 def read_image(
@@ -52,12 +102,12 @@ def read_image(
     `min_side` pixels; None decodes it at full size. Whatever the bytes are, the only errors raised are `ImageError`s.
     """
     data = source if isinstance(source, bytes) else read_bytes(source, max_megabytes=max_megabytes)
-    if len(data) > max_megabytes * 1e6:
-        raise ImageTooManyBytes(f"The image has {len(data) / 1e6:.1f} MB; at most {max_megabytes:g} MB are allowed.")
-    if not data:
-        raise ImageUnreadable(f"The image is empty (0 bytes); a {ALLOWED} file is expected.")
-    with _translated(data, max_megapixels):
-        return _decode(data, min_side, max_megapixels)
+    limits = {"max_megabytes": max_megabytes, "max_megapixels": max_megapixels}
+    try:
+        with opened_image(data, min_side=min_side, **limits) as image, _MEMORY.held(image.cost.held_bytes):
+            return image.decode()
+    except MemoryError as e:
+        raise ImageTooComplex("This machine's memory does not suffice to decode the image.") from e
 
 
 def may_be_image(path: Path) -> bool:
@@ -97,25 +147,29 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe without a writer would block
 
 
-def _decode(data: bytes, min_side: int | None, max_megapixels: float) -> Image.Image:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        width, height = image.size
-        if width * height > max_megapixels * 1e6:
-            got = f"{width} x {height} pixels ({width * height / 1e6:.0f} megapixels)"
-            raise ImageTooManyPixels(f"The image has {got}; at most {max_megapixels:g} megapixels are allowed.")
-        if min_side is not None and image.format in {"JPEG", "MPO"}:
-            image.draft(None, (min_side, min_side))  # the smallest scale with both sides at least this long
-        image.load()
-        with suppress(Exception):  # damaged EXIF is common and harmless: the pixels are whole
-            ImageOps.exif_transpose(image, in_place=True)
-        return _rgb(image)
-
-
 def _rgb(image: Image.Image) -> Image.Image:
+    """In bands of rows, so that a large picture is not in memory several times."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bits(image).convert("RGB")
+    width, height = image.size
+    rows = max(1, BAND_PIXELS // width)
+    bands = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    highest = max(_numbers(image.crop(band)).max(initial=0.0) for band in bands) if _is_deep(image) else 0.0
+    if len(bands) == 1:
+        return _rgb_band(image, highest)
+    rgb = Image.new("RGB", image.size)
+    for band in bands:
+        rgb.paste(_rgb_band(image.crop(band), highest), band)
+    return rgb
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _rgb_band(image: Image.Image, highest: float) -> Image.Image:
+    if _is_deep(image):
+        return _eight_bits(image, highest).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
@@ -124,11 +178,9 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey is divided by 257; 32-bit integers and floats are scaled by the range they use."""
-    values = np.asarray(image).astype(np.float64)
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    highest = values.max(initial=0.0)
+def _eight_bits(image: Image.Image, highest: float) -> Image.Image:
+    """16-bit grey is divided by 257; 32-bit integers and floats are scaled by the range that the whole image uses."""
+    values = _numbers(image)
     if image.mode == "F" and highest <= 1.0:
         scale = 255.0
     elif highest <= 255 and not image.mode.startswith("I;16"):
@@ -140,6 +192,11 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
 
 
+def _numbers(image: Image.Image) -> NDArray[np.float64]:
+    """A 16-bit or 32-bit image's values; what is no number counts as 0."""
+    return np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
 def _webp_is_short(data: bytes) -> bool:
     return data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
 
@@ -149,7 +206,7 @@ def _translated(data: bytes, max_megapixels: float) -> Iterator[None]:
     """Turns what Pillow raises (OSError, ValueError, SyntaxError, struct.error and more) into an `ImageError`."""
     try:
         yield
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as e:
         if data.startswith(_SIGNATURES):

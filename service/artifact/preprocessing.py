@@ -11,14 +11,16 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from handful.service.artifact.images import read_image
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor  # the processes that only decode do without torch, which is 200 MB and seconds
 
 TEN_VIEWS_ZOOM = 256 / 224  # the short side divided by S when an image is classified in ten views
 
@@ -60,9 +62,9 @@ class Preprocessing(BaseModel):
         """Changes with any field, and with the version number of this file's arithmetic."""
         return hashlib.sha256(json.dumps([1, self.model_dump(mode="json")]).encode()).hexdigest()
 
-    def read(self, source: bytes | Path, **limits: float) -> Image.Image:
+    def read(self, source: bytes | Path) -> Image.Image:
         """As `read_image`, with JPEGs decoded no larger than this input needs."""
-        return read_image(source, min_side=self.min_decode_side, **limits)
+        return read_image(source, min_side=self.min_decode_side)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Upright RGB image -> `(3, S, S)` float32, normalised."""
@@ -98,11 +100,13 @@ class Preprocessing(BaseModel):
             image = image.crop(middle)
         return image.resize(_scaled(image.size, short), resample)
 
-    def normalised(self, pixels: Image.Image) -> Tensor:
+    def normalised(self, pixels: Image.Image | NDArray[np.uint8]) -> Tensor:
         """An `S x S` picture -> `(3, S, S)` float32, channels last in memory."""
+        import torch
+
         values = np.asarray(pixels, dtype=np.float32)  # (S, S, 3) in [0, 255]
         rows = values.reshape(len(values), -1)  # whole rows at once: three numbers at a time would be slow
-        mean, std = (np.tile(np.array(numbers, np.float32), pixels.width) for numbers in (self.mean, self.std))
+        mean, std = (np.tile(np.array(numbers, np.float32), values.shape[1]) for numbers in (self.mean, self.std))
         rows /= np.float32(255)
         rows -= mean
         rows /= std
@@ -127,6 +131,8 @@ class Preprocessing(BaseModel):
 
 def stacked(images: Sequence[Tensor]) -> Tensor:
     """N tensors `(..., 3, S, S)` -> one `(N, ..., 3, S, S)`, channels last in memory."""
+    import torch
+
     return torch.stack([image.movedim(-3, -1) for image in images]).movedim(-1, -3)
 
 

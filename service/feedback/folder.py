@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 from handful.service.artifact.atomic import locked, replacement, sweep
 from handful.service.artifact.image_files import entries
-from handful.service.artifact.images import content_sha256, read_image
+from handful.service.artifact.images import content_sha256
 from handful.service.http.errors import FeedbackFull, LabelUnknown, LabelWrong
 from handful.service.http.filenames import casefolded, filename_error, is_hidden, quoted
 from handful.service.http.schemas import FeedbackBody
 
 MAX_LABEL_LETTERS = 100
-DECODED_SIDE = 64  # pixels; decoding a JPEG at this size is fast and still reads it to its end
 _SUFFIXES = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
 
 
@@ -129,11 +128,6 @@ def _label_error(label: str) -> str | None:
     if len(label) > MAX_LABEL_LETTERS:
         return f"is longer than {MAX_LABEL_LETTERS} letters"
     return None
-
-
-def check_image(data: bytes, max_megabytes: float, max_megapixels: float) -> None:
-    """Raises the `ImageError` that a prediction of this image would raise."""
-    read_image(data, min_side=DECODED_SIDE, max_megabytes=max_megabytes, max_megapixels=max_megapixels)
 
 
 def _suffix(data: bytes) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from handful.service.artifact.errors import ImageError
-from handful.service.feedback.folder import FeedbackFolder, check_image, check_label
+from handful.service.decoding.decoders import Decoders
+from handful.service.feedback.folder import FeedbackFolder, check_label
 from handful.service.feedback.form import PARAMETERS, FeedbackForm, parse_form
 from handful.service.http.body import BODY_ERRORS, IMAGE_ERRORS, OVERHEAD_BYTES, read_body
-from handful.service.http.capacity import Capacity, Reservation
+from handful.service.http.capacity import Admission, Capacity, Reservation
 from handful.service.http.endpoint import FILE, Answer, Endpoint, check_parameters, form
 from handful.service.http.errors import (
     NO_SPACE_ERRNOS,
@@ -29,14 +33,25 @@ from handful.service.settings import Settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+DISK_THREADS = 2  # the folder is changed by one at a time; the other counts
+T = TypeVar("T")
+
 
 class FeedbackRoutes:
     """One per worker. `bodies` limits the bytes of all request bodies in its memory."""
 
     def __init__(
-        self, settings: Settings, champion: ChampionWatcher, metrics: ServiceMetrics, bodies: Capacity
+        self,
+        settings: Settings,
+        champion: ChampionWatcher,
+        metrics: ServiceMetrics,
+        bodies: Capacity,
+        decoders: Decoders,
+        admission: Admission,
     ) -> None:
         self.settings, self.champion, self.metrics, self.bodies = settings, champion, metrics, bodies
+        self.decoders, self.admission = decoders, admission
+        self._disk = ThreadPoolExecutor(DISK_THREADS, "feedback")
         fields = {"image": FILE, **{parameter.name: parameter.schema for parameter in PARAMETERS}}
         errors = (FeedbackOff, FieldMissing, ParameterWrong, LabelWrong, LabelUnknown, FeedbackFull, DiskFull, NotReady)
         self.endpoints = (
@@ -71,7 +86,9 @@ class FeedbackRoutes:
             received = await self._read(request, reservation)
             label = check_label(received.label, self.champion.current.classifier.labels, new=received.new)
             try:
-                stored = await asyncio.to_thread(self._store, folder, received.image, label)
+                async with self.admission.admit(1):
+                    await self.decoders.check(received.image)
+                    stored = await self._on_disk(_store, folder, received.image, label)
             except ImageError as e:
                 self.metrics.errors.labels(e.code).inc()
                 return JSONResponse(error_body(e.code, str(e)), status_of(type(e)))
@@ -79,7 +96,12 @@ class FeedbackRoutes:
         return JSONResponse(stored.model_dump(), 200 if stored.previous else 201)
 
     async def counts(self, _: Request) -> Response:
-        return JSONResponse({"images": await asyncio.to_thread(self._folder().counts)})
+        folder = self._folder()
+        async with self.admission.admit(1):
+            return JSONResponse({"images": await self._on_disk(folder.counts)})
+
+    async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
 
     def _folder(self) -> FeedbackFolder:
         settings = self.settings
@@ -97,11 +119,11 @@ class FeedbackRoutes:
         body = await read_body(request.headers, request.receive, limit_bytes, seconds, reservation)
         return parse_form(request.headers.get("content-type", ""), body, request.query_params)
 
-    def _store(self, folder: FeedbackFolder, image: bytes, label: str) -> FeedbackBody:
-        check_image(image, self.settings.max_image_megabytes, self.settings.max_megapixels)
-        try:
-            return folder.store(image, label)
-        except OSError as e:
-            if e.errno in NO_SPACE_ERRNOS:
-                raise DiskFull("The disk has no space for the image.") from e
-            raise FeedbackOff(f"The folder for corrected images cannot be written: {e.strerror}.") from e
+
+def _store(folder: FeedbackFolder, image: bytes, label: str) -> FeedbackBody:
+    try:
+        return folder.store(image, label)
+    except OSError as e:
+        if e.errno in NO_SPACE_ERRNOS:
+            raise DiskFull("The disk has no space for the image.") from e
+        raise FeedbackOff(f"The folder for corrected images cannot be written: {e.strerror}.") from e

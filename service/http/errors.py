@@ -50,7 +50,13 @@ import errno
 from collections.abc import Mapping
 from typing import ClassVar
 
-from handful.service.artifact.errors import HandfulError, ImageError, ImageTooManyBytes, ImageTooManyPixels
+from handful.service.artifact.errors import (
+    HandfulError,
+    ImageError,
+    ImageTooComplex,
+    ImageTooManyBytes,
+    ImageTooManyPixels,
+)
 
 NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})  # the OSErrors that become `DiskFull`
 
@@ -288,7 +294,7 @@ class FeedbackFull(RequestError):
     status = 507
 
 
-TOO_LARGE = (ImageTooManyBytes, ImageTooManyPixels)
+TOO_LARGE = (ImageTooManyBytes, ImageTooManyPixels, ImageTooComplex)
 AnyError = type[RequestError] | type[ImageError]
 
 

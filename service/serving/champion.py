@@ -47,6 +47,7 @@ class ChampionWatcher:
         self.name, self.poll_seconds, self.batch_images = settings.name, settings.poll_seconds, settings.batch_images
         self.metrics, self.fixed = metrics, settings.model
         self.cores = torch.get_num_threads()
+        self._thread = ThreadPoolExecutor(1, "champion")  # no client's work holds it up
         self._current: LoadedVersion | None = None
         self._failed: tuple[Path, float] | None = None  # the version that did not load, and when to try it again
         self._problem = "It is being loaded."

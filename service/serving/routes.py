@@ -64,7 +64,7 @@ class ServingRoutes:
                 "GET",
                 "/readyz",
                 self.readyz,
-                "A model is loaded and ready to answer.",
+                "A model is loaded, and images can be decoded.",
                 answers={200: Answer("NAME:VERSION of the model", str, "text/plain")},
                 errors=(NotReady,),
             ),
@@ -97,7 +97,10 @@ class ServingRoutes:
         return Response(self.champion.current.card, media_type="application/json")
 
     async def readyz(self, _: Request) -> Response:
-        return PlainTextResponse(f"{self.champion.current.model}\n")
+        current = self.champion.current
+        if problem := self.predictor.decoders.problem:
+            raise NotReady(f"No image can be decoded. {problem}")
+        return PlainTextResponse(f"{current.model}\n")
 
 
 def _body(served: LoadedVersion, result: Prediction | ImageError) -> dict[str, object]:

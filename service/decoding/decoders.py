@@ -1,0 +1,161 @@
+"""Encoded images -> pixels, in two lanes: what is small and fast is never behind what is large or slow.
+
+Every image is first given to the small lane, whose decoders have little memory and time. What its header calls large,
+and what takes longer than it looked, goes to the other lane: at low priority, with a budget of memory that images wait
+for, and more time. Decoders that exceed their limits are killed and replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from handful.service.artifact.decoding_cost import SMALL_BYTES
+from handful.service.artifact.errors import ImageError, ImageTooComplex, ImageUnreadable
+from handful.service.artifact.preprocessing import Preprocessing
+from handful.service.compute.device import cpu_count
+from handful.service.decoding.messages import Task
+from handful.service.decoding.processes import DecoderLost, DecoderProcess, DecoderSource, LargeImage, Reason
+from handful.service.http.capacity import Budget, Capacity
+from handful.service.http.errors import Overloaded
+from handful.service.http.metrics import ServiceMetrics
+from handful.service.settings import Settings
+from torch import Tensor
+
+SMALL_SECONDS = 0.5  # of computing; a photo of a camera takes a fifth
+STUCK_SECONDS = 5.0  # by the clock; if all small decoders are that old, none is of use
+PATIENCE = 20  # times its computing time an image may take in the small lane by the clock, on a machine under load
+LARGE_PATIENCE = 3
+NICENESS = 10  # of the large lane
+MOST_DECODERS = 16  # per lane
+
+
+class Decoders:
+    """One per worker."""
+
+    def __init__(self, settings: Settings, metrics: ServiceMetrics) -> None:
+        self.settings = settings
+        self._source = source = DecoderSource()
+        cores = min(cpu_count(), MOST_DECODERS)
+        self._small = _Lane(source, metrics, cores, 0, SMALL_SECONDS * PATIENCE)
+        self._large = _Lane(source, metrics, cores, NICENESS, settings.decode_seconds * LARGE_PATIENCE)
+        self._memory = Budget(int(settings.max_decode_megabytes * 1e6))
+        self._images = Capacity(max(settings.max_images, settings.max_waiting_images // 4), "large images")
+        held = max(settings.max_request_megabytes, settings.max_held_megabytes / 2)
+        self._bytes = Capacity(int(held * 1e6), "bytes of large images")
+
+    @property
+    def problem(self) -> str | None:
+        """Why no image is decoded at the moment, as a sentence."""
+        if self._small.failed:
+            return "No process to decode images in can be started."
+        if self._small.busy_seconds() > STUCK_SECONDS:
+            return "All decoders are stuck."
+        return None
+
+    def close(self) -> None:
+        """No image is decoded from now on."""
+        for lane in (self._small, self._large):
+            lane.close()
+        self._source.close()
+
+    async def pixels(self, image: bytes, preprocessing: Preprocessing) -> Tensor:
+        """`(3, S, S)` float32. Raises an `ImageError` or `Overloaded`."""
+        return await self._decode(image, preprocessing)
+
+    async def check(self, image: bytes) -> None:
+        """Raises the `ImageError` that a prediction of this image would raise, or `Overloaded`."""
+        await self._decode(image, None)
+
+    async def _decode(self, image: bytes, preprocessing: Preprocessing | None) -> Tensor:
+        task = Task(
+            preprocessing=preprocessing,
+            max_megabytes=self.settings.max_image_megabytes,
+            max_megapixels=self.settings.max_megapixels,
+            max_decode_megabytes=self.settings.max_decode_megabytes,
+            granted_bytes=SMALL_BYTES,
+            slow=False,
+            seconds=min(SMALL_SECONDS, self.settings.decode_seconds),
+        )
+        held_bytes = SMALL_BYTES
+        try:
+            return await asyncio.wrap_future(self._small.submit(task, image))
+        except LargeImage as e:
+            held_bytes = e.held_bytes
+        except DecoderLost:
+            pass  # it was large or slow in spite of its header, or its decoder crashed
+        with self._images.reserve(1), self._bytes.reserve(len(image)):
+            return await self._decode_large(task, image, held_bytes)
+
+    async def _decode_large(self, task: Task, image: bytes, held_bytes: int) -> Tensor:
+        seconds = self.settings.decode_seconds
+        task = task.model_copy(update={"granted_bytes": held_bytes, "slow": True, "seconds": seconds})
+        await self._memory.take(held_bytes)
+        loop, decoding = asyncio.get_running_loop(), self._large.submit(task, image)
+        # Even where nobody waits for the image any more: the process holds the memory until it is finished or killed.
+        decoding.add_done_callback(lambda _: loop.call_soon_threadsafe(self._memory.give_back, held_bytes))
+        try:
+            return await asyncio.wrap_future(decoding)
+        except DecoderLost as e:
+            raise _refusal(e.reason, seconds) from e
+
+
+def _refusal(reason: Reason, seconds: float) -> ImageError:
+    if reason is Reason.TIME:
+        return ImageTooComplex(f"Decoding the image takes more than {seconds:g} seconds, which is the limit.")
+    if reason is Reason.MEMORY:
+        return ImageTooComplex("Decoding the image takes more memory than a picture of its size should take.")
+    return ImageUnreadable("The image is damaged: it crashes the decoder.")
+
+
+class _Lane:
+    """Threads, each of which waits for a decoder of its own."""
+
+    def __init__(
+        self, source: DecoderSource, metrics: ServiceMetrics, decoders: int, niceness: int, seconds: float
+    ) -> None:
+        self.source, self.metrics, self.niceness, self.seconds = source, metrics, niceness, seconds
+        self.decoders, self.failed = decoders, False
+        self._threads = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
+        self._own = threading.local()
+        self._busy: dict[int, float] = {}  # thread -> since when
+
+    def submit(self, task: Task, image: bytes) -> Future[Tensor]:
+        """The pixels, if any are asked for, or `LargeImage`, `DecoderLost`, an `ImageError` or `Overloaded`."""
+        return self._threads.submit(self._ask, task, image)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def busy_seconds(self) -> float:
+        """For how long every decoder has been busy with one and the same image."""
+        busy = list(self._busy.values())
+        return time.monotonic() - max(busy) if len(busy) == self.decoders else 0.0
+
+    def _ask(self, task: Task, image: bytes) -> Tensor:
+        thread, started = threading.get_ident(), time.monotonic()
+        self._busy[thread] = started
+        try:
+            process, self._own.process = self._process(), None
+            picture = process.ask(task, image, self.seconds)
+            self._own.process = process
+        except (ImageError, LargeImage):
+            self._own.process = process
+            raise
+        finally:
+            del self._busy[thread]
+            self.metrics.decode_seconds.observe(time.monotonic() - started)
+        return task.preprocessing.normalised(picture) if task.preprocessing else torch.empty(0)
+
+    def _process(self) -> DecoderProcess:
+        process: DecoderProcess | None = getattr(self._own, "process", None)
+        try:
+            process = process or self.source.decoder(self.niceness)
+        except OSError as e:
+            self.failed = True
+            raise Overloaded("No process to decode images in can be started; try again in a second.") from e
+        self.failed = False
+        return process

@@ -1,0 +1,134 @@
+"""A worker's decoders as it holds them: started in milliseconds, asked with a time limit, killed and replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from enum import Enum
+from multiprocessing.connection import Connection
+
+import numpy as np
+from handful.service import IMPORT_ROOT
+from handful.service.decoding.messages import ERROR, LARGE, NO_MEMORY, PIXELS, Task, decoded_error, encoded_task
+from numpy.typing import NDArray
+
+COMMAND = (sys.executable, "-m", "handful.service.decoding")
+# Large pieces of memory go back to the system at once, whatever lies behind them.
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_TRIM_THRESHOLD_": "4000000", "OPENBLAS_NUM_THREADS": "1"}
+PID_BYTES = 4
+START_SECONDS = 60.0
+
+
+class Reason(Enum):
+    """Why a decoder ended."""
+
+    TIME = "time"
+    MEMORY = "memory"
+    CRASH = "crash"
+
+
+class DecoderLost(Exception):
+    """The process has ended, and has not decoded the image."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class LargeImage(Exception):
+    """Decoding the image takes more than was granted: so many bytes, or longer."""
+
+    def __init__(self, held_bytes: int) -> None:
+        super().__init__(held_bytes)
+        self.held_bytes = held_bytes
+
+
+class DecoderProcess:
+    """One decoder; it decodes one image at a time."""
+
+    def __init__(self, pid: int, connection: Connection) -> None:
+        self.pid, self.connection = pid, connection
+
+    def ask(self, task: Task, image: bytes, seconds: float) -> NDArray[np.uint8]:
+        """The `(S, S, 3)` picture, empty if only a check was asked for. Raises an `ImageError` or `LargeImage`.
+
+        Also raises `DecoderLost`: `seconds` by the clock have passed, or the process has ended by itself, as it does
+        when it has computed for longer than its task allows.
+        """
+        started = time.monotonic()
+        try:
+            self.connection.send_bytes(encoded_task(task))
+            self.connection.send_bytes(image)
+            answer = self.connection.recv_bytes(task.answer_bytes) if self.connection.poll(seconds) else b""
+        except (EOFError, OSError) as e:
+            self.kill()
+            raise DecoderLost(Reason.TIME if time.monotonic() - started > task.seconds else Reason.CRASH) from e
+        return self._picture(task, answer)
+
+    def _picture(self, task: Task, answer: bytes) -> NDArray[np.uint8]:
+        kind, content = answer[:1], memoryview(answer)[1:]
+        if kind == PIXELS:
+            side = task.preprocessing.side_pixels if task.preprocessing else 0
+            return np.frombuffer(content, np.uint8).reshape(side, side, 3)
+        if kind == LARGE:
+            raise LargeImage(int(bytes(content)))
+        if kind == ERROR:
+            raise decoded_error(bytes(content))
+        self.kill()
+        raise DecoderLost(Reason.MEMORY if kind == NO_MEMORY else Reason.TIME)
+
+    def kill(self) -> None:
+        self.connection.close()
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+class DecoderSource:
+    """The process that decoders are forked from, started again if it is lost. Threads share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process, self._socket = _start()
+
+    def decoder(self, niceness: int) -> DecoderProcess:
+        """A new one. Raises OSError if the system allows no process."""
+        ours, theirs = socket.socketpair()
+        with self._lock, ours, theirs:
+            pid = self._fork(theirs, niceness)
+            return DecoderProcess(pid, Connection(ours.detach()))
+
+    def _fork(self, theirs: socket.socket, niceness: int) -> int:
+        for attempt in range(2):
+            with suppress(OSError):
+                socket.send_fds(self._socket, [bytes([niceness])], [theirs.fileno()])
+                if pid := self._socket.recv(PID_BYTES, socket.MSG_WAITALL):
+                    return int.from_bytes(pid)
+            self.close()
+            if attempt == 0:
+                self._process, self._socket = _start()
+        raise OSError("No process to decode images in can be started.")
+
+    def close(self) -> None:
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(START_SECONDS)
+    with theirs:
+        process = subprocess.Popen(  # noqa: S603 - no part of it comes from a request
+            (*COMMAND, str(theirs.fileno())),
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, **ENVIRONMENT},
+            cwd=IMPORT_ROOT,
+            stdin=subprocess.DEVNULL,
+        )
+    return process, ours
