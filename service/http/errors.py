@@ -33,6 +33,7 @@ HandfulError
 │   ├── BodyTooLarge            413
 │   ├── MediaTypeUnsupported    415
 │   ├── TooManyJobs             429
+│   ├── TooManyWrongKeys        429
 │   ├── InternalError           500
 │   ├── Overloaded              503
 │   ├── NotReady                503
@@ -235,6 +236,12 @@ class TooManyJobs(RequestError):
     """As many retrainings as allowed are waiting or running."""
 
     status, headers = 429, {"Retry-After": "60"}
+
+
+class TooManyWrongKeys(RequestError):
+    """The caller's address sends wrong keys faster than they are answered."""
+
+    status, headers = 429, {"Retry-After": "1", "Connection": "close"}
 
 
 class InternalError(RequestError):
