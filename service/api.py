@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -85,6 +86,7 @@ class Api:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Until the block ends, the champion is followed, batches are computed and jobs are run."""
+        gc.freeze()  # what torch and timm have made stays; searching it for garbage would silence the worker for a second
         work = (self.champion.follow(), self.predictor.batcher.run(), self.retraining.follow())
         tasks = [asyncio.create_task(each) for each in work]
         try:

@@ -42,8 +42,8 @@ class Settings(BaseSettings):
     model: Path | None = Field(None, description="folder of one artifact, served for ever instead of a champion")
     api_key: SecretStr | None = Field(
         None,
-        description="clients send it as `Authorization: Bearer KEY`; 16 characters or more; two, comma-separated, are both"
-        " valid, so that clients can change over; unset: no key, and only this machine is answered",
+        description="clients send it as `Authorization: Bearer KEY`; 16 characters or more; two, comma-separated, are"
+        " both valid, so that clients can change over; unset: no key, and only this machine is answered",
     )
     workers: int = Field(
         1, ge=1, le=256, description="processes, each with its own network; one per device is usually enough"
