@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import click
 
 from handful.service.artifact.errors import HandfulError
+from handful.service.artifact.label_names import printable
 from handful.service.cli import commands
 from handful.service.terminal.output import EXIT_WRONG_USE
 
@@ -53,7 +54,8 @@ def main() -> None:
 
 
 def _fail(message: str) -> int:
-    click.echo(f"handful: {message}", err=True)
+    lines = map(printable, message.split("\n"))  # it may name what a stranger has sent
+    click.echo("handful: " + "\n".join(lines), err=True)
     return EXIT_WRONG_USE
 
 

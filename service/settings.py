@@ -12,6 +12,8 @@ from pydantic import AliasGenerator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "HANDFUL_"
+MIN_KEY_LETTERS = 16  # guessing over HTTP is then hopeless, if the key is random
+MAX_KEYS = 2
 
 
 def variable(field: str) -> str:
@@ -41,7 +43,8 @@ class Settings(BaseSettings):
     model: Path | None = Field(None, description="folder of one artifact, served for ever instead of a champion")
     api_key: SecretStr | None = Field(
         None,
-        description="clients send it as `Authorization: Bearer KEY`; unset: no key, and only this machine is answered",
+        description="clients send it as `Authorization: Bearer KEY`; 16 characters or more; two, comma-separated, are"
+        " both valid, so that clients can change over; unset: no key, and only this machine is answered",
     )
     workers: int = Field(
         1, ge=1, le=256, description="processes, each with its own network; one per device is usually enough"
@@ -109,6 +112,25 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="comma-separated origins whose web pages may call the service; none: CORS is off"
     )
+
+    @property
+    def api_keys(self) -> tuple[str, ...]:
+        """The keys that are valid now: none, one or two."""
+        keys = self.api_key.get_secret_value().split(",") if self.api_key else ()
+        return tuple(key.strip() for key in keys)
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        """No error may show the key: it would reach a log."""
+        name, keys = variable("api_key"), self.api_keys
+        if len(keys) > MAX_KEYS:
+            raise ValueError(f"{name} has {len(keys)} keys; one, or two separated by a comma, are allowed")
+        for key in keys:
+            if len(key) < MIN_KEY_LETTERS:
+                raise ValueError(f"{name} has a key of {len(key)} characters; at least {MIN_KEY_LETTERS} are required")
+            if not all("!" <= letter <= "~" for letter in key):
+                raise ValueError(f"{name} has a character that no header can carry; ASCII without spaces is allowed")
+        return self
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

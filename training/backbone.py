@@ -18,6 +18,7 @@ from typing import Any
 import timm
 import torch
 from handful.service.artifact import errors as ours
+from handful.service.artifact.checks import MAX_SIDE
 from handful.service.artifact.folder import file_sha256
 from handful.service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file
 from handful.service.artifact.preprocessing import Preprocessing
@@ -168,6 +169,8 @@ def _headless_network(config: dict[str, Any], weights: dict[str, Tensor]) -> nn.
 def _embedding_width(network: nn.Module, input_size: list[int]) -> int:
     if input_size[0] != 3:
         raise ValueError(f"its input has {input_size[0]} channels, allowed: 3")
+    if max(input_size[1:]) > MAX_SIDE:
+        raise ValueError(f"its input has {max(input_size[1:])} pixels a side, allowed: up to {MAX_SIDE}")
     with torch.no_grad():
         embedding = network(torch.zeros(1, *input_size))  # (1, D)
     if not isinstance(embedding, Tensor) or embedding.ndim != 2:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from handful.service.artifact.atomic import private_file, private_folder
 from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.artifact.images import content_sha256, read_bytes, read_image
 from handful.service.artifact.preprocessing import Preprocessing
@@ -151,7 +152,7 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "embeddings.sqlite3"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             self._create()
         except sqlite3.DatabaseError as e:
             log.warning("%s was damaged (%s) and is replaced by an empty cache", self.path, e)
@@ -178,6 +179,7 @@ class Cache:
             )
 
     def _create(self) -> None:
+        private_file(self.path)  # embeddings tell of their photos
         with self._connection() as connection, connection:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS embeddings (key TEXT PRIMARY KEY, picture TEXT, embedding BLOB)"

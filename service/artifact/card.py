@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from handful.service.artifact.errors import ArtifactInconsistent, ArtifactVersionUnknown
+from handful.service.artifact.label_names import has_controls, labels_error
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 FORMAT_VERSION: Literal[1] = 1
@@ -157,17 +160,54 @@ def parse_card(text: str, path: Path) -> ModelCard:
         raise ArtifactVersionUnknown(
             f"{path} has format_version {got!r}; this version of handful reads {FORMAT_VERSION}."
         )
+    if wrong := next((each for each in _texts(raw) if has_controls(each)), None):
+        raise ArtifactInconsistent(f"{path}: {ascii(wrong)[:60]} contains control characters.")
     try:
-        return ModelCard.model_validate_json(text)
+        card = ModelCard.model_validate_json(text)
     except ValidationError as e:
         first = e.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the card"
+        where = ".".join(str(part) for part in first["loc"])[:200] or "the card"
         raise ArtifactInconsistent(f"{path}: {where}: {first['msg']}.") from e
+    if error := _card_error(card):
+        raise ArtifactInconsistent(f"{path}: {error}.")
+    return card
+
+
+def _texts(raw: Any) -> Iterator[str]:
+    """Every text in a JSON value, the keys too."""
+    pending = [raw]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, dict):
+            pending += [*each.keys(), *each.values()]
+        elif isinstance(each, list):
+            pending += each
+
+
+def _card_error(card: ModelCard) -> str | None:
+    """What contradicts itself in a card, as a sentence without its full stop; None if nothing does."""
+    if error := labels_error(card.labels):
+        return error
+    if not card.version.isascii() or not card.version.isdecimal():
+        return f"version is {card.version[:60]!r}; a whole number is expected"
+    if set(card.data.per_label) != set(card.labels):
+        return "data.per_label has other labels than labels"
+    confusion = card.cross_validation.confusion
+    if len(confusion) != len(card.labels) or any(len(row) != len(card.labels) for row in confusion):
+        return f"cross_validation.confusion is no table of {len(card.labels)} by {len(card.labels)}"
+    if not math.isfinite(card.temperature) or not math.isfinite(card.unknown.threshold):
+        return "temperature or threshold is not finite"
+    return None
 
 
 def json_object(text: str) -> dict[str, Any]:
     """Parses one JSON object. Raises ValueError for anything else."""
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except RecursionError as e:
+        raise ValueError("it is nested too deeply") from e
     if not isinstance(value, dict):
         raise ValueError(f"got {type(value).__name__}")  # noqa: TRY004 - the caller's one kind of error
     return value

@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handful.service.artifact.atomic import PRIVATE_FILE
 from handful.service.artifact.card import ModelCard, json_object, parse_card
+from handful.service.artifact.checks import (
+    MAX_TENSOR_BYTES,
+    MAX_TEXT_BYTES,
+    check_config,
+    check_embeddings,
+    check_size,
+)
 from handful.service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent
 from handful.service.artifact.model_card import render_model_card
 from safetensors import SafetensorError
@@ -32,6 +40,7 @@ CARD, CONFIG, WEIGHTS, EMBEDDINGS, MODEL_CARD = (
     "embeddings.safetensors",
     "README.md",
 )
+PERSONAL = (EMBEDDINGS, "report", "thumbnails")  # what tells of single photos
 
 
 @dataclass(frozen=True)
@@ -59,15 +68,21 @@ def open_artifact(path: Path) -> Artifact:
     """Reads and verifies the folder. Raises an `ArtifactError` that names what is wrong."""
     card = read_card(path)
     for file in (WEIGHTS, EMBEDDINGS):
-        announced, got = card.files.get(file), file_sha256(path / file)
+        check_size(path / file, MAX_TENSOR_BYTES)
+        announced, got = card.files.get(file), _readable_sha256(path / file)
         if announced != got:
             raise ArtifactInconsistent(f"{path / file} has sha256 {got[:12]}…, the card says {str(announced)[:12]}….")
     try:
         config = json_object(_text(path / CONFIG))
     except ValueError as e:
         raise ArtifactInconsistent(f"{path / CONFIG} is not a JSON object ({e}).") from e
+    try:
+        check_config(config)
+    except ValueError as e:
+        raise ArtifactInconsistent(f"{path / CONFIG}: {e}.") from e
     if config.get("label_names") != list(card.labels):
         raise ArtifactInconsistent(f"{path}: label_names in {CONFIG} are not the labels of {CARD}.")
+    check_embeddings(path / EMBEDDINGS, card)
     return Artifact(path, card, config)
 
 
@@ -101,7 +116,7 @@ def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path)
     except SafetensorError as e:  # for example on a full disk
         raise OSError(f"{path.name} cannot be written ({e})") from e
-    path.chmod(0o644)
+    path.chmod(PRIVATE_FILE if path.name in PERSONAL else 0o644)
 
 
 def write_card(path: Path, card: ModelCard) -> None:
@@ -119,7 +134,18 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _readable_sha256(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except PermissionError as e:
+        raise ArtifactIncomplete(
+            f"{path} may not be read by this user: only the one who trained the model may read what tells of its"
+            " photos; run as that user (docker run --user), or give it the file."
+        ) from e
+
+
 def _text(path: Path) -> str:
+    check_size(path, MAX_TEXT_BYTES)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as e:

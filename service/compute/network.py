@@ -22,6 +22,7 @@ from handful.service.compute.engine import (
 )
 from handful.service.compute.fastest import EngineTimings, Rates, Workload
 from handful.service.compute.int8 import Ranges
+from handful.service.compute.skeleton import build_fitting
 from torch import Tensor, nn
 
 CLASSIFIER = "classifier"  # the key of pretrained_cfg whose value is the name of timm's last layer
@@ -206,15 +207,15 @@ def build_network(
     backbone_weights, head_weights = split_weights(config, kind, weights)
     try:
         head = build_head(kind, head_weights)
-        backbone = build_backbone(config)
-        backbone.load_state_dict(backbone_weights)
     except KeyError as e:
         raise ArtifactInconsistent(f"The weights lack the head's {e}, which a {kind} head has.") from e
-    except RuntimeError as e:
-        raise ArtifactInconsistent(f"The weights do not fit {config.get('architecture')!r}: {_first_line(e)}.") from e
     outputs = len(head_weights["bias"])
     if outputs != label_count:
         raise ArtifactInconsistent(f"The head has {outputs} outputs, the card {label_count} labels.")
+    try:
+        backbone = build_fitting(lambda: build_backbone(config), backbone_weights)
+    except RuntimeError as e:
+        raise ArtifactInconsistent(f"The weights do not fit {config.get('architecture')!r}: {_first_line(e)}.") from e
     return Network(backbone, head, ranges)
 
 

@@ -36,6 +36,7 @@ HandfulError
 │   ├── MediaTypeUnsupported    415
 │   ├── TooManyJobs             429
 │   ├── HeadTooLarge            431
+│   ├── TooManyWrongKeys        429
 │   ├── InternalError           500
 │   ├── Overloaded              503
 │   ├── NotReady                503
@@ -262,6 +263,12 @@ class HeadTooLarge(RequestError):
     """The head of the request has more bytes than any call needs."""
 
     status, headers = 431, {"Connection": "close"}
+
+
+class TooManyWrongKeys(RequestError):
+    """The caller's address sends wrong keys faster than they are answered."""
+
+    status, headers = 429, {"Retry-After": "1", "Connection": "close"}
 
 
 class InternalError(RequestError):

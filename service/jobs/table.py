@@ -30,7 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
-from handful.service.artifact.atomic import PARTIAL_KEPT_SECONDS, try_lock
+from handful.service.artifact.atomic import PARTIAL_KEPT_SECONDS, private_folder, try_lock
 from handful.service.http.errors import JobEnded, JobNotFound, TooManyJobs
 from handful.service.http.schemas import Promote, State
 from handful.service.jobs.job import INTERRUPTED, Job, JobError, read_progress
@@ -92,7 +92,7 @@ class JobTable:
 
     def upload(self) -> Upload:
         """A folder for the photos of a new job; the caller discards it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder)
         with self._transaction() as connection:
             self._sweep(connection)
             folder = Path(tempfile.mkdtemp(prefix=UPLOAD, dir=self.folder))

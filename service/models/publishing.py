@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from handful.service.artifact.card import ModelCard, OriginCard
-from handful.service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent, HubFileMissing, UsageError
+from handful.service.artifact.checks import MAX_TENSOR_BYTES, MAX_TEXT_BYTES
+from handful.service.artifact.errors import ArtifactIncomplete, HubFileMissing, UsageError
 from handful.service.artifact.folder import (
     CARD,
     CONFIG,
@@ -30,7 +31,7 @@ from handful.service.artifact.folder import (
     open_artifact,
     write_card,
 )
-from handful.service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file, writing
+from handful.service.artifact.hub import HubRef, large_file, parse_ref, pinned_file, writing
 from handful.service.artifact.model_card import render_model_card
 from handful.service.artifact.store import Store, check_name
 from handful.service.classifier import Classifier
@@ -38,8 +39,6 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 REPORT = "report/"
 UNKNOWN = "unknown."  # prefix of the names of the unknown detector's arrays
-# raised when a network is built from a wrong description or wrong tensors
-MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -166,17 +165,18 @@ def pull_version(text: str, store: Store, name: str | None = None, *, promote: b
 def _download(ref: HubRef) -> Artifact:
     """The repository's files in huggingface_hub's cache, verified and loaded once."""
     try:
-        folder = pinned_file(ref, CARD).parent
-        for file in (CONFIG, WEIGHTS, EMBEDDINGS):
-            large_file(ref, file, folder.name)
+        folder = pinned_file(ref, CARD, MAX_TEXT_BYTES).parent
+        for file, max_bytes in (
+            (CONFIG, MAX_TEXT_BYTES),
+            (WEIGHTS, MAX_TENSOR_BYTES),
+            (EMBEDDINGS, MAX_TENSOR_BYTES),
+        ):
+            large_file(ref, file, folder.name, max_bytes)
     except HubFileMissing as e:
         raise ArtifactIncomplete(
             f"{e}, so it is no model of handful; if it is a network of timm's, `handful train FOLDER --backbone"
             f" {ref.text}` trains on it."
         ) from e
     artifact = open_artifact(folder)
-    try:
-        Classifier.from_artifact(artifact)
-    except MISFITS as e:
-        raise ArtifactInconsistent(f"{ref.text!r} on the Hub cannot be loaded as a classifier: {brief(e)}.") from e
+    Classifier.from_artifact(artifact).check()
     return artifact

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from handful.service.artifact.errors import ArtifactError, ModelNotFound
 from handful.service.artifact.folder import read_card
+from handful.service.artifact.label_names import printable
 from handful.service.artifact.store import Store
 from rich.console import Console
 from rich.table import Table
@@ -58,12 +59,12 @@ def print_table(versions: list[dict[str, Any]], problems: list[str]) -> None:
         table.add_column(heading, no_wrap=heading not in WRAPPED, overflow="fold", justify=justify)
     for version in versions:
         cells = _cells(version)
-        table.add_row(*(Text(_printable(cells[heading])) for heading in shown))
+        table.add_row(*(Text(printable(cells[heading])) for heading in shown))
     with console.capture() as captured:
         console.print(table, highlight=False)
     sys.stdout.write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
     for problem in problems:
-        console.print(Text(_printable(problem)), soft_wrap=True)
+        console.print(Text(printable(problem)), soft_wrap=True)
 
 
 def _cells(version: dict[str, Any]) -> dict[str, str]:
@@ -79,8 +80,3 @@ def _cells(version: dict[str, Any]) -> dict[str, str]:
         "labels": ", ".join(version["labels"]),
         "parent": " at ".join(filter(None, (version["parent"], origin and origin["repo"]))),
     }
-
-
-def _printable(text: str) -> str:
-    """Without control characters: label names may come from strangers, and must not control the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

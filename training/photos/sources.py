@@ -11,6 +11,7 @@ from pathlib import Path
 
 from handful.service.artifact.errors import DataError, UsageError
 from handful.service.artifact.image_files import entries, relative_name, walk
+from handful.service.artifact.label_names import labels_error
 
 HELD_OUT = ("val", "valid", "validation", "test")
 
@@ -60,6 +61,8 @@ def _read(root: Path, held_out: tuple[Path, ...]) -> Dataset:
     folders = [path for path in listed if path.is_dir()]
     if not folders:
         raise DataError(f"{root} has no sub-folders; one sub-folder of images per label is expected.")
+    if error := labels_error([path.name for path in folders]):
+        raise DataError(f"{root}: {error}; rename the folder.")
     problems = [_stray(root, path) for path in listed if not path.is_dir()]
     examples: list[Example] = []
     for label, path in enumerate(folders):

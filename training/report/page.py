@@ -11,6 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from handful.service.artifact.atomic import private_file, private_folder
+
 MAX_PROBLEMS = 200
 
 
@@ -28,10 +30,10 @@ class ReportPage:
     def write(self, folder: Path, template: str, **variables: Any) -> Path:
         """Writes report.html and the PNGs; returns the page's path."""
         html = _render(template, variables)
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         for name, picture in self._pictures.items():
-            (folder / name).write_bytes(picture)
-        page = folder / "report.html"
+            private_file(folder / name).write_bytes(picture)
+        page = private_file(folder / "report.html")
         page.write_bytes(html.encode("utf-8", "backslashreplace"))  # a folder's name may hold any bytes
         return page
 
