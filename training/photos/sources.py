@@ -13,6 +13,7 @@ from handful.service.artifact.errors import DataError, UsageError
 from handful.service.artifact.image_files import entries, relative_name, walk
 
 HELD_OUT = ("val", "valid", "validation", "test")
+USED = {"near_duplicate", "near_duplicate_two_labels", "imbalance"}  # problems of photos that are used all the same
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Problem:
     path: str  # relative to the folder; a label's name where the whole label is meant
     kind: str
     detail: str
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether nothing is learned from what is named."""
+        return self.kind not in USED
 
 
 @dataclass(frozen=True)

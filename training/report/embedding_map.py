@@ -42,7 +42,7 @@ def embedding_map(
     background = None if learned is None else MapPoints(points[:below], colour_of_label[learned[1]])
     coloured = [names[label] for label in np.flatnonzero(colour_of_label[:-1] >= 0).tolist()]
     picture = map_plot(MapPoints(points[below:], colour_of_label[labels]), coloured, mistaken, background)
-    return {"picture": page.add("embedding_map.png", picture), "kept": kept, "background": learned is not None}
+    return {"picture": page.plot("embedding_map.png", picture), "kept": kept, "background": learned is not None}
 
 
 def _colours(labels: Labels, count: int) -> Labels:
