@@ -43,8 +43,8 @@ def _joined(parts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64
 
 
 def _parted(joined: NDArray[Any], ends: NDArray[Any]) -> list[bytes]:
-    starts = np.concatenate([[0], ends[:-1]])
-    if joined.dtype != np.uint8 or (starts > ends).any() or ends[-1:].tolist() != [len(joined)]:
+    starts, length = np.concatenate([[0], ends])[:-1], ends[-1] if len(ends) else 0
+    if joined.dtype != np.uint8 or (starts > ends).any() or length != len(joined):
         raise ValueError("the ends of its parts do not fit their bytes")
     whole = joined.tobytes()
     return [whole[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]

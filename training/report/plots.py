@@ -50,23 +50,34 @@ def confusion_plot(counts: NDArray[np.int64], names: Sequence[str], numbers: Seq
     Where the names of many labels would not fit below the columns, their numbers (K,) stand there and in the rows.
     """
     few = len(names) <= FEW_LABELS
-    figure, axes = figure_with_axes(height=min(WIDTH, (1.8 if few else 1.0) + 0.34 * len(names)))
+    leaning = few and (len(names) > 3 or max(map(len, names)) > 12)
+    height = min(WIDTH, (2.5 if leaning else 1.8) + 0.34 * len(names)) if few else 0.8 + 0.24 * len(names)
+    figure, axes = figure_with_axes(height)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(PALE + share[..., None] * (DEEP - PALE))
+    depth = np.where(share > 0.5, 0.6 + 0.4 * share, 0.8 * share)  # no cell is so grey that text on it is hard to read
+    cells = PALE + depth[..., None] * (DEEP - PALE)  # (K, K, 3)
+    axes.imshow(cells, aspect="equal" if few else "auto")
     for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if share[row, column] > 0.5 else "#1d2b3a"
-        size = 13 if few else SMALL
+        colour = "white" if _is_dark(cells[row, column]) else "black"
+        size = 13 if len(names) <= 4 else 10 if few else SMALL
         axes.text(column, row, str(counts[row, column]), color=colour, fontsize=size, ha="center", va="center")
     rows = names if few else [f"{name}  {number}" for name, number in zip(names, numbers, strict=True)]
     columns = names if few else [str(number) for number in numbers]
     axes.set_yticks(range(len(names)), rows)
     axes.set_xticks(range(len(names)), columns)
-    if few and (len(names) > 3 or max(map(len, names)) > 12):
+    if leaning:
         for label in axes.get_xticklabels():
             label.set(rotation=55, ha="right", rotation_mode="anchor")
     axes.tick_params(length=0, labelsize=10 if few else SMALL)
     axes.set(xlabel="answer", ylabel="label in the folder")
     return figure
+
+
+def _is_dark(colour: NDArray[np.float64]) -> bool:
+    """Whether white text has more contrast on it than black, by the luminance of WCAG 2."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05
 
 
 def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Figure:
