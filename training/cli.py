@@ -72,7 +72,7 @@ def check(*, data: Path, backbone: str, as_json: bool) -> None:
 def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
     """Train on the labelled folder DATA, cross-validate, calibrate and export a new version.
 
-    Exit status 1: done, but some files were left out; they are listed.
+    Exit status 1: done, but some files were left out (they are listed), or the model is no better than guessing.
     """
     from handful.training.finetune.distributed import started_rank
     from handful.training.train import follow_train, train_folder
@@ -83,7 +83,7 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
     result, problems = train_folder(data, settings)
     warn_if_frozen(result)
     print_result(result, train_text(result, problems), as_json=as_json)
-    if result["images"]["skipped"]:
+    if result["images"]["skipped"] or result["verdict"]["level"] == "guessing":
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
@@ -97,8 +97,8 @@ def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> No
     A photo that is known under another label is relabelled. NEW may be missing where --drop, --rename or --finetune is
     given.
 
-    Exit status 1: done, but some files were left out, or the new version did not become champion (which --promote never
-    asks for). The output says which.
+    Exit status 1: done, but some files were left out, the new version is no better than guessing, or it did not become
+    champion (which --promote never asks for). The output says which.
     """
     from handful.training.finetune.distributed import started_rank
     from handful.training.retraining.command import follow_retrain, retrain_folder
@@ -109,7 +109,8 @@ def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> No
     result, problems = retrain_folder(new, settings)
     warn_if_frozen(result)
     print_result(result, retrain_text(result, problems), as_json=as_json)
-    if result["images"]["skipped"] or not (result["promoted"] or settings.promote == "never"):
+    guessing = result["verdict"]["level"] == "guessing"
+    if result["images"]["skipped"] or guessing or not (result["promoted"] or settings.promote == "never"):
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 

@@ -67,14 +67,17 @@ def cache_folder() -> Path:
     return home() / "cache"
 
 
-def embedder_of(backbone: Backbone) -> Embedder:
-    return Embedder(Network(backbone.network), backbone.preprocessing, backbone.sha256, cache_folder())
+def embedder_of(backbone: Backbone, *, thumbnails: bool = False) -> Embedder:
+    network = Network(backbone.network)
+    return Embedder(network, backbone.preprocessing, backbone.sha256, cache_folder(), thumbnails=thumbnails)
 
 
-def embed_folder(dataset: Dataset, backbone: Backbone, min_images: int = MIN_IMAGES) -> tuple[Inspected, float]:
+def embed_folder(
+    dataset: Dataset, backbone: Backbone, min_images: int = MIN_IMAGES, *, thumbnails: bool = False
+) -> tuple[Inspected, float]:
     """The folder's usable images with their embeddings, and the seconds that reading and embedding took."""
     started = time.monotonic()
-    embedder = embedder_of(backbone)
+    embedder = embedder_of(backbone, thumbnails=thumbnails)
     paths = [example.path for example in dataset.examples]
     with progress_bar("embed", len(paths)) as progress:
         results = embedder.embed(paths, progress)

@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal
 
 from handful.service.artifact.errors import ArtifactInconsistent, ArtifactVersionUnknown
 from handful.service.artifact.label_names import has_controls, labels_error
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from handful.service.artifact.verdict import Verdict, verdict_on
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2  # 2 added the verdict, and thumbnails.safetensors
+READABLE = (1, FORMAT_VERSION)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -124,7 +126,7 @@ class OriginCard(_Part):
 class ModelCard(_Part):
     """Everything about an artifact that is not a tensor."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     name: str
     version: str
     created_at: datetime
@@ -138,6 +140,10 @@ class ModelCard(_Part):
     temperature: float = Field(gt=0, description="logits are divided by it before the softmax")
     unknown: UnknownCard
     cross_validation: CrossValidationCard
+    verdict: Verdict = Field(
+        default_factory=lambda card: _measured(card["labels"], card["cross_validation"]),
+        description="how far it can be relied on, and what would help",
+    )
     gate: GateCard | None = Field(None, description="None: no retrain made it")
     data: DataCard
     seed: int
@@ -148,6 +154,19 @@ class ModelCard(_Part):
     def model(self) -> str:
         return f"{self.name}:{self.version}"
 
+    @field_validator("cross_validation")
+    @classmethod
+    def _is_of_the_labels(cls, value: CrossValidationCard, info: ValidationInfo) -> CrossValidationCard:
+        count = len(info.data.get("labels", value.confusion))
+        if [len(row) for row in value.confusion] != [count] * count:
+            raise ValueError(f"confusion must have a row and a column for each of the {count} labels")
+        return value
+
+
+def _measured(labels: tuple[str, ...], measured: CrossValidationCard) -> Verdict:
+    """For a card of format 1, which has no verdict."""
+    return verdict_on(labels, measured.confusion, measured.accuracy_ci95)
+
 
 def parse_card(text: str, path: Path) -> ModelCard:
     """Raises an `ArtifactError` for an unknown format version, an unknown key or a wrong type."""
@@ -156,14 +175,14 @@ def parse_card(text: str, path: Path) -> ModelCard:
     except ValueError as e:
         raise ArtifactInconsistent(f"{path} is not a JSON object ({e}).") from e
     got = raw.get("format_version")
-    if got != FORMAT_VERSION:
+    if got not in READABLE:
         raise ArtifactVersionUnknown(
-            f"{path} has format_version {got!r}; this version of handful reads {FORMAT_VERSION}."
+            f"{path} has format_version {got!r}; this version of handful reads {READABLE[0]} to {READABLE[-1]}."
         )
     if wrong := next((each for each in _texts(raw) if has_controls(each)), None):
         raise ArtifactInconsistent(f"{path}: {ascii(wrong)[:60]} contains control characters.")
     try:
-        card = ModelCard.model_validate_json(text)
+        card = ModelCard.model_validate_json(json.dumps({**raw, "format_version": FORMAT_VERSION}))
     except ValidationError as e:
         first = e.errors()[0]
         where = ".".join(str(part) for part in first["loc"])[:200] or "the card"

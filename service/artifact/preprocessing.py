@@ -101,14 +101,14 @@ class Preprocessing(BaseModel):
 
     def normalised(self, pixels: Image.Image | NDArray[np.uint8]) -> Tensor:
         """An `S x S` picture -> `(3, S, S)` float32, channels last in memory."""
+        import torch
+
         values = np.asarray(pixels, dtype=np.float32)  # (S, S, 3) in [0, 255]
         rows = values.reshape(len(values), -1)  # whole rows at once: three numbers at a time would be slow
         mean, std = (np.tile(np.array(numbers, np.float32), values.shape[1]) for numbers in (self.mean, self.std))
         rows /= np.float32(255)
         rows -= mean
         rows /= std
-        import torch
-
         return torch.from_numpy(values).permute(2, 0, 1)
 
     def seen(self, size: tuple[int, int]) -> tuple[float, float, float, float]:

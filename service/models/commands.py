@@ -144,8 +144,8 @@ def _confirm(question: str) -> None:
 @click.option(
     "--embeddings/--no-embeddings",
     default=None,
-    help="Include the embeddings and content hashes of the training photos, which a retrain needs, or leave them out;"
-    " default: include them if the repository is private.",
+    help="Include the embeddings and content hashes of the training photos, which a retrain needs, and their thumbnails"
+    " and file names, or leave all out; default: if the repository is private, embeddings without thumbnails.",
 )
 @click.option("--with-report", is_flag=True, help="Include the report, which shows thumbnails of the training photos.")
 @click.option(
@@ -173,7 +173,8 @@ def push(
 
     settings = PushSettings(private=private, embeddings=embeddings, report=with_report, licence=licence)
     pushed = push_version(Store().resolve(model), repo, settings)
-    parts = f"{'with' if pushed.embeddings else 'without'} embeddings, {'with' if pushed.report else 'without'} report"
+    kept = {"embeddings": pushed.embeddings, "thumbnails": pushed.thumbnails, "report": pushed.report}
+    parts = ", ".join(f"{'with' if there else 'without'} {part}" for part, there in kept.items())
     access = "private" if pushed.private else "public"
     text = f"{pushed.model} is at {pushed.url} ({access}, {parts}), commit {pushed.commit}"
     print_result(dataclasses.asdict(pushed), text, as_json=as_json)

@@ -14,6 +14,7 @@ from handful.service.artifact.image_files import entries, relative_name, walk
 from handful.service.artifact.label_names import labels_error
 
 HELD_OUT = ("val", "valid", "validation", "test")
+USED = {"near_duplicate", "near_duplicate_two_labels", "imbalance"}  # problems of photos that are used all the same
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Problem:
     path: str  # relative to the folder; a label's name where the whole label is meant
     kind: str
     detail: str
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether nothing is learned from what is named."""
+        return self.kind not in USED
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handful.service.artifact.atomic import private_file, private_folder
+from handful.training.report.plots import png
 
-MAX_PROBLEMS = 200
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class ReportPage:
@@ -26,6 +28,9 @@ class ReportPage:
         """The picture as a data URI for the page; it is also written as a file `name`."""
         self._pictures[name] = png
         return data_uri("image/png", png)
+
+    def plot(self, name: str, figure: Figure) -> str:
+        return self.add(name, png(figure))
 
     def write(self, folder: Path, template: str, **variables: Any) -> Path:
         """Writes report.html and the PNGs; returns the page's path."""

@@ -75,7 +75,7 @@ class ChampionModel:
     def embedder(self, cache: Path) -> Embedder:
         """Embeds with its own backbone, in float even where the champion answers in 8-bit integers."""
         network = Network(self.classifier.network.backbone)
-        return Embedder(network, self.classifier.preprocessing, self.weights_sha256, cache)
+        return Embedder(network, self.classifier.preprocessing, self.weights_sha256, cache, thumbnails=True)
 
     def learn_settings(self, settings: RetrainSettings) -> LearnSettings:
         """As the champion was learned: its seed, and what `settings` leave open of head and fine-tuned layer."""

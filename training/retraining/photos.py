@@ -88,7 +88,7 @@ def read_again(
     parts = [read_folder(Path(os.path.abspath(folder))) for folder in folders]  # noqa: PTH100 - links stay
     _raise_unless_named(drop, rename, champion.known.labels, *(part.labels for part in parts))
     backbone = champion.pretrained()
-    embedder = embedder_of(backbone)
+    embedder = embedder_of(backbone, thumbnails=True)
     dataset, results = _union([(part, _embed(_paths(part), embedder)) for part in _edited(parts, drop, rename)])
     known = champion.known.edited(
         [label for label in drop if label in champion.known.labels],
