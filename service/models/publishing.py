@@ -33,7 +33,6 @@ from handful.service.artifact.folder import (
 from handful.service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file, writing
 from handful.service.artifact.model_card import render_model_card
 from handful.service.artifact.store import Store, check_name
-from handful.service.classifier import Classifier
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 REPORT = "report/"
@@ -175,6 +174,8 @@ def _download(ref: HubRef) -> Artifact:
             f" {ref.text}` trains on it."
         ) from e
     artifact = open_artifact(folder)
+    from handful.service.classifier import Classifier  # torch, which a wrong name does not need
+
     try:
         Classifier.from_artifact(artifact)
     except MISFITS as e:
