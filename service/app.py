@@ -7,6 +7,7 @@ middleware answers every HTTP request before BentoML does, and leaves only the l
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -25,6 +26,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 settings = Settings.from_environ()
 if settings.model is None:
     settings = settings.model_copy(update={"model": packed_model()})
+# else BentoML tells of its own beginning and end; a filter stays when it sets up its logs
+logging.getLogger("bentoml.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
 METRICS_FOLDER = "HANDFUL_METRICS_FOLDER"  # set by the supervisor; all services of a user share BentoML's own folder
 
 

@@ -64,8 +64,8 @@ def print_table(versions: list[dict[str, Any]], problems: list[str]) -> None:
 def _for_terminal(versions: list[dict[str, Any]]) -> list[str]:
     width = shutil.get_terminal_size().columns
     shown = [heading for heading, least in COLUMNS.items() if least is not None and width >= least]
-    if not any(version.get("verdict") for version in versions):
-        shown.remove("verdict")  # of models made before there were verdicts
+    if not any(version.get("verdict") for version in versions):  # all were made before there were verdicts
+        shown = [heading for heading in shown if heading != "verdict"]
     heading, *rows = _rows(versions, shown, width)
     lines = [heading]
     for version, row in zip(versions, rows, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import threading
 import time
 
@@ -21,6 +22,7 @@ def starting_words(host: str, port: int, *, has_model: bool) -> str:
 
 def announce(host: str, port: int, *, has_key: bool) -> None:
     """Says, from a thread, what is served and how to ask it, once it answers."""
+    os.environ[ANNOUNCED] = "1"
     threading.Thread(target=_announce, args=(host, port, has_key), name="announce", daemon=True).start()
 
 
