@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -33,6 +34,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 settings = Settings.from_environ()
 if settings.model is None:
     settings = settings.model_copy(update={"model": packed_model()})
+# else BentoML tells of its own beginning and end; a filter stays when it sets up its logs
+logging.getLogger("bentoml.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
 METRICS_FOLDER = "HANDFUL_METRICS_FOLDER"  # set by the supervisor; all services of a user share BentoML's own folder
 START_SECONDS = 120.0  # until a worker without a loaded model accepts connections all the same, to say so
 

@@ -10,7 +10,7 @@ import numpy as np
 from handful.service.artifact.card import FineTuneCard
 from handful.service.artifact.store import home
 from handful.service.compute.network import Network
-from handful.service.terminal.progress import progress_bar
+from handful.service.terminal.progress import LEARNING, LOOKING, next_stage, progress_bar
 from handful.training.backbone import Backbone
 from handful.training.embeddings import Embedder
 from handful.training.finetune.distributed import Ranks
@@ -79,7 +79,7 @@ def embed_folder(
     started = time.monotonic()
     embedder = embedder_of(backbone, thumbnails=thumbnails)
     paths = [example.path for example in dataset.examples]
-    with progress_bar("embed", len(paths)) as progress:
+    with progress_bar(LOOKING, len(paths)) as progress:
         results = embedder.embed(paths, progress)
     seconds = time.monotonic() - started
     return inspect(dataset, results, min_images), seconds
@@ -88,6 +88,7 @@ def embed_folder(
 def learn_model(backbone: Backbone, inspected: Inspected, settings: LearnSettings, ranks: Ranks) -> LearnedModel:
     """Fits a head on the embeddings, then trains the whole network on the photos' files where `settings` ask for it."""
     started = time.monotonic()
+    next_stage(LEARNING)
     fitted = fit(inspected, settings.head, settings.seed)
     seconds = {"fit": time.monotonic() - started}
     if settings.finetune is None:

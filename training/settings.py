@@ -23,6 +23,7 @@ class Flag:
     """What the command line adds to a field. Name, type, default, range and help come from the field itself."""
 
     name: str | None = None  # such as --with; None: made from the field's name
+    former_name: str | None = None  # which still works
     metavar: str | None = None
     minimum: int | None = None  # None: the field's own
     help: str | None = None  # None: the field's description
@@ -65,7 +66,9 @@ class RetrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str | None = Field(None, description="Which model; default: the only name there is.")
+    model: Annotated[str | None, Flag(metavar="NAME[:VERSION]", former_name="--name")] = Field(
+        None, description="The model; default: the only model, if there is just one."
+    )
     drop: Annotated[tuple[str, ...], Flag(metavar="LABEL")] = Field(
         (), description="Unlearn a label; may be given again."
     )

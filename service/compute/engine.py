@@ -42,7 +42,7 @@ Run = Callable[[Tensor], Tensor]  # (N, 3, S, S) float32 on the device -> (N, D)
 FEW_IMAGES = 64  # up to this many expected images no engine is prepared: preparing takes as long as 16 images (LOG.md)
 COMPILE_FROM = 20_000  # expected images from which compiling pays on a GPU
 _CONVOLUTIONS = "the network is convolutional"
-_TRIED = "the model was trained with --int8, which changed at most 1 % of its answers, or one answer"
+_TRIED = "`handful train --int8` tried it: it changed at most 1 % of its answers, or one answer"
 _TOLERANCE = 0.02  # of the largest embedding value: bfloat16 keeps eight bits
 
 

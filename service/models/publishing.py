@@ -37,7 +37,6 @@ from handful.service.artifact.folder import (
 from handful.service.artifact.hub import HubRef, large_file, parse_ref, pinned_file, writing
 from handful.service.artifact.model_card import render_model_card
 from handful.service.artifact.store import Store, check_name
-from handful.service.classifier import Classifier
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 REPORT = "report/"
@@ -193,5 +192,7 @@ def _download(ref: HubRef) -> Artifact:
             f" {ref.text}` trains on it."
         ) from e
     artifact = open_artifact(folder)
+    from handful.service.classifier import Classifier  # torch, which a wrong name does not need
+
     Classifier.from_artifact(artifact).check()
     return artifact

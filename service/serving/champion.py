@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from handful.service.classifier import Classifier
 from handful.service.http.errors import NotReady
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.settings import Settings
+from handful.service.terminal.serving import ANNOUNCED
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 30.0  # until a version that did not load is tried again: the disk may have been at fault
@@ -53,6 +55,8 @@ class ChampionWatcher:
         self._problem = "It is being loaded."
         self.tried = asyncio.Event()  # set once the first version has been loaded, or could not be
         self._thread = ThreadPoolExecutor(1, "champion")  # its own: whatever else waits must not stop a swap
+        # `handful serve` itself says what is served first, or that nothing is
+        self._level = logging.INFO if ANNOUNCED in os.environ else logging.WARNING
 
     @property
     def ready(self) -> bool:
@@ -74,7 +78,8 @@ class ChampionWatcher:
             except Exception as e:
                 self._problem = str(e) if isinstance(e, ModelNotFound) else "The service's log says why."
                 if str(e) != logged:
-                    logger.warning("The champion cannot be loaded: %s", e, exc_info=not isinstance(e, HandfulError))
+                    level = self._level if isinstance(e, ModelNotFound) else logging.WARNING
+                    logger.log(level, "The champion cannot be loaded: %s", e, exc_info=not isinstance(e, HandfulError))
                 logged = str(e)
             self.tried.set()
             await asyncio.sleep(self.poll_seconds)
@@ -87,10 +92,11 @@ class ChampionWatcher:
             return
         self._failed = path, time.monotonic() + RETRY_SECONDS  # unless it loads
         loaded = load(path, self.batch_images, self.cores)
+        level = logging.WARNING if current else self._level
         self._failed, self._current = None, loaded
         self.name = loaded.classifier.card.name  # a second name in the store must not make the choice ambiguous
         self.metrics.version.set(int(loaded.classifier.card.version))
-        logger.warning("%s is served", loaded.model)
+        logger.log(level, "%s is served", loaded.model)
 
 
 def load(path: Path, batch_images: int, cores: int) -> LoadedVersion:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from handful.training.ladder.settings import ON_BACKBONE
 from handful.training.report.plots import BLUE, INK, ORANGE, SMALL, figure_with_axes, percent_ticks, png
-
-ON_PRETRAINED = {"linear", "hidden", "finetuned"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def ladder_plot(rows: Sequence[RungResult]) -> bytes:
     """Accuracy with its 95 % interval, the lowest rung at the bottom; blue rungs use a pretrained network."""
     figure, axes = figure_with_axes(height=1.3 + 0.42 * len(rows))
     for height, row in enumerate(rows):
-        colour = BLUE if row.name in ON_PRETRAINED else ORANGE
+        colour = BLUE if row.name in ON_BACKBONE else ORANGE
         low, high = row.accuracy_ci95
         axes.plot([low, high], [height, height], color=colour, linewidth=1.6, solid_capstyle="butt")
         axes.plot([row.accuracy], [height], "o", color=colour)

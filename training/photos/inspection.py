@@ -225,6 +225,8 @@ class _Inspector:
         )
 
     def _group(self, images: tuple[Embedded, ...], index: np.ndarray) -> np.ndarray:
+        if not images[0].embedding.size:  # only embeddings show near-duplicates
+            return np.arange(len(images))
         pairs = near_duplicates(np.stack([image.embedding for image in images]), index)
         for first, second, likeness in pairs:
             if second < len(self.before):

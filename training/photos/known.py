@@ -62,8 +62,9 @@ def read_known(artifact: Artifact) -> KnownPhotos:
     card, tensors = artifact.card, {name: tensor.numpy() for name, tensor in artifact.embeddings().items()}
     if not card.data.embeddings_kept or "embeddings" not in tensors:
         raise DataError(
-            f"{card.model} keeps no embeddings of its photos (it was trained with --no-keep-embeddings, or published"
-            f" without them): `handful train FOLDER --name {card.name}` on all photos, old and new, learns both."
+            f"{card.model} keeps no embeddings of its photos (`handful train --no-keep-embeddings` keeps none, or"
+            f" it was published without them): `handful train FOLDER --name {card.name}` on all photos, old and"
+            " new, learns both."
         )
     contents = [row.tobytes().hex() for row in tensors["hashes"]]
     # older artifacts have no `pictures` and know an image by its bytes only

@@ -12,7 +12,7 @@ from handful.service.artifact.errors import BackboneUnsupported
 from handful.service.artifact.folder import WEIGHTS, Artifact, open_artifact
 from handful.service.classifier import Classifier
 from handful.service.compute.network import Network
-from handful.training.backbone import Backbone, load_backbone
+from handful.training.backbone import Backbone, load_named
 from handful.training.embeddings import Embedder
 from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.fit import Fitted
@@ -59,7 +59,7 @@ class ChampionModel:
         if self.card.finetune is None:
             return self.backbone
         named = self.card.backbone
-        backbone = load_backbone(named.ref if named.revision is None else f"{named.ref}@{named.revision}")
+        backbone = load_named(named.ref if named.revision is None else f"{named.ref}@{named.revision}")
         if backbone.sha256 != named.sha256:
             raise BackboneUnsupported(
                 f"The weights in {named.ref} are not those that {self.card.model} was fine-tuned from: their sha256 is"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from handful.service.artifact.errors import DataError, ImageError, UsageError
 from handful.service.artifact.image_files import relative_name
-from handful.service.terminal.progress import progress_bar
+from handful.service.terminal.progress import LOOKING, progress_bar
 from handful.training.backbone import Backbone
 from handful.training.embeddings import Embedded, Embedder
 from handful.training.finetune.distributed import Ranks
@@ -106,7 +106,7 @@ def read_again(
 
 
 def _embed(paths: Sequence[Path], embedder: Embedder) -> list[Result]:
-    with progress_bar("embed", len(paths)) as progress:
+    with progress_bar(LOOKING, len(paths)) as progress:
         return embedder.embed(paths, progress)
 
 
