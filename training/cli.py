@@ -19,7 +19,7 @@ data_argument = click.argument("data", type=click.Path(path_type=Path))
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--per-label", type=click.IntRange(min=1), default=80, show_default=True)
+@click.option("--per-label", type=click.IntRange(min=1), default=80, show_default=True, help="Pictures per label.")
 @seed_option
 @json_option
 def sample(*, out: Path, per_label: int, seed: int, as_json: bool) -> None:
