@@ -32,14 +32,15 @@ EXAMPLES = {  # name of the part of a page -> commands; in the order in which th
     "evaluate": ("handful evaluate new-photos",),
     "classify": ("handful classify new-photos --out predictions.csv", "head -n 3 predictions.csv"),
     "explain": ("handful explain new-photos/handbags/0007.jpg --out why.png",),
-    "predict": ("curl -F image=@new-photos/handbags/0007.jpg http://127.0.0.1:3000/predict",),
+    "predict": (
+        "curl -F image=@new-photos/handbags/0007.jpg http://127.0.0.1:3000/predict | python3 -m json.tool",
+    ),
     "retrain": ("handful retrain new-photos",),
     "models": ("handful models list",),
     "compare": ("handful compare photos --backbone builtin",),
-    "finetune": ("handful train photos --name tuned --backbone builtin --finetune",),
 }
 SERVED = {"predict"}  # these need a running service
-SLOW = {"compare", "finetune"}  # run only when they are named
+SLOW = {"compare"}  # run only when they are named
 
 
 def renew(names: Collection[str]) -> None:
