@@ -119,7 +119,7 @@ def _explain_text(result: dict[str, Any]) -> str:
     help="The model whose champion (the version in use) is served; default: the only model, if there is just one.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to listen on.")
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The port to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
 def serve(*, name: str | None, host: str, port: int) -> None:
     """Answer over HTTP, with a web page to try it; a newly promoted version is loaded without a restart.
 
