@@ -32,9 +32,7 @@ EXAMPLES = {  # name of the part of a page -> commands; in the order in which th
     "evaluate": ("handful evaluate new-photos",),
     "classify": ("handful classify new-photos --out predictions.csv", "head -n 3 predictions.csv"),
     "explain": ("handful explain new-photos/handbags/0007.jpg --out why.png",),
-    "predict": (
-        "curl -F image=@new-photos/handbags/0007.jpg http://127.0.0.1:3000/predict | python3 -m json.tool",
-    ),
+    "predict": ("curl -F image=@new-photos/handbags/0007.jpg http://127.0.0.1:3000/predict | python3 -m json.tool",),
     "retrain": ("handful retrain new-photos",),
     "models": ("handful models list",),
     "compare": ("handful compare photos --backbone builtin",),

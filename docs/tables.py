@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,14 +61,10 @@ def flag_table(name: str, command: click.Command) -> str:
 
 
 def _flag_row(flag: click.Option, context: click.Context) -> tuple[str, str, str]:
-    names = " / ".join([*flag.opts, *flag.secondary_opts])
-    value = "" if flag.is_flag else f" {_value(flag, context)}"
-    return f"`{names}{value}`", _default(flag), _sentence(flag.help or "")
-
-
-def _value(flag: click.Option, context: click.Context) -> str:
-    ranges = isinstance(flag.type, click.types._NumberRangeBase)
-    return "N" if ranges and not flag.metavar else flag.make_metavar(context)
+    record = flag.get_help_record(context)
+    assert record is not None, f"{flag.name} is hidden"
+    names = re.sub(r" (INTEGER|FLOAT)( RANGE)?$", " N", record[0])
+    return f"`{names}`", _default(flag), _sentence(flag.help or "")
 
 
 def _default(flag: click.Option) -> str:
