@@ -61,9 +61,8 @@ def flag_table(name: str, command: click.Command) -> str:
 
 
 def _flag_row(flag: click.Option, context: click.Context) -> tuple[str, str, str]:
-    record = flag.get_help_record(context)
-    assert record is not None, f"{flag.name} is hidden"
-    names = re.sub(r" (INTEGER|FLOAT)( RANGE)?$", " N", record[0])
+    names, _ = flag.get_help_record(context) or ("", "")
+    names = re.sub(r" (INTEGER|FLOAT)( RANGE)?$", " N", names)
     return f"`{names}`", _default(flag), _sentence(flag.help or "")
 
 
