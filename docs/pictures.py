@@ -40,7 +40,7 @@ def renew() -> None:
 def _top_row(picture: bytes) -> bytes:
     """Everything above the first wide white gap below the photo."""
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    filled = (np.asarray(image) < 250).any(axis=(1, 2))  # (H,) rows with something in them
+    filled = np.asarray(image).min(axis=(1, 2)) < 250  # (H,) rows with something in them
     photo = image.width // 4
     bottom = photo + int(np.argmin(filled[photo:]))
     out = io.BytesIO()
