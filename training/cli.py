@@ -52,7 +52,7 @@ def demo(*, no_serve: bool, folder: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--per-label", type=click.IntRange(min=1), default=80, show_default=True)
+@click.option("--per-label", type=click.IntRange(min=1), default=80, show_default=True, help="Pictures per label.")
 @seed_option
 @json_option
 def sample(*, out: Path, per_label: int, seed: int, as_json: bool) -> None:

@@ -39,7 +39,9 @@ class TrainSettings(BaseModel):
     backbone: Annotated[str, Flag(metavar="REF")] = Field(
         DEFAULT_BACKBONE, description="ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, or builtin."
     )
-    head: Literal["auto", "linear", "hidden"] = "auto"
+    head: Literal["auto", "linear", "hidden"] = Field(
+        "auto", description="The kind of head; auto: the one with the better cross-validated answers."
+    )
     finetune: Annotated[
         FineTuneSettings | None,
         Flag(
@@ -55,7 +57,7 @@ class TrainSettings(BaseModel):
         default=False,
         description="Compute in 8-bit integers on a CPU; kept where 1 % of the answers change at most.",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="Of everything random: the same seed gives the same result.")
     keep_embeddings: bool = Field(
         default=True, description="Keep nothing of single photos in the artifact; retrain needs it."
     )  # the description is that of the flag, --no-keep-embeddings
