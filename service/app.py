@@ -20,13 +20,12 @@ from typing import Any
 
 import bentoml
 from bentoml._internal.utils import circus
-from handful.service import IMPORT_ROOT
 from handful.service.bento import packed_model
 from handful.service.serving.connections import accept_few_at_once, bound_connections, set_limits, watch_connections
 from handful.service.serving.shutdown import announce_supervisor, cap_drain, end_with_supervisor, log_again
 from handful.service.serving.supervisor import supervised
 from handful.service.serving.watchdog import show_life
-from handful.service.settings import Settings
+from handful.service.settings import IMPORT_ROOT, Settings
 from prometheus_client import values
 from starlette.types import ASGIApp, Receive, Scope, Send
 

@@ -150,15 +150,15 @@ def serve(*, model: str | None, host: str, port: int) -> None:
             os.environ["HANDFUL_MODEL"] = str(artifact)
     os.environ["BENTOML_DO_NOT_TRACK"] = "true"
 
-    from handful.service.terminal.serving import announce, starting_words
+    from handful.service.terminal.serving import announce, check_address, starting_words
 
     click.echo(starting_words(host, port, has_model=bool(os.environ.get("HANDFUL_MODEL") or store.names())), err=True)
 
-    from handful.service.http.auth import check_address
-    from handful.service.settings import Settings
+    from handful.service.settings import ANNOUNCED, Settings
 
     settings = Settings.from_environ()
     check_address(host, port, has_key=settings.api_key is not None)
+    os.environ[ANNOUNCED] = "1"
     announce(host, port, has_key=settings.api_key is not None)
 
     from handful.service.app import serve_http

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import socket
 import time
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
-from handful.service.artifact.errors import UsageError
 from handful.service.http.errors import (
     CrossSite,
     HeadTooLarge,
@@ -168,20 +166,3 @@ def _same(origin: str, host: str | None) -> bool:
         return urlsplit(origin).netloc == host
     except ValueError:
         return False
-
-
-def check_address(host: str, port: int, *, has_key: bool) -> None:
-    """Raises `UsageError` for an address that is invalid or in use, and without a key for any but loopback."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError as e:
-        raise UsageError(f"--host {host!r} is not an IP address; one like 127.0.0.1 is expected.") from e
-    if not address.is_loopback and not has_key:
-        raise UsageError(f"{host} can be reached from other machines: set HANDFUL_API_KEY, or use 127.0.0.1.")
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as e:
-            raise UsageError(f"{host}:{port} cannot be listened on: {e.strerror}.") from e

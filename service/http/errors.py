@@ -65,7 +65,7 @@ NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})  # the OSErrors that b
 class RequestError(HandfulError):
     """One unsuccessful answer; its text is a sentence for whoever sent the request."""
 
-    status: ClassVar[int]
+    status: ClassVar[int] = 400
     headers: Mapping[str, str] = {}
 
 
@@ -78,67 +78,45 @@ class RequestBroken(RequestError):
 class ImageMissing(RequestError):
     """The request has no image."""
 
-    status = 400
-
 
 class FieldNotAFile(RequestError):
     """A form field that must be a file is text, perhaps a URL."""
-
-    status = 400
 
 
 class FieldUnexpected(RequestError):
     """The form has a field that the call does not know, has one twice, or has a file where text belongs."""
 
-    status = 400
-
 
 class FieldMissing(RequestError):
     """The form lacks a field that the call needs."""
-
-    status = 400
 
 
 class ParameterWrong(RequestError):
     """A query parameter is unknown or has a value that is not allowed."""
 
-    status = 400
-
 
 class TooManyImages(RequestError):
     """The form has more parts than the call takes."""
-
-    status = 400
 
 
 class MultipartBroken(RequestError):
     """The multipart body is malformed or cut off."""
 
-    status = 400
-
 
 class ClientGone(RequestError):
     """The client closed the connection while it was sending; the error is counted, but nobody is left to read it."""
-
-    status = 400
 
 
 class LabelWrong(RequestError):
     """The text cannot be a label, because it cannot be the name of a folder."""
 
-    status = 400
-
 
 class LabelUnknown(RequestError):
     """The model does not have this label, and the request does not allow a new one."""
 
-    status = 400
-
 
 class ArchiveError(RequestError):
     """No photos can be taken from the zip."""
-
-    status = 400
 
 
 class NotAnArchive(ArchiveError):

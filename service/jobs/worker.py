@@ -22,7 +22,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from handful.service import IMPORT_ROOT
 from handful.service.artifact.store import home
 from handful.service.http.capacity import Capacity
 from handful.service.http.errors import NO_SPACE_ERRNOS, DiskFull, Overloaded, RetrainOff
@@ -35,7 +34,7 @@ from handful.service.jobs.process import GRACE_SECONDS, LogFile, read_all, stop
 from handful.service.jobs.table import LOG, PHOTOS, PROGRESS, JobTable, Upload
 from handful.service.serving.champion import ChampionWatcher
 from handful.service.serving.shutdown import SUPERVISOR, ending
-from handful.service.settings import Settings
+from handful.service.settings import IMPORT_ROOT, Settings
 from handful.service.terminal.progress import PROGRESS_FILE
 
 logger = logging.getLogger(__name__)

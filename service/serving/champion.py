@@ -22,8 +22,7 @@ from handful.service.artifact.store import Store
 from handful.service.classifier import Classifier
 from handful.service.http.errors import NotReady
 from handful.service.http.metrics import ServiceMetrics
-from handful.service.settings import Settings
-from handful.service.terminal.serving import ANNOUNCED
+from handful.service.settings import ANNOUNCED, Settings
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 30.0  # until a version that did not load is tried again: the disk may have been at fault

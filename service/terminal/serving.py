@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import os
+import ipaddress
+import socket
 import threading
 import time
 
 import click
+from handful.service.artifact.errors import UsageError
 
-ANNOUNCED = "HANDFUL_ANNOUNCED"  # set for the workers: the command itself says which model is served first
 POLL_SECONDS = 0.2
 
 
@@ -22,7 +23,6 @@ def starting_words(host: str, port: int, *, has_model: bool) -> str:
 
 def announce(host: str, port: int, *, has_key: bool) -> None:
     """Says, from a thread, what is served and how to ask it, once it answers."""
-    os.environ[ANNOUNCED] = "1"
     threading.Thread(target=_announce, args=(host, port, has_key), name="announce", daemon=True).start()
 
 
@@ -56,3 +56,20 @@ def _ready_model(host: str, port: int) -> str | None:
         return None
     finally:
         connection.close()
+
+
+def check_address(host: str, port: int, *, has_key: bool) -> None:
+    """Raises `UsageError` for an address that is invalid or in use, and without a key for any but loopback."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError as e:
+        raise UsageError(f"--host {host!r} is not an IP address; one like 127.0.0.1 is expected.") from e
+    if not address.is_loopback and not has_key:
+        raise UsageError(f"{host} can be reached from other machines: set HANDFUL_API_KEY, or use 127.0.0.1.")
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as e:
+            raise UsageError(f"{host}:{port} cannot be listened on: {e.strerror}.") from e
