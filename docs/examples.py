@@ -35,7 +35,9 @@ EXAMPLES = {  # name of the part of a page -> commands; in the order in which th
     "predict": ("curl -F image=@new-photos/handbags/0007.jpg http://127.0.0.1:3000/predict | python3 -m json.tool",),
     "retrain": ("handful retrain new-photos",),
     "models": ("handful models list",),
-    "compare": ("handful compare photos --backbone builtin",),
+    "compare": (
+        "handful compare photos --backbone builtin --rungs majority,pixels,hog,dense,lenet5,cnn,linear,hidden",
+    ),
 }
 SERVED = {"predict"}  # these need a running service
 SLOW = {"compare"}  # run only when they are named
