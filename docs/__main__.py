@@ -2,7 +2,7 @@
 
 python -m docs tables               the tables of flags, settings, calls, errors and metrics: seconds
 python -m docs examples [NAME ...]  the output of commands, from a run on generated photos: a minute; without names,
-                                    all but the slow one (compare: a quarter of an hour)
+                                    all but the slow one (compare: some minutes)
 python -m docs pictures             docs/images/, from generated photos: two minutes; needs Chromium or Chrome
 """
 

@@ -1,7 +1,7 @@
 """The output of commands that the pages show, from real runs on generated photos.
 
 One run in a folder of its own: later commands use what the earlier ones made. The texts are stored as they were
-printed, but for the paths of that folder.
+printed, but for the paths of that folder and the breaks of long lines.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from docs.blocks import replace_blocks
 from docs.server import serving
 
 SHOWN_HOME = "~/.local/share/handful"  # where HANDFUL_HOME is by default on Linux
+COLUMNS = 100
 SETUP = (
     "handful sample photos",
     "handful sample new-photos --per-label 10 --seed 1",
@@ -35,7 +37,9 @@ EXAMPLES = {  # name of the part of a page -> commands; in the order in which th
     "predict": ("curl -F image=@new-photos/handbags/0007.jpg http://127.0.0.1:3000/predict | python3 -m json.tool",),
     "retrain": ("handful retrain new-photos",),
     "models": ("handful models list",),
-    "compare": ("handful compare photos --backbone builtin",),
+    "compare": (
+        "handful compare photos --backbone builtin --rungs majority,pixels,hog,dense,lenet5,cnn,linear,hidden",
+    ),
 }
 SERVED = {"predict"}  # these need a running service
 SLOW = {"compare"}  # run only when they are named
@@ -78,7 +82,7 @@ def shell(command: str, folder: Path) -> str:
 
 def environment(folder: Path) -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    own = {"PATH": path, "HANDFUL_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
+    own = {"PATH": path, "HANDFUL_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", "COLUMNS": str(COLUMNS)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HANDFUL_")}
     return {**kept, **own, "CURL_HOME": str(folder)}
 
@@ -92,5 +96,12 @@ def _transcript(name: str, folder: Path) -> str:
                 printed = shell(command.replace("curl", "curl --silent").replace("127.0.0.1:3000", address), folder)
         else:
             printed = shell(command, folder)
-        lines += [f"$ {command}", printed.replace(str(folder / "home"), SHOWN_HOME).strip("\n")]
+        lines += [f"$ {command}", *_broken(printed.replace(str(folder / "home"), SHOWN_HOME).strip("\n"))]
     return "\n".join(["```console", *lines, "```"])
+
+
+def _broken(text: str) -> Iterator[str]:
+    """Its lines, long ones broken between words as a terminal would."""
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()))
+        yield from textwrap.wrap(line, COLUMNS, subsequent_indent=indent, break_long_words=False) or [""]
