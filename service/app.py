@@ -16,12 +16,13 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import bentoml
 from bentoml._internal.utils import circus
 from handful.service.bento import packed_model
 from handful.service.serving.connections import accept_few_at_once, bound_connections, set_limits, watch_connections
+from handful.service.serving.forked import leave
 from handful.service.serving.shutdown import announce_supervisor, cap_drain, end_with_supervisor, log_again
 from handful.service.serving.supervisor import supervised
 from handful.service.serving.watchdog import show_life
@@ -89,7 +90,8 @@ def _import_api() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
     if METRICS_FOLDER in os.environ:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
-        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # it looked at the variable when it was imported
+        # it looked at the variable when it was imported
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # it has types only in part
     for module in ("_bentoml_impl.worker.service", "handful.service.api"):
         import_module(module)
 
@@ -128,8 +130,8 @@ for _name in ("Arbiter", "ThreadedArbiter"):
     setattr(circus, _name, supervised(getattr(circus, _name), settings, _import_api))
 
 
-def serve_http(host: str, port: int) -> None:
-    """Does what `bentoml serve service.app:ImageClassifier` does. Returns when the service has been stopped."""
+def serve_http(host: str, port: int) -> NoReturn:
+    """Does what `bentoml serve service.app:ImageClassifier` does, and ends this process once it has been stopped."""
     service: Any = ImageClassifier  # the decorator has made it one
     for name in ("HANDFUL_HOME", "HANDFUL_MODEL", "HANDFUL_FEEDBACK"):
         if folder := os.environ.get(name):
@@ -137,3 +139,4 @@ def serve_http(host: str, port: int) -> None:
     os.chdir(IMPORT_ROOT)  # workers import this package from here, whatever lies in the folder of the caller
     service.working_dir = str(IMPORT_ROOT)
     service.serve_http(host=host, port=port)
+    leave()
