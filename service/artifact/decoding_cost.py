@@ -18,13 +18,12 @@ MAX_SIDE = 65_500  # pixels; the most that a JPEG can have, and no camera or sca
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each one costs a pass over all pixels
 MAX_DECODE_MEGABYTES = 900.0
 BAND_PIXELS = 1 << 18  # converted to RGB at once, so that only the picture itself is in memory twice
-SMALL_BYTES = 32_000_000  # a camera's JPEG of 24 megapixels needs half of this
 _BAND_BYTES = 64  # per pixel of a band: some copies in float64
 _SLOW_SCANS = 30e6  # pixels times scans of a progressive JPEG: half a second
 _FIXED_BYTES = 3_000_000
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1}  # in Pillow's memory; 4 in other modes
-_WEBP_BYTES = 24  # per pixel: Pillow's decoder holds five copies and a lossless picture's own
-_TURNING = (b"eXIf", b"Raw profile type", b"com.adobe.xmp", b"EXIF", b"XMP ")  # where PNG and WebP say it
+_WEBP_BYTES = 21  # per pixel: four copies in Pillow, and one of a lossless decoder
+_TURNING = (b"eXIf", b"Raw profile type", b"com.adobe.xmp")  # where a PNG says it
 _SCAN, _END = 0xDA, b"\xd9"  # a JPEG's markers, after 0xFF
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])")
 _TIFF_BITS, _TIFF_TURN, _TIFF_SAMPLES, _TIFF_ROWS, _TIFF_XMP, _TIFF_TILE = 258, 274, 277, 278, 700, (322, 323)
@@ -35,10 +34,6 @@ class Cost(NamedTuple):
 
     held_bytes: int
     slow: bool  # it may take long although it is small
-
-    @property
-    def small(self) -> bool:
-        return self.held_bytes <= SMALL_BYTES and not self.slow
 
 
 class DecodingMemory:
@@ -81,14 +76,38 @@ def decoding_cost(image: Image.Image, data: bytes, full: tuple[int, int], max_me
     scans = _scans(image, data)
     if scans > MAX_SCANS:
         raise ImageTooComplex(f"The JPEG has more than {MAX_SCANS} scans; at most {MAX_SCANS} are allowed.")
-    held = 3 * len(data) + _FIXED_BYTES + _picture_bytes(image, data) + _codec_bytes(image, full, scans)
-    if held > max_megabytes * 1e6:
-        raise ImageTooComplex(
-            f"Decoding the image's {full[0]} x {full[1]} pixels would take {held / 1e6:.0f} MB of memory;"
-            f" at most {max_megabytes:g} MB are allowed."
-        )
+    held = _held_bytes(data, _picture_bytes(image, data) + _codec_bytes(image, full, scans), full, max_megabytes)
     slow = image.format == "BMP" and any(tile[0] == "bmp_rle" for tile in image.tile)  # type: ignore[attr-defined]
     return Cost(held, slow or scans * full[0] * full[1] > _SLOW_SCANS)
+
+
+def webp_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height as a WebP's first chunk tells them; None for other formats."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
+        return None
+    kind, number = data[12:16], int.from_bytes(data[21:25], "little")
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        return 1 + (number & 0x3FFF), 1 + (number >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    return None
+
+
+def webp_cost(size: tuple[int, int], data: bytes, max_megabytes: float) -> Cost:
+    """As `decoding_cost`, of a WebP that is not opened."""
+    return Cost(_held_bytes(data, size[0] * size[1] * _WEBP_BYTES, size, max_megabytes), slow=False)
+
+
+def _held_bytes(data: bytes, decoded: int, size: tuple[int, int], max_megabytes: float) -> int:
+    held = 3 * len(data) + _FIXED_BYTES + decoded
+    if held > max_megabytes * 1e6:
+        raise ImageTooComplex(
+            f"Decoding the image's {size[0]} x {size[1]} pixels would take {held / 1e6:.0f} MB of memory;"
+            f" at most {max_megabytes:g} MB are allowed."
+        )
+    return held
 
 
 def _picture_bytes(image: Image.Image, data: bytes) -> int:
@@ -114,8 +133,6 @@ def _codec_bytes(image: Image.Image, full: tuple[int, int], scans: int) -> int:
     pixels = full[0] * full[1]
     if image.format in {"JPEG", "MPO"}:
         return (pixels * len(image.getbands()) * 2 if scans else 0) + 1000 * full[0]  # coefficients, rows
-    if image.format == "WEBP":
-        return pixels * _WEBP_BYTES
     if image.format == "TIFF":
         return _tile_bytes(image)
     if image.format in {"GIF", "BMP"}:

@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,9 +15,12 @@ import numpy as np
 from handful.service.artifact.decoding_cost import (
     BAND_PIXELS,
     MAX_DECODE_MEGABYTES,
+    Cost,
     DecodingMemory,
     check_pixels,
     decoding_cost,
+    webp_cost,
+    webp_size,
 )
 from handful.service.artifact.errors import (
     ImageError,
@@ -52,22 +55,19 @@ _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b
 class OpenedImage:
     """An image of which only the header has been read; `cost` tells what `decode` will take."""
 
-    def __init__(self, image: Image.Image, data: bytes, min_side: int | None, max_decode_megabytes: float) -> None:
-        self._image, full = image, image.size
-        if min_side is not None and image.format in {"JPEG", "MPO"}:
-            image.draft(None, (min_side, min_side))  # the smallest scale with both sides at least this long
-        self.cost = decoding_cost(image, data, full, max_decode_megabytes)
+    def __init__(self, opened: Callable[[], Image.Image], cost: Cost) -> None:
+        self._opened, self.cost = opened, cost
 
     def decode(self) -> Image.Image:
-        image = self._image
-        image.load()
-        try:
-            ImageOps.exif_transpose(image, in_place=True)
-        except MemoryError:
-            raise
-        except Exception:  # noqa: BLE001, S110 - damaged EXIF is common and harmless: the pixels are whole
-            pass
-        return _rgb(image)
+        with self._opened() as image:
+            image.load()
+            try:
+                ImageOps.exif_transpose(image, in_place=True)
+            except MemoryError:
+                raise
+            except Exception:  # noqa: BLE001, S110 - damaged EXIF is common and harmless: the pixels are whole
+                pass
+            return _rgb(image)
 
 
 @contextmanager
@@ -84,9 +84,21 @@ def opened_image(
         raise ImageTooManyBytes(f"The image has {len(data) / 1e6:.1f} MB; at most {max_megabytes:g} MB are allowed.")
     if not data:
         raise ImageUnreadable(f"The image is empty (0 bytes); a {ALLOWED} file is expected.")
-    with _translated(data, max_megapixels), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        check_pixels(image.size, max_megapixels)
-        yield OpenedImage(image, data, min_side, max_decode_megabytes)
+    with _translated(data, max_megapixels):
+        if size := webp_size(data):  # Pillow already allocates the whole picture when it opens one
+            check_pixels(size, max_megapixels)
+            yield OpenedImage(lambda: _open(data), webp_cost(size, data, max_decode_megabytes))
+            return
+        with _open(data) as image:
+            full = image.size
+            check_pixels(full, max_megapixels)
+            if min_side is not None and image.format in {"JPEG", "MPO"}:
+                image.draft(None, (min_side, min_side))  # the smallest scale with both sides at least this long
+            yield OpenedImage(lambda: image, decoding_cost(image, data, full, max_decode_megabytes))
+
+
+def _open(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 def read_image(

@@ -13,7 +13,6 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
-from handful.service.artifact.decoding_cost import SMALL_BYTES
 from handful.service.artifact.errors import ImageError, ImageTooComplex, ImageUnreadable
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.compute.device import cpu_count
@@ -25,6 +24,8 @@ from handful.service.http.metrics import ServiceMetrics
 from handful.service.settings import Settings
 from torch import Tensor
 
+SMALL_BYTES = 64_000_000  # of memory per decoder; a camera's JPEG of 24 megapixels needs a quarter of this
+SMALL_LANE_BYTES = 512_000_000
 SMALL_SECONDS = 0.5  # of computing; a photo of a camera takes a fifth
 STUCK_SECONDS = 5.0  # by the clock; if all small decoders are that old, none is of use
 PATIENCE = 20  # times its computing time an image may take in the small lane by the clock, on a machine under load
@@ -42,6 +43,7 @@ class Decoders:
         cores = min(cpu_count(), MOST_DECODERS)
         self._small = _Lane(source, metrics, cores, 0, SMALL_SECONDS * PATIENCE)
         self._large = _Lane(source, metrics, cores, NICENESS, settings.decode_seconds * LARGE_PATIENCE)
+        self._small_bytes = min(SMALL_BYTES, SMALL_LANE_BYTES // cores)
         self._memory = Budget(int(settings.max_decode_megabytes * 1e6))
         self._images = Capacity(max(settings.max_images, settings.max_waiting_images // 4), "large images")
         held = max(settings.max_request_megabytes, settings.max_held_megabytes / 2)
@@ -76,11 +78,11 @@ class Decoders:
             max_megabytes=self.settings.max_image_megabytes,
             max_megapixels=self.settings.max_megapixels,
             max_decode_megabytes=self.settings.max_decode_megabytes,
-            granted_bytes=SMALL_BYTES,
+            granted_bytes=self._small_bytes,
             slow=False,
             seconds=min(SMALL_SECONDS, self.settings.decode_seconds),
         )
-        held_bytes = SMALL_BYTES
+        held_bytes = self._small_bytes
         try:
             return await asyncio.wrap_future(self._small.submit(task, image))
         except LargeImage as e:

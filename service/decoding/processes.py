@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 COMMAND = (sys.executable, "-m", "handful.service.decoding")
 # Large pieces of memory go back to the system at once, whatever lies behind them.
-ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1000000", "MALLOC_TRIM_THRESHOLD_": "4000000", "OPENBLAS_NUM_THREADS": "1"}
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "8000000", "MALLOC_TRIM_THRESHOLD_": "16000000", "OPENBLAS_NUM_THREADS": "1"}
 PID_BYTES = 4
 START_SECONDS = 60.0
 

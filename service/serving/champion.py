@@ -48,7 +48,6 @@ class ChampionWatcher:
         self.name, self.poll_seconds, self.batch_images = settings.name, settings.poll_seconds, settings.batch_images
         self.metrics, self.fixed = metrics, settings.model
         self.cores = torch.get_num_threads()
-        self._thread = ThreadPoolExecutor(1, "champion")  # no client's work holds it up
         self._current: LoadedVersion | None = None
         self._failed: tuple[Path, float] | None = None  # the version that did not load, and when to try it again
         self._problem = "It is being loaded."
@@ -73,7 +72,7 @@ class ChampionWatcher:
         logged = ""
         while True:
             try:
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._update)
+                await asyncio.to_thread(self._update)
             except Exception as e:
                 self._problem = str(e) if isinstance(e, ModelNotFound) else "The service's log says why."
                 if str(e) != logged:

@@ -35,7 +35,12 @@ class Predictor:
         """
         version = self.champion.current
         async with self.admission.admit(len(images)):
-            return version, await asyncio.gather(*(self._predict(version, image) for image in images))
+            answers = [asyncio.ensure_future(self._predict(version, image)) for image in images]
+            try:
+                return version, await asyncio.gather(*answers)
+            finally:
+                for answer in answers:
+                    answer.cancel()  # if one of them was refused, the others need no answer; else it has no effect
 
     async def _predict(self, version: LoadedVersion, image: bytes) -> Prediction | ImageError:
         try:
