@@ -1,6 +1,7 @@
 # make demo                  sample, check, train, classify and serve on generated photos, offline
 # make demo DEMO=--no-serve  the same without serving at the end
 # make test                  lint, types, tests
+# make lock                  requirements.txt and requirements-gpu.txt, with hashes, from requirements-bento.txt
 # make bench                 the benchmarks, peers included; BENCH=--quick, BENCH=--photos=FOLDER
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ DEMO ?=
 BENCH ?=
 PEERS := benchmarks/.envs/peers
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -24,6 +25,10 @@ test: $(VENV)/.installed-dev .types
 
 bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# Takes the hashes of the pinned versions from the index that pip is configured with; installs nothing.
+lock: $(VENV)/bin/python
+	$(BIN)/python .ci/lock.py
 
 # The libraries that handful is compared with, in an environment of their own: about 6 GB.
 $(PEERS)/.installed: benchmarks/peers/requirements.txt

@@ -1,4 +1,4 @@
-"""requirements-bento.txt -> requirements.txt and requirements-gpu.txt: the same versions with the hashes of their wheels.
+"""requirements-bento.txt -> requirements.txt and requirements-gpu.txt: the same versions with hashes of their wheels.
 
 `make lock`. It asks the index that pip is configured with, takes its answers for each Python and each kind of machine
 in PYTHONS and MACHINES, and installs nothing. The Dockerfile installs both files with `--require-hashes`.
@@ -23,9 +23,14 @@ TORCH = ("torch", "torchvision")  # another build for CPUs, with other hashes, l
 BENTOML = "bentoml==1.4.39"
 GLIBC = 39  # the base images' minor version of glibc: wheels for it or an older one fit
 HEADS = {
-    COMMON: "# `make lock` writes this file from requirements-bento.txt; the Dockerfile installs it with --require-hashes.\n",
-    GPU: "# As requirements.txt: torch for GPUs and the parts of CUDA that it brings. The build for CPUs lies in an index of\n"
-    "# PyTorch's own, which announces its own hashes; the Dockerfile takes the versions of torch and torchvision from here.\n",
+    COMMON: """\
+# The exact versions that the Dockerfile installs, with hashes (--require-hashes); torch is in requirements-gpu.txt.
+# `make lock` writes this file from requirements-bento.txt.
+""",
+    GPU: """\
+# As requirements.txt: torch for GPUs, and the parts of CUDA that it needs. The build for CPUs lies in an index of
+# PyTorch's own and has other hashes; the Dockerfile takes its version from here.
+""",
 }
 Hashes = dict[str, set[str]]  # name==version -> sha256 of each wheel
 
