@@ -43,6 +43,25 @@ def test_from_a_folder_to_predictions(tmp_path: Path, photos: Path, backbone: Pa
     assert sum(answered) >= 0.8 * len(answered) > 0  # a random network's embeddings separate most, not all
 
 
+def test_a_model_no_better_than_guessing_says_so_everywhere_and_exits_with_1(tmp_path: Path, backbone: Path) -> None:
+    """Four labels of one colour: nothing tells them apart."""
+    for number in range(32):
+        write_photo(tmp_path / f"same/{'abcd'[number % 4]}/{number}.png", COLOURS["red"], number)
+    trained = handful(tmp_path, "train", tmp_path / "same", "--backbone", backbone, "--json")
+    result = document(trained)
+    assert result["verdict"]["level"] == "guessing"
+    assert (trained.returncode, result["images"]["skipped"]) == (1, 0)
+    shown = document(handful(tmp_path, "models", "show", "--json"))
+    assert shown["verdict"] == result["verdict"]
+    listed = document(handful(tmp_path, "models", "list", "--json"))
+    assert listed[0]["verdict"] == result["verdict"]
+    folder = Path(result["path"])
+    assert "**No better than guessing.**" in (folder / "README.md").read_text(encoding="utf-8")
+    report = (folder / "report/report.html").read_text(encoding="utf-8")
+    assert "<strong>No better than guessing</strong>" in report
+    assert "Is the folder right?" not in report
+
+
 def test_evaluate_measures_a_folder_and_counts_foreign_labels_apart(tmp_path: Path, home: Path) -> None:
     for label, (name, colour) in enumerate([*COLOURS.items(), ("green", (30, 200, 40))]):
         for number in range(4):

@@ -120,17 +120,21 @@ class Embedder:
         cached = self.cache.get_thumbnails([self.decoded + each.content_sha256 for each in bare.values()])
         with ThreadPoolExecutor(cpu_count()) as pool:
             uncached = [path for path, each in bare.items() if self.decoded + each.content_sha256 not in cached]
-            made = dict(zip(uncached, pool.map(self._thumbnail_of, uncached), strict=True))
-        self.cache.put_thumbnails({self.decoded + bare[path].content_sha256: jpeg for path, jpeg in made.items()})
+            made = dict(zip(uncached, pool.map(self._thumbnail_of, [bare[path] for path in uncached]), strict=True))
+        self.cache.put({}, {self.decoded + bare[path].content_sha256: jpeg for path, jpeg in made.items() if jpeg})
         for path, each in bare.items():
             jpeg = made[path] if path in made else cached[self.decoded + each.content_sha256]
             results[path] = replace(each, thumbnail=jpeg)
 
-    def _thumbnail_of(self, path: Path) -> bytes:
+    def _thumbnail_of(self, image: Embedded) -> bytes:
+        """Empty if the file was changed or deleted since it was hashed."""
         try:
-            return _small(read_image(path, min_side=self.preprocessing.min_decode_side))
+            content, data = _read(image.path)
+            if content == image.content_sha256:
+                return _small(read_image(data, min_side=self.preprocessing.min_decode_side))
         except ImageError:
-            return b""  # deleted since it was hashed
+            pass
+        return b""
 
     def _embed(self, batch: Batch[Path, _Decoded]) -> list[tuple[Path, Embedded | ImageError]]:
         """Pads every batch to the full size, so that an embedding does not depend on the other images of its batch."""
@@ -143,8 +147,8 @@ class Embedder:
 
     def _keep(self, embedded: Sequence[tuple[Path, Embedded | ImageError]]) -> None:
         fresh = [e for _, e in embedded if isinstance(e, Embedded)]
-        self.cache.put({self.prefix + e.content_sha256: (e.pixels_sha256, e.embedding) for e in fresh})
-        self.cache.put_thumbnails({self.decoded + e.content_sha256: e.thumbnail for e in fresh})
+        rows = {self.prefix + e.content_sha256: (e.pixels_sha256, e.embedding) for e in fresh}
+        self.cache.put(rows, {self.decoded + e.content_sha256: e.thumbnail for e in fresh if e.thumbnail})
 
 
 def _embedded(path: Path, read: _Decoded, embedding: np.ndarray) -> Embedded:
@@ -222,8 +226,12 @@ class Cache:
                     rows[key] = (row[0], np.frombuffer(row[1], np.float32))
         return rows
 
-    def put(self, rows: dict[str, tuple[str, np.ndarray]]) -> None:
+    def put(self, rows: dict[str, tuple[str, np.ndarray]], thumbnails: dict[str, bytes] | None = None) -> None:
+        """In one transaction, since each waits for the disk."""
+        if not (rows or thumbnails):
+            return
         with self._connection() as connection, connection:
+            connection.executemany("INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", (thumbnails or {}).items())
             connection.executemany(
                 "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
                 [(key, picture, embedding.astype(np.float32).tobytes()) for key, (picture, embedding) in rows.items()],
@@ -233,12 +241,6 @@ class Cache:
         with self._connection() as connection:
             rows = [connection.execute("SELECT key, jpeg FROM thumbnails WHERE key = ?", (key,)) for key in keys]
             return {key: jpeg for found in rows for key, jpeg in found}
-
-    def put_thumbnails(self, jpegs: dict[str, bytes]) -> None:
-        rows = [(key, jpeg) for key, jpeg in jpegs.items() if jpeg]
-        if rows:
-            with self._connection() as connection, connection:
-                connection.executemany("INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", rows)
 
     def _create(self) -> None:
         private_file(self.path)  # embeddings tell of their photos

@@ -25,7 +25,7 @@ from handful.service.artifact.card import (
     UnknownCard,
 )
 from handful.service.artifact.folder import write_artifact
-from handful.service.artifact.thumbnails import packed
+from handful.service.artifact.thumbnails import packed_thumbnails
 from handful.service.artifact.verdict import verdict_on
 from handful.service.compute.network import join_weights
 from handful.training.backbone import Backbone
@@ -100,7 +100,7 @@ class Export:
     def _thumbnails(self) -> Mapping[str, Tensor] | None:
         if not self.keep_embeddings:
             return None
-        return {name: torch.from_numpy(array) for name, array in packed(self.inspected.thumbnails).items()}
+        return {name: torch.from_numpy(array) for name, array in packed_thumbnails(self.inspected.thumbnails).items()}
 
     def _card(self, version: str, files: dict[str, str]) -> ModelCard:
         fitted, inspected, measured = self.fitted, self.inspected, self.fitted.metrics

@@ -29,7 +29,7 @@ from handful.service.artifact.checks import (
 )
 from handful.service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent
 from handful.service.artifact.model_card import render_model_card
-from handful.service.artifact.thumbnails import Thumbnail, unpacked
+from handful.service.artifact.thumbnails import Thumbnail, unpacked_thumbnails
 from safetensors import SafetensorError
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ class Artifact:
         if THUMBNAILS not in self.card.files:
             return []
         try:
-            return unpacked({name: tensor.numpy() for name, tensor in _tensors(self.path / THUMBNAILS).items()})
+            return unpacked_thumbnails(
+                {name: tensor.numpy() for name, tensor in _tensors(self.path / THUMBNAILS).items()}
+            )
         except (LookupError, TypeError, ValueError) as e:
             raise ArtifactInconsistent(f"{self.path / THUMBNAILS} does not hold thumbnails: {e}.") from e
 

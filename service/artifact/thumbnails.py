@@ -24,15 +24,15 @@ class Thumbnail:
     name: str  # relative to the folder that it was learned from
 
 
-def packed(thumbnails: Sequence[Thumbnail]) -> dict[str, NDArray[Any]]:
+def packed_thumbnails(thumbnails: Sequence[Thumbnail]) -> dict[str, NDArray[Any]]:
     """Arrays `jpegs` and `names` (bytes joined), `jpeg_ends` and `name_ends` (N,)."""
     jpegs, jpeg_ends = _joined([each.jpeg for each in thumbnails])
     names, name_ends = _joined([each.name.encode() for each in thumbnails])
     return {"jpegs": jpegs, "jpeg_ends": jpeg_ends, "names": names, "name_ends": name_ends}
 
 
-def unpacked(arrays: Mapping[str, NDArray[Any]]) -> list[Thumbnail]:
-    """Raises LookupError or ValueError for arrays that `packed` did not make."""
+def unpacked_thumbnails(arrays: Mapping[str, NDArray[Any]]) -> list[Thumbnail]:
+    """Raises LookupError or ValueError for arrays that `packed_thumbnails` did not make."""
     jpegs = _parted(arrays["jpegs"], arrays["jpeg_ends"])
     names = _parted(arrays["names"], arrays["name_ends"])
     return [Thumbnail(jpeg, name.decode()) for jpeg, name in zip(jpegs, names, strict=True)]
