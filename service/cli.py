@@ -54,14 +54,14 @@ def classify(
     Exit status 1: done, but some photos could not be read; their rows say why.
     """
     from handful.service.artifact.store import Store
-    from handful.service.classify.local import Sources, classify_in_memory, classify_sources
+    from handful.service.classify.local import GivenPhotos, classify_in_memory, classify_sources
     from handful.service.classify.result_files import ENDINGS, summarised
 
     if out is not None:
         check_out(out, ENDINGS)
     elif resume:
         raise UsageError("--resume continues a file of rows; add --out FILE, the file that was begun.")
-    photos, artifact = Sources(sources), Store().resolve(model)
+    photos, artifact = GivenPhotos(sources), Store().resolve(model)
     started = time.monotonic()
     with working(f"Classifying {' '.join(map(str, sources))} with {_version(artifact)}.", {STARTING: 4, LOOKING: 8}):
         from handful.service.classifier import Classifier

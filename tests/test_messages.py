@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -79,7 +79,7 @@ def imported(module: str) -> dict[str, Place]:
     return names
 
 
-def own_parts(place: Place) -> list[ast.AST]:
+def own_parts(place: Place) -> Sequence[ast.AST]:
     """What a definition consists of; of a class not its methods, of a function not its docstring."""
     node = definitions(place.module)[place.name]
     if isinstance(node, ast.ClassDef):

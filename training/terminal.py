@@ -198,8 +198,8 @@ def retrain_text(result: dict[str, Any], problems: Sequence[Problem], data: Path
     suspected, relabelled = result["suspected"], result["relabelled"]
     taken = "is now the version in use" if result["promoted"] else f"is not in use; {champion} stays"
     lines = [
-        f"{result['new']} of the photos are new to {result['previous']}, {result['known']} it knew, of which"
-        f" {len(relabelled)} have another label now.",
+        f"{result['previous']} did not know {result['new']} of the photos, and knew {result['known']}.",
+        *([f"{len(relabelled)} of those have another label now:"] if relabelled else []),
         *([f"{result['missing']} that it knew are in none of the folders: unlearned."] if result["missing"] else []),
         *(f"  {each['path']}: was {each['former']}, is {each['label']}" for each in relabelled[:SHOWN]),
         *([f"{len(suspected)} of the new labels look wrong:"] if suspected else []),

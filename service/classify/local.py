@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # it brings torch, which the checks do not need
     from handful.service.classifier import Classifier
 
 
-class Sources:
+class GivenPhotos:
     """The photos that a command was given: photos, folders of photos, or both.
 
     The name of a photo is its path below the folder, if one folder was given; otherwise its path as it was given.
@@ -52,7 +52,7 @@ class Sources:
 
 def classify_sources(
     classifier: Classifier,
-    sources: Sources,
+    sources: GivenPhotos,
     out: Path,
     *,
     resume: bool = False,
@@ -81,7 +81,7 @@ def classify_sources(
 
 
 def classify_in_memory(
-    classifier: Classifier, sources: Sources, *, tta: bool = False, progress: Callable[[int], None] = lambda _: None
+    classifier: Classifier, sources: GivenPhotos, *, tta: bool = False, progress: Callable[[int], None] = lambda _: None
 ) -> list[Row]:
     """The rows that `classify_sources` would write, in a list."""
     rows: list[Row] = []

@@ -13,10 +13,8 @@ from typing import Any
 
 import click
 from handful.service.artifact.errors import UsageError
-from handful.service.terminal.output import EXIT_PROBLEMS, CommandGroup, json_option, model_flag, print_result
+from handful.service.terminal.output import EXIT_PROBLEMS, Command, CommandGroup, json_option, model_flag, print_result
 from handful.service.terminal.progress import paused, working
-
-Command = Callable[..., Any]
 
 HUB_STAGES = {"starting": 1.0}  # the Hub's library then shows bars of its own
 

@@ -81,7 +81,7 @@ def _next(versions: list[dict[str, Any]]) -> list[str]:
     others = [version for version in versions if not version["champion"] and "broken" not in version]
     if others:
         model = f"{others[-1]['name']}:{others[-1]['version']}"
-        return next_lines((command_line("models", "promote", model), "makes this the version in use"))
+        return next_lines((command_line("models", "promote", model), "uses this one instead"))
     model = f"{versions[-1]['name']}:{versions[-1]['version']}"
     return next_lines((command_line("models", "show", model), "prints all that is known of it"))
 

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ import click
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.label_names import printable
 
+Command = Callable[..., Any]
+
 EXIT_PROBLEMS = 1  # done, but the command reported problems
 EXIT_WRONG_USE = 2  # wrong use, or unusable input
 
 VERBATIM = " " * 4  # a line that begins so is never broken: a command to paste
 MOST_SUGGESTIONS = 3
+USUAL_WIDTH = 80  # columns, where there is no terminal to ask
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
 tta_option = click.option(
@@ -41,7 +44,7 @@ class RenamedOption(click.Option):
             self.opts = names
 
 
-def model_flag(*former_names: str, required: bool = False) -> Any:
+def model_flag(*former_names: str, required: bool = False) -> Callable[[Command], Command]:
     """`--model NAME[:VERSION]`, the same on every command that takes a model."""
     default = "" if required else "; default: the only model, if there is just one"
     return click.option(
@@ -111,9 +114,10 @@ def command_line(*words: str | Path) -> str:
 
 
 def next_lines(*commands: tuple[str, str]) -> list[str]:
-    """Lines that say what to do next: pairs of a command and what it does, aligned where they fit 80 columns."""
+    """Lines that say what to do next: pairs of a command and what it does, side by side where they fit the width."""
     column = max(len(command) for command, _ in commands) + 2
-    if len(VERBATIM) + column + max(len(purpose) for _, purpose in commands) + 2 <= 80:
+    longest = len(VERBATIM) + column + len("# ") + max(len(purpose) for _, purpose in commands)
+    if longest <= (shutil.get_terminal_size().columns if sys.stdout.isatty() else USUAL_WIDTH):
         return ["Next:", *(f"{VERBATIM}{command.ljust(column)}# {purpose}" for command, purpose in commands)]
     return ["Next:", *(line for command, purpose in commands for line in (f"  {purpose}:", f"{VERBATIM}{command}"))]
 

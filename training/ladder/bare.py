@@ -29,7 +29,7 @@ def inspect_bare(dataset: Dataset, min_images: int = MIN_IMAGES) -> Inspected:
         data = read_bytes(path)
         image = read_image(data, min_side=MIN_SIDE)
         hashes[path] = content_sha256(data), hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
-        return zeros(())
+        return zeros(1, 1, 1)  # nothing looks at it
 
     results: list[Embedded | ImageError] = []
     with progress_bar(LOOKING, len(paths)) as progress:

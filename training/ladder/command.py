@@ -109,7 +109,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         low, high = row["accuracy_ci95"]
         sizes = () if narrow else (f"{row['parameters']:,}", f"{row['trained']:,}")
-        numbers = (f"{row['accuracy']:.1%}", f"{100 * low:.1f} to {high:.1%}", *sizes, f"{row['seconds']:.1f}")
+        numbers = (f"{row['accuracy']:.1%}", f"{low:.1%} to {high:.1%}", *sizes, f"{row['seconds']:.1f}")
         table.add_row(row["name"], row["title"], *numbers)
     width = shutil.get_terminal_size().columns if narrow else WIDTH
     console = Console(file=io.StringIO(), width=width, color_system=None)

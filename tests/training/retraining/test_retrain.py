@@ -258,7 +258,7 @@ def test_the_command_says_what_it_did_and_exits_by_it(
     swapped = new_photos(tmp_path / "swapped", 6, 8000, blue="red", red="blue")
     done = CliRunner().invoke(retrain, [str(swapped), "--name", "colours"])
     assert done.exit_code == 1
-    assert "colours:3 is not made the champion" in done.stdout
+    assert "colours:3 is not in use; colours:2 stays." in done.stdout
     done = CliRunner().invoke(retrain, ["--rename", "red=rouge"])
     assert done.exit_code == 0
     assert "rouge" in done.stdout
