@@ -57,7 +57,7 @@ def slow_heads(port: int, _: bytes, __: random.Random) -> None:
         for line in lines:
             with suppress(OSError):
                 line.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nX: ")
-        for _ in range(30):
+        for _second in range(30):
             time.sleep(1)
             for line in lines:
                 with suppress(OSError):
@@ -81,7 +81,7 @@ def endless(port: int, _: bytes, __: random.Random) -> None:
     with _connections(port, 1) as lines, suppress(OSError):
         for line in lines:
             line.sendall(b"POST /retrain HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
-            for _ in range(100):
+            for _piece in range(100):
                 line.sendall(b"100000\r\n" + b"x" * (1 << 20) + b"\r\n")
     time.sleep(2)
 
@@ -115,7 +115,7 @@ def attacking(port: int, jpeg: bytes, key: str) -> Iterator[None]:
 
 def _repeat(attack: Attack, port: int, jpeg: bytes, key: str, ended: Event) -> None:
     _KEYS[:] = [key]
-    chance = random.Random(attack.__name__)
+    chance = random.Random(attack.__name__)  # noqa: S311 - random bytes, no secret
     while not ended.is_set():
         try:
             attack(port, jpeg, chance)

@@ -16,7 +16,8 @@ from handful.service.terminal.progress import LEARNING, LOOKING, STARTING, next_
 
 CODE = """
 import sys
-from handful.service.terminal.progress import LEARNING, LOOKING, STARTING, next_stage, note, paused, progress_bar, working
+from handful.service.terminal.progress import LEARNING, LOOKING, STARTING
+from handful.service.terminal.progress import next_stage, note, paused, progress_bar, working
 with working("Learning.", {STARTING: 1, LOOKING: 8, LEARNING: 2}):
     with progress_bar(LOOKING, 4) as advance:
         for _ in range(4):
