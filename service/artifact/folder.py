@@ -169,7 +169,7 @@ def _readable_sha256(path: Path) -> str:
     except PermissionError as e:
         raise ArtifactIncomplete(
             f"{path} may not be read by this user: only the one who trained the model may read what tells of its"
-            " photos; run as that user (docker run --user), or give it the file."
+            " photos; run as that user (`docker run --user`), or give it the file."
         ) from e
 
 
