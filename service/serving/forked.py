@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,6 +40,14 @@ def ready_to_fork() -> None:
     gc.collect()
     gc.freeze()
     atexit.register(gc.unfreeze)  # else extension modules complain at the end
+    atexit.register(_wait_for_dead)
+
+
+def _wait_for_dead() -> None:
+    """Circus forgets a worker that dies between two of its looks, and waits for it only at the next."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def leave() -> NoReturn:
