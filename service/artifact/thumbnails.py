@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from handful.service.artifact.label_names import printable
 from numpy.typing import NDArray
 
 SIDE = 96  # pixels of the longer side
@@ -35,7 +36,7 @@ def unpacked_thumbnails(arrays: Mapping[str, NDArray[Any]]) -> list[Thumbnail]:
     """Raises LookupError or ValueError for arrays that `packed_thumbnails` did not make."""
     jpegs = _parted(arrays["jpegs"], arrays["jpeg_ends"])
     names = _parted(arrays["names"], arrays["name_ends"])
-    return [Thumbnail(jpeg, name.decode()) for jpeg, name in zip(jpegs, names, strict=True)]
+    return [Thumbnail(jpeg, printable(name.decode())) for jpeg, name in zip(jpegs, names, strict=True)]
 
 
 def _joined(parts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
