@@ -4,6 +4,11 @@
 # where INDEX is PyTorch's own index of CPU builds. The models are mounted at /srv/handful (a HANDFUL_HOME, read-only is
 # enough) or built into the image: --build-context models=FOLDER, where FOLDER is the models/ of a HANDFUL_HOME.
 # Podman and buildah leave HEALTHCHECK out unless they get --format docker.
+# Only the owner of a model may read its embeddings, so a mounted HANDFUL_HOME needs --user "$(id -u):$(id -g)".
+#
+# A tag may be moved to another image. Where the build must be the same for ever, name both bases by their digest, which
+# `docker buildx imagetools inspect NAME` prints: --build-arg CPU_BASE=ubuntu@sha256:... and GPU_BASE alike. No digest
+# stands here because none could be looked up and tried where this file was written.
 
 ARG CPU_BASE=ubuntu:24.04
 # torch's wheels bring their own CUDA and find it by RPATH, before LD_LIBRARY_PATH. So this is NVIDIA's image without
@@ -20,11 +25,16 @@ RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 RUN python3 -m venv /opt/handful
 ENV PATH=/opt/handful/bin:$PATH
 WORKDIR /src
-COPY requirements.txt .
+COPY requirements.txt requirements-gpu.txt ./
 ARG PIP_ARGS=""
-# The cache mount keeps gigabytes of wheels between builds without putting them into the image.
-# hadolint ignore=DL3042,SC2086
-RUN --mount=type=cache,target=/root/.cache/pip pip install $PIP_ARGS --requirement requirements.txt bentoml==1.4.39
+# The cache mount keeps gigabytes of wheels between builds without putting them into the image. A file whose hash is not
+# listed is not installed; torch for CPUs alone has no listed hash, as its index could not be reached to take it.
+# hadolint ignore=DL3042,SC2046,SC2086
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --require-hashes --no-deps --only-binary :all: --requirement requirements.txt \
+    && if [ -z "$PIP_ARGS" ]; then pip install --require-hashes --no-deps --requirement requirements-gpu.txt; \
+    else pip install $PIP_ARGS --no-deps $(grep --only-matching '^torch[a-z]*==[0-9.]*' requirements-gpu.txt); fi \
+    && pip check
 COPY pyproject.toml README.md LICENSE ./
 COPY handful handful
 COPY service service
@@ -37,7 +47,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends python3 && r
 RUN useradd --uid 10001 --no-create-home handful && install --directory --owner handful /srv/handful
 COPY --from=build /opt/handful /opt/handful
 RUN ! ls -d /opt/handful/lib/python3*/site-packages/nvidia || { echo 'That is CUDA: set PIP_ARGS, described at the top of the Dockerfile.'; exit 1; }
-COPY --from=models . /srv/handful/models/
+COPY --from=models --chown=10001:10001 . /srv/handful/models/
 # Everything that is written lies in HOME and BENTOML_HOME, so --read-only with --tmpfs /tmp works.
 # OMP_NUM_THREADS is not set: the service counts the cores that the container may use.
 ENV PATH=/opt/handful/bin:$PATH \
@@ -60,7 +70,7 @@ FROM ${GPU_BASE} AS gpu
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --no-create-home handful && install --directory --owner handful /srv/handful
 COPY --from=build /opt/handful /opt/handful
-COPY --from=models . /srv/handful/models/
+COPY --from=models --chown=10001:10001 . /srv/handful/models/
 ENV PATH=/opt/handful/bin:$PATH \
     HANDFUL_HOME=/srv/handful \
     HOME=/tmp \

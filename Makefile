@@ -1,6 +1,7 @@
 # make demo                  sample, check, train, classify and serve on generated photos, offline
 # make demo DEMO=--no-serve  the same without serving at the end
 # make test                  lint, types, tests
+# make lock                  requirements.txt and requirements-gpu.txt, with hashes, from requirements-bento.txt
 # make bench                 the benchmarks, peers included; BENCH=--quick, BENCH=--photos=FOLDER
 
 PYTHON ?= python3
@@ -10,11 +11,15 @@ DEMO ?=
 BENCH ?=
 PEERS := benchmarks/.envs/peers
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(BIN)/handful demo $(DEMO)
+
+# Takes the hashes of the pinned versions from the index that pip is configured with; installs nothing.
+lock: $(VENV)/bin/python
+	$(BIN)/python .ci/lock.py
 
 test: $(VENV)/.installed-dev .types
 	$(BIN)/ruff check .

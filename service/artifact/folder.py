@@ -43,7 +43,7 @@ CARD, CONFIG, WEIGHTS, EMBEDDINGS, THUMBNAILS, MODEL_CARD = (
     "thumbnails.safetensors",
     "README.md",
 )
-PERSONAL = (EMBEDDINGS, "report", "thumbnails")  # what tells of single photos
+PERSONAL = (EMBEDDINGS, THUMBNAILS, "report")  # what tells of single photos
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from handful.service.artifact.label_names import printable
+
 if TYPE_CHECKING:  # numpy takes a sixth of a second, which a mistyped name need not wait for
     import numpy as np
     from numpy.typing import NDArray
@@ -36,7 +38,7 @@ def unpacked_thumbnails(arrays: Mapping[str, NDArray[Any]]) -> list[Thumbnail]:
     """Raises LookupError or ValueError for arrays that `packed_thumbnails` did not make."""
     jpegs = _parted(arrays["jpegs"], arrays["jpeg_ends"])
     names = _parted(arrays["names"], arrays["name_ends"])
-    return [Thumbnail(jpeg, name.decode()) for jpeg, name in zip(jpegs, names, strict=True)]
+    return [Thumbnail(jpeg, printable(name.decode())) for jpeg, name in zip(jpegs, names, strict=True)]
 
 
 def _joined(parts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

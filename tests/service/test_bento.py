@@ -160,21 +160,31 @@ def test_a_bento_answers_the_same_with_its_own_code_and_model_wherever_it_is(
     assert out["probabilities"] == pytest.approx(expected.probabilities, abs=1e-3)
 
 
-def requirements() -> dict[str, Version]:
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("==") for line in lines if not line.startswith("#"))
-    return {name: Version(version) for name, version in pairs}
+def requirements(kind: str = "") -> dict[str, Version]:
+    text = (ROOT / f"requirements{kind}.txt").read_text(encoding="utf-8")
+    return {name: Version(version) for name, version in re.findall(r"^([\w-]+)==([\w.]+)", text, re.MULTILINE)}
 
 
 def test_every_dependency_is_pinned_within_what_pyproject_allows() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    pinned = requirements()
-    found = re.search(r"bentoml==(\S+)", DOCKERFILE)
-    assert found
-    pinned["bentoml"] = Version(found[1])
+    pinned = {**requirements(), **requirements("-gpu")}
     for dependency in map(Requirement, project["dependencies"]):
         name = re.sub(r"[-_.]+", "-", dependency.name).lower()
         assert pinned[name] in dependency.specifier, dependency
+
+
+def test_bento_and_container_install_the_same_versions_and_the_container_checks_their_hashes() -> None:
+    common, gpu, bento = requirements(), requirements("-gpu"), requirements("-bento")
+    pinned = {**common, **gpu}
+    assert {name: pinned[name] for name in bento} == bento
+    assert set(common) == set(bento) - {"torch", "torchvision"} | {"bentoml"}
+    for kind in ("", "-gpu"):
+        for pin in re.split(r"\n(?=\w)", (ROOT / f"requirements{kind}.txt").read_text(encoding="utf-8"))[1:]:
+            assert re.fullmatch(r"[\w-]+==[\w.]+( \\\n    --hash=sha256:[0-9a-f]{64})+\n?", pin), pin
+    (install,) = (
+        line for line in stages()["build"] if "requirements-gpu.txt ./" not in line and "requirements" in line
+    )
+    assert install.count("--require-hashes") == 2
 
 
 def stages() -> dict[str, list[str]]:

@@ -18,7 +18,8 @@ def mode(path: Path) -> int:
 def test_embeddings_and_the_report_are_private_and_the_model_is_not(artifact: Path) -> None:
     assert mode(artifact) == 0o755
     assert {mode(artifact / name) for name in ("model.safetensors", "card.json", "config.json")} == {0o644}
-    personal = [artifact / "embeddings.safetensors", artifact / "report", *(artifact / "report").rglob("*")]
+    files = ("embeddings.safetensors", "thumbnails.safetensors", "report")
+    personal = [*(artifact / name for name in files), *(artifact / "report").rglob("*")]
     assert len(personal) > 3
     for path in personal:
         assert mode(path) == (0o700 if path.is_dir() else 0o600), path
