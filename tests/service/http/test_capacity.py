@@ -18,7 +18,9 @@ def test_who_does_not_fit_waits_in_turn() -> None:
             order.append(name)
 
         await take("first", 6)
-        waiting = [asyncio.ensure_future(take(name, count)) for name, count in (("large", 8), ("small", 1), ("all", 99))]
+        waiting = [
+            asyncio.ensure_future(take(name, count)) for name, count in (("large", 8), ("small", 1), ("all", 99))
+        ]
         await asyncio.sleep(0)
         assert order == ["first"]  # the small one would fit, but the large one came first
         budget.give_back(6)
