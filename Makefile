@@ -19,7 +19,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev .types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@echo "Checking types: a minute or two the first time ..."
 	$(BIN)/mypy
+	@echo "Running the tests: some minutes, a dot per test ..."
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 bench: $(VENV)/.installed-dev $(PEERS)/.installed
@@ -27,6 +29,7 @@ bench: $(VENV)/.installed-dev $(PEERS)/.installed
 
 # The libraries that handful is compared with, in an environment of their own: about 6 GB.
 $(PEERS)/.installed: benchmarks/peers/requirements.txt
+	@echo "Installing the libraries that handful is compared with: about 6 GB, many minutes, only this once ..."
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --requirement $<
 	touch $@
@@ -39,16 +42,21 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 
 # Installed once, and again only when pyproject.toml changes.
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@echo "Making an environment in $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
-	touch $@
+	@echo "Installing handful and its libraries into $(VENV): some gigabytes, some minutes, only this once ..."
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+	@echo "Installed."
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@ $(VENV)/.installed
+	@echo "Installing handful, its libraries and the test tools into $(VENV): some minutes, only this once ..."
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+	@echo "Installed."
 
 clean:
 	rm -rf $(VENV) .types build dist *.egg-info demo benchmarks/.envs benchmarks/.cache

@@ -112,7 +112,7 @@ def from_host(report: Child, each: Subject) -> None:
     host = each.batch(16 if report.quick else 1024, torch.device("cpu"))
     for size in (network.batch, *(() if report.quick else (128, BATCH))):
         network.batch = size
-        network.choose_engine_for(10_000, each.side)
+        network.choose_fastest_for(10_000, each.side)
         rate = len(host) / timed(lambda: network.embed(host), report.device, rounds=3)[1]
         report.say("jpeg", set="in memory", what=f"Network.embed, float32, batches of {size}", rate=rate)
     stream = Stream(each, 8 if report.quick else BATCH, report.device)
@@ -186,7 +186,7 @@ def as_handful(report: Child, each: Subject, name: str, files: Sequence[Path], d
     images = max(2 * cpu_count(), int(decode * (0.5 if report.quick else 2.5)))
     for size in (network.batch, *(() if report.quick else (BATCH,))):
         network.batch = size
-        network.choose_engine_for(10_000, each.side)
+        network.choose_fastest_for(10_000, each.side)
 
         def embed(batch: Batch[Path, Tensor], network: Network = network) -> int:
             return 0 if batch.pixels is None else len(network.embed(batch.pixels))

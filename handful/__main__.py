@@ -6,40 +6,60 @@ import logging
 import os
 import sys
 from importlib.util import find_spec
+from typing import TextIO
 
 import click
 
 from handful.service.artifact.errors import HandfulError
-from handful.service.cli import commands
-from handful.service.terminal.output import EXIT_WRONG_USE
+from handful.service.cli import commands as service_commands
+from handful.service.terminal.output import EXIT_WRONG_USE, CommandGroup, printable_lines
+
+ORDER = (  # of use
+    *("demo", "sample", "check", "train", "classify", "explain", "evaluate", "retrain", "compare", "models", "serve"),
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _LogHandler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at that moment: while a bar is shown, that is the place above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="handful", prog_name="handful")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens to stderr.")
 def handful(*, verbose: bool) -> None:
     """Train an image classifier from a handful of labelled photos, and serve it."""
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[_LogHandler(sys.stderr)]
+    )
 
 
-for _name, _command in commands.items():
-    handful.add_command(_command, _name)
-if find_spec("handful.training"):  # a container that only serves may lack it
+def _commands() -> dict[str, click.Command]:
+    if not find_spec("handful.training"):  # a container that only serves may lack it
+        return service_commands
     from handful.training.cli import commands as training_commands
 
-    for _name, _command in training_commands.items():
-        handful.add_command(_command, _name)
+    return training_commands | service_commands
+
+
+for _name, _command in sorted(_commands().items(), key=lambda item: ORDER.index(item[0])):
+    handful.add_command(_command, _name)
 
 
 def main() -> None:
     """The console script. Every failure is one sentence on stderr and an exit status."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
     try:
-        status = handful.main(standalone_mode=False)
+        status = handful.main(prog_name="handful", standalone_mode=False)
     except click.exceptions.Exit as e:
         status = e.exit_code
     except click.Abort:
         status = 130
+    except click.UsageError as e:
+        status = _fail(e.format_message(), e.ctx)
     except click.ClickException as e:
         status = _fail(e.format_message())
     except HandfulError as e:
@@ -52,8 +72,10 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str) -> int:
-    click.echo(f"handful: {message}", err=True)
+def _fail(message: str, context: click.Context | None = None) -> int:
+    """With the command's context, the sentence ends with where its use is explained."""
+    more = f" See `{context.command_path} --help`." if context and "--help" not in message else ""
+    click.echo(printable_lines(f"handful: {message}{more}"), err=True)
     return EXIT_WRONG_USE
 
 

@@ -9,6 +9,3 @@ if __name__ == "service":
     # a module `handful`, and so may have imported an installed one. The code beside this file is what must run.
     _root = Path(__file__).parents[1]
     handful.__path__[:] = [str(_root / "handful"), str(_root)]
-
-# The folder in which `import handful` finds this code: a checkout, a Bento's src/, or an installation's site-packages.
-IMPORT_ROOT = Path(handful.__path__[0]).parent

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,25 +13,33 @@ from handful.service.decoding.decoders import Decoders
 from handful.service.feedback.routes import FeedbackRoutes
 from handful.service.http.auth import AuthMiddleware
 from handful.service.http.capacity import Admission, Capacity
-from handful.service.http.endpoint import Answer, Endpoint
+from handful.service.http.endpoint import Answer, Endpoint, methods_by_path
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.openapi import openapi_document
 from handful.service.jobs.routes import RetrainRoutes
 from handful.service.jobs.worker import JobWorker
 from handful.service.serving.champion import ChampionWatcher
+from handful.service.serving.deadline import Deadline
 from handful.service.serving.predictor import Predictor
 from handful.service.serving.routes import ServingRoutes
 from handful.service.settings import Settings
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
-PAGE = Path(__file__).with_name("page") / "index.html"
+PAGE = Path(__file__).with_name("page")
+PAGE_FILES = {  # path -> file, media type, description
+    "/": ("index.html", "text/html", "A page to try the service."),
+    "/page.css": ("page.css", "text/css", "The page's style."),
+    "/page.js": ("page.js", "text/javascript", "The page's script."),
+}
 PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src blob:",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
+    "Cache-Control": "no-cache",  # a new release is seen at once
 }
 
 
@@ -52,7 +61,7 @@ class Api:
             *self._own_endpoints(),
         )
         self._metrics_thread = ThreadPoolExecutor(1, "metrics")  # nothing else that a client asks for holds it up
-        self.document = openapi_document(self.endpoints, has_key=settings.api_key is not None)
+        self.document = openapi_document(self.endpoints, has_key=bool(settings.api_keys))
         self.app = self._app()
 
     def _own_endpoints(self) -> tuple[Endpoint, ...]:
@@ -68,21 +77,23 @@ class Api:
                 "This document.",
                 answers={200: Answer("OpenAPI 3.1", dict[str, object])},
             ),
-            Endpoint(
-                "GET", "/", self.page, "A page to try the service.", answers={200: Answer("The page", str, "text/html")}
+            *(
+                Endpoint("GET", path, _page_file(file, kind), summary, answers={200: Answer("Text", str, kind)})
+                for path, (file, kind, summary) in PAGE_FILES.items()
             ),
         )
 
     def _app(self) -> ASGIApp:
         router = Router([endpoint.route() for endpoint in self.endpoints], redirect_slashes=False)
-        paths = frozenset(endpoint.path for endpoint in self.endpoints)
-        app: ASGIApp = AuthMiddleware(router, self.settings, self.metrics, paths)
+        guarded = Deadline(router, self.settings)
+        app: ASGIApp = AuthMiddleware(guarded, self.settings, self.metrics, methods_by_path(self.endpoints))
         origins = self.settings.cors_origins
         return CORSMiddleware(app, origins, allow_methods=["*"], allow_headers=["*"]) if origins else app
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Until the block ends, the champion is followed, batches are computed and jobs are run."""
+        gc.freeze()  # what torch and timm have made stays; searching it for garbage takes a second, in silence
         work = (self.champion.follow(), self.predictor.batcher.run(), self.retraining.follow())
         tasks = [asyncio.create_task(each) for each in work]
         try:
@@ -103,5 +114,12 @@ class Api:
     async def openapi(self, _: Request) -> Response:
         return JSONResponse(self.document)
 
-    async def page(self, _: Request) -> Response:
-        return FileResponse(PAGE, headers=PAGE_HEADERS)
+
+def _page_file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    """Answers with one file, which is read once: an answer from the disk would parse the Range that a client sends."""
+    content = (PAGE / name).read_bytes()
+
+    async def answer(_: Request) -> Response:
+        return Response(content, headers=PAGE_HEADERS, media_type=media_type)
+
+    return answer

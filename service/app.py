@@ -1,31 +1,43 @@
 """The BentoML service: BentoML supervises, starts workers and packages; `api.py` gives every answer.
 
 BentoML's own routes would decode uploads themselves, fetch URLs found in them and answer in another format. So a
-middleware answers every HTTP request before BentoML does, and leaves only the lifespan to it.
+middleware answers every HTTP request in BentoML's place, and leaves only the lifespan to it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import logging
 import os
 import shutil
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import bentoml
-from handful.service import IMPORT_ROOT
+from bentoml._internal.utils import circus
 from handful.service.bento import packed_model
-from handful.service.serving.shutdown import announce_supervisor, cap_drain, end_with_supervisor
-from handful.service.settings import Settings
+from handful.service.serving.connections import accept_few_at_once, bound_connections, set_limits, watch_connections
+from handful.service.serving.forked import leave
+from handful.service.serving.shutdown import announce_supervisor, cap_drain, end_with_supervisor, log_again
+from handful.service.serving.supervisor import supervised
+from handful.service.serving.watchdog import show_life
+from handful.service.settings import IMPORT_ROOT, Settings
+from prometheus_client import values
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 # read at import, because BentoML then needs the number of workers
 settings = Settings.from_environ()
 if settings.model is None:
     settings = settings.model_copy(update={"model": packed_model()})
+# else BentoML tells of its own beginning and end; a filter stays when it sets up its logs
+logging.getLogger("bentoml.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
 METRICS_FOLDER = "HANDFUL_METRICS_FOLDER"  # set by the supervisor; all services of a user share BentoML's own folder
+START_SECONDS = 120.0  # until a worker without a loaded model accepts connections all the same, to say so
 
 
 class Front:
@@ -41,25 +53,50 @@ class Front:
         elif scope["type"] == "lifespan":
             async with AsyncExitStack() as stack:
                 await self._start(stack)
+                # requests come here directly from now on: one of BentoML's middlewares would answer in its own form
+                # after a time limit of its own
+                scope["app"].middleware_stack = self
                 await self.app(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
     async def _start(self, stack: AsyncExitStack) -> None:
+        """The worker accepts connections once this returns; until then, they wait or go to another worker."""
+        log_again()
         end_with_supervisor()
         cap_drain(settings.drain_seconds)
-        if METRICS_FOLDER in os.environ:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
+        _beside(stack, show_life())
+        _import_api()
         _set_threads()
-        from handful.service.api import Api  # imports torch, which the supervisor does not need
+        from handful.service.api import Api
 
         api = Api(settings)
+        set_limits(settings.head_seconds, settings.max_connections, lambda e: api.metrics.errors.labels(e.code).inc())
+        accept_few_at_once(asyncio.get_running_loop())
+        _beside(stack, watch_connections())
         await stack.enter_async_context(api.running())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_SECONDS):
+                await api.champion.tried.wait()
         self._answer = api.app
 
 
-def _set_threads() -> None:
+def _beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    stack.callback(asyncio.get_running_loop().create_task(work).cancel)
+
+
+def _import_api() -> None:
+    """Imports what answers, torch included: in the supervisor where workers are its forks, else in each worker."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
+    if METRICS_FOLDER in os.environ:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
+        # it looked at the variable when it was imported
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # it has types only in part
+    for module in ("_bentoml_impl.worker.service", "handful.service.api"):
+        import_module(module)
+
+
+def _set_threads() -> None:
     import torch
     from handful.service.compute.device import cpu_count
 
@@ -69,7 +106,6 @@ def _set_threads() -> None:
 @bentoml.service(
     name="handful",
     workers=settings.workers,
-    traffic={"timeout": settings.body_seconds + settings.answer_seconds + 10},  # our own limits end sooner
     http={"host": "0.0.0.0" if settings.api_key else "127.0.0.1"},  # noqa: S104 - only with a key
     metrics={"enabled": False},  # BentoML labels its series with any path that a client invents
     logging={"access": {"enabled": False}},
@@ -80,6 +116,7 @@ class ImageClassifier:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # bentoml types it only in part
     def prepare() -> None:
         """Runs in the supervisor, before it starts workers."""
+        log_again()
         announce_supervisor()
         folder = tempfile.mkdtemp(prefix="handful-metrics-")
         os.environ[METRICS_FOLDER] = folder
@@ -87,10 +124,14 @@ class ImageClassifier:
 
 
 ImageClassifier.add_asgi_middleware(Front)  # type: ignore[attr-defined]  # the decorator has made it a Service
+bound_connections()
+# BentoML has no parameter for either; both are looked up when it starts its supervisor
+for _name in ("Arbiter", "ThreadedArbiter"):
+    setattr(circus, _name, supervised(getattr(circus, _name), settings, _import_api))
 
 
-def serve_http(host: str, port: int) -> None:
-    """Does what `bentoml serve service.app:ImageClassifier` does. Returns when the service has been stopped."""
+def serve_http(host: str, port: int) -> NoReturn:
+    """Does what `bentoml serve service.app:ImageClassifier` does, and ends this process once it has been stopped."""
     service: Any = ImageClassifier  # the decorator has made it one
     for name in ("HANDFUL_HOME", "HANDFUL_MODEL", "HANDFUL_FEEDBACK"):
         if folder := os.environ.get(name):
@@ -98,3 +139,4 @@ def serve_http(host: str, port: int) -> None:
     os.chdir(IMPORT_ROOT)  # workers import this package from here, whatever lies in the folder of the caller
     service.working_dir = str(IMPORT_ROOT)
     service.serve_http(host=host, port=port)
+    leave()

@@ -20,6 +20,8 @@ from torch import Tensor
 
 # Images of 11 views each: the 55 rows are padded to 56 in batches of 16 (CPU), to 64 in batches of 32 (GPU).
 TTA_BATCH = 5
+# raised when a network is built from a wrong description or wrong tensors
+MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,30 @@ class Classifier:
 
     @classmethod
     def from_artifact(cls, artifact: Artifact) -> Classifier:
-        card = artifact.card
         try:
-            preprocessing = Preprocessing.from_pretrained_cfg(artifact.config["pretrained_cfg"])
-            arrays = {name: tensor.numpy() for name, tensor in artifact.embeddings().items()}
-            unknown = UnknownDetector.from_parts(arrays, card.unknown.model_dump())
-        except (KeyError, ValueError) as e:
-            raise ArtifactInconsistent(
-                f"{artifact.path} lacks a valid pretrained_cfg or unknown detector: {e!s}."
-            ) from e
+            return cls._built(artifact)
+        except MISFITS as e:
+            raise ArtifactInconsistent(f"{artifact.path} makes no classifier: {_first_lines(e)}.") from e
+
+    @classmethod
+    def _built(cls, artifact: Artifact) -> Classifier:
+        card = artifact.card
+        preprocessing = Preprocessing.from_pretrained_cfg(artifact.config["pretrained_cfg"])
+        arrays = {name: tensor.numpy() for name, tensor in artifact.embeddings().items()}
+        unknown = UnknownDetector.from_parts(arrays, card.unknown.model_dump())
         ranges = card.int8.ranges if card.int8 else None
         network = build_network(artifact.config, card.head.kind, artifact.weights(), len(card.labels), ranges)
         return cls(card, preprocessing, network, unknown)
+
+    def check(self) -> None:
+        """Answers one grey image. Raises `ArtifactInconsistent` if that gives no probabilities."""
+        side = self.preprocessing.side_pixels
+        try:
+            (prediction,) = self.predict(torch.zeros(1, 3, side, side))
+        except MISFITS as e:
+            raise ArtifactInconsistent(f"{self.card.model} cannot answer a grey image: {_first_lines(e)}.") from e
+        if not 0 <= prediction.confidence <= 1:
+            raise ArtifactInconsistent(f"{self.card.model} answers a grey image with no probabilities.")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -105,9 +119,9 @@ class Classifier:
         label = None if unknown else self.labels[best]
         return Prediction(label, float(probabilities[best]), unknown, tuple(map(float, probabilities)), embedding)
 
-    def choose_engine_for(self, images: int) -> None:
-        """Prepares the network for classifying so many images."""
-        self.network.choose_engine_for(images, self.preprocessing.side_pixels)
+    def choose_fastest_for(self, images: int | None) -> None:
+        """Prepares the network for classifying so many images; None: for a service, which runs on."""
+        self.network.choose_fastest_for(images, self.preprocessing.side_pixels)
 
     def classify(self, paths: Iterable[Path], *, tta: bool = False) -> Iterator[tuple[Path, Prediction | ImageError]]:
         """Yields each path once, in order, with its prediction or its error; memory does not grow with the paths.
@@ -127,3 +141,8 @@ class Classifier:
         parallel = network.parallel_batches
         for batch in run_batches(paths, read, lambda t: t, predictions, size=size, parallel_batches=parallel):
             yield from batch
+
+
+def _first_lines(error: BaseException) -> str:
+    """As much of it as one sentence takes: torch lists every key that does not fit."""
+    return " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__

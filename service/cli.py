@@ -8,52 +8,77 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import click
+from handful.service.artifact.errors import UsageError
 from handful.service.models.commands import models
+from handful.service.terminal.answers import classify_text, explain_text
 from handful.service.terminal.output import (
     EXIT_PROBLEMS,
     check_out,
+    check_photo,
     json_option,
+    model_flag,
     model_option,
     print_result,
     tta_option,
 )
+from handful.service.terminal.progress import (
+    CHANGED_COPIES,
+    DRAWING,
+    LOADING_MODEL,
+    LOOKING,
+    LOOKING_INSIDE,
+    STARTING,
+    next_stage,
+    progress_bar,
+    working,
+)
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file.")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file for the rows.")
 @model_option
-@click.option("--resume", is_flag=True, help="Continue a run that was interrupted.")
+@click.option("--resume", is_flag=True, help="Continue a run with --out that was interrupted.")
 @tta_option
 @json_option
-def classify(*, folder: Path, out: Path, model: str | None, resume: bool, tta: bool, as_json: bool) -> None:
-    """Classify every image below FOLDER into a file, one row per image.
+def classify(
+    *, sources: tuple[Path, ...], out: Path | None, model: str | None, resume: bool, tta: bool, as_json: bool
+) -> None:
+    """Answer photos and folders of photos with their labels.
 
-    Exit status 1: done, but some images could not be read; their rows say why.
+    Each SOURCE is a photo or a folder, whose photos are all classified. The answers are printed, or with --out written
+    to a file, one row per photo.
+
+    Exit status 1: done, but some photos could not be read; their rows say why.
     """
-    from handful.service.classify.local import check_images_folder, classify_folder
-    from handful.service.classify.result_files import ENDINGS
-
-    check_out(out, ENDINGS)
-    check_images_folder(folder)
-
-    from handful.service.artifact.image_files import images
     from handful.service.artifact.store import Store
-    from handful.service.classifier import Classifier
-    from handful.service.terminal.progress import progress_bar
+    from handful.service.classify.local import GivenPhotos, classify_in_memory, classify_sources
+    from handful.service.classify.result_files import ENDINGS, summarised
 
-    classifier = Classifier.load(Store().resolve(model))
+    if out is not None:
+        check_out(out, ENDINGS)
+    elif resume:
+        raise UsageError("--resume continues a file of rows; add --out FILE, the file that was begun.")
+    photos, artifact = GivenPhotos(sources), Store().resolve(model)
     started = time.monotonic()
-    count = sum(1 for _ in images(folder))
-    if not tta:
-        classifier.choose_engine_for(count)
-    with progress_bar("classify", count) as progress:
-        summary = classify_folder(classifier, folder, out, resume=resume, tta=tta, progress=progress)
+    with working(f"Classifying {' '.join(map(str, sources))} with {_version(artifact)}.", {STARTING: 4, LOOKING: 8}):
+        from handful.service.classifier import Classifier
+
+        next_stage(LOADING_MODEL)
+        classifier = Classifier.load(artifact)
+        count = sum(1 for _ in photos)
+        if not tta:
+            classifier.choose_fastest_for(count)
+        with progress_bar(LOOKING, count) as progress:
+            if out is None:
+                rows = classify_in_memory(classifier, photos, tta=tta, progress=progress)
+                summary = summarised(rows)
+            else:
+                rows = []
+                summary = classify_sources(classifier, photos, out, resume=resume, tta=tta, progress=progress)
     seconds = time.monotonic() - started
-    classified = summary.images - summary.resumed
     result = {
         "model": classifier.card.model,
         "tta": tta,
@@ -61,15 +86,12 @@ def classify(*, folder: Path, out: Path, model: str | None, resume: bool, tta: b
         "images": summary.images,
         "failed": summary.failed,
         "unknown": summary.unknown,
+        "per_label": {label: summary.per_label.get(label, 0) for label in classifier.labels},
         "seconds": round(seconds, 3),
-        "images_per_second": round(classified / seconds, 1) if seconds else 0.0,
-        "out": str(out),
+        "images_per_second": round((summary.images - summary.resumed) / seconds, 1) if seconds else 0.0,
+        **({"rows": rows} if out is None else {"out": str(out)}),
     }
-    text = (
-        f"{summary.images} images with {classifier.card.model}: {summary.unknown} unknown, {summary.failed} failed;"
-        f" {result['images_per_second']} images per second; rows in {out}"
-    )
-    print_result(result, text, as_json=as_json)
+    print_result(result, classify_text(result, photos.folder or Path()), as_json=as_json)
     if summary.failed:
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
@@ -81,63 +103,63 @@ def classify(*, folder: Path, out: Path, model: str | None, resume: bool, tta: b
 @click.option(
     "--shift", is_flag=True, help="Also measure how stable the answer is: the photo moved, resized, cropped, mirrored."
 )
+@click.option("--short", is_flag=True, help="Draw the top row alone: the answer, where it looked, how sure it is.")
 @json_option
-def explain(*, image: Path, out: Path, model: str | None, shift: bool, as_json: bool) -> None:
-    """Draw which parts of IMAGE decided the answer, and what the network's layers respond to."""
-    check_out(out, [".png"])
+def explain(*, image: Path, out: Path, model: str | None, shift: bool, short: bool, as_json: bool) -> None:
+    """Draw which parts of one photo decided its answer.
 
+    The picture also shows what the network's layers respond to.
+    """
     from handful.service.artifact.store import Store
-    from handful.service.classifier import Classifier
-    from handful.service.explain.picture import explain_image
 
-    classifier = Classifier.load(Store().resolve(model))
-    result = explain_image(classifier, image, out, shift=shift)
-    print_result(result, _explain_text(result), as_json=as_json)
+    check_out(out, [".png"])
+    check_photo(image)
+    artifact = Store().resolve(model)
+    changed = {CHANGED_COPIES: 2.0} if shift else {}
+    stages = {STARTING: 4.0, LOADING_MODEL: 1.0, LOOKING_INSIDE: 1.0, **changed, DRAWING: 1.0}
+    with working(f"Explaining how {_version(artifact)} answers {image}.", stages):
+        from handful.service.classifier import Classifier
+        from handful.service.explain.picture import explain_image
+
+        next_stage(LOADING_MODEL)
+        result = explain_image(Classifier.load(artifact), image, out, shift=shift, short=short)
+    print_result(result, explain_text(result), as_json=as_json)
 
 
-def _explain_text(result: dict[str, Any]) -> str:
-    best = result["predictions"][0]
-    lines = [
-        f"{result['label'] or 'unknown'}; most probable label: {best['label']}, {best['probability']:.1%}"
-        f" ({result['model']})",
-        f"picture: {result['out']}",
-    ]
-    if "shift" in result:
-        shift = result["shift"]
-        lines.insert(
-            1,
-            f"the same label for {shift['same_label_share']:.0%} of {shift['photos']} changed photos;"
-            f" lowest probability {shift['lowest_probability']:.1%}",
-        )
-    return "\n".join(lines)
+def _version(artifact: Path) -> str:
+    return f"{artifact.parent.name}:{artifact.name}"
 
 
 @click.command()
-@click.option(
-    "--name",
-    metavar="NAME",
-    help="The model whose champion (the version in use) is served; default: the only model, if there is just one.",
-)
+@model_flag("--name")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
-def serve(*, name: str | None, host: str, port: int) -> None:
-    """Answer over HTTP, with a web page to try it; a newly promoted version is loaded without a restart.
+def serve(*, model: str | None, host: str, port: int) -> None:
+    """Answer over HTTP, with a web page to try it.
 
+    A newly promoted version is loaded without a restart; with --model NAME:VERSION that version is served for ever.
     Settings are environment variables, HANDFUL_...; an address that other machines can reach needs HANDFUL_API_KEY.
     """
-    from handful.service.http.auth import check_address
-    from handful.service.settings import Settings
-
-    os.environ["BENTOML_DO_NOT_TRACK"] = "true"
-    if name:
-        os.environ["HANDFUL_NAME"] = name
-    settings = Settings.from_environ()
-    check_address(host, port, has_key=settings.api_key is not None)
-
     from handful.service.artifact.store import Store
 
-    if Store().names():  # without a model, the service waits for the first one
-        Store().resolve(settings.name)
+    store = Store()
+    if model or (not os.environ.get("HANDFUL_MODEL") and store.names()):  # else it waits for the first model
+        artifact = store.resolve(model or os.environ.get("HANDFUL_NAME") or None)
+        os.environ["HANDFUL_NAME"] = artifact.parent.name
+        if model and ":" in model:
+            os.environ["HANDFUL_MODEL"] = str(artifact)
+    os.environ["BENTOML_DO_NOT_TRACK"] = "true"
+
+    from handful.service.terminal.serving import announce, check_address, starting_words
+
+    click.echo(starting_words(host, port, has_model=bool(os.environ.get("HANDFUL_MODEL") or store.names())), err=True)
+
+    from handful.service.settings import ANNOUNCED, Settings
+
+    settings = Settings.from_environ()
+    check_address(host, port, has_key=settings.api_key is not None)
+    os.environ[ANNOUNCED] = "1"
+    announce(host, port, has_key=settings.api_key is not None)
 
     from handful.service.app import serve_http
 

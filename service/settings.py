@@ -11,7 +11,14 @@ from handful.service.artifact.images import MAX_MEGABYTES, MAX_MEGAPIXELS
 from pydantic import AliasGenerator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+import handful
+
 PREFIX = "HANDFUL_"
+ANNOUNCED = "HANDFUL_ANNOUNCED"  # set for workers whose command itself says what is served first
+# The folder in which `import handful` finds this code: a checkout, a Bento's src/, or an installation's site-packages.
+IMPORT_ROOT = Path(handful.__path__[0]).parent
+MIN_KEY_LETTERS = 16  # guessing over HTTP is then hopeless, if the key is random
+MAX_KEYS = 2
 
 
 def variable(field: str) -> str:
@@ -41,7 +48,8 @@ class Settings(BaseSettings):
     model: Path | None = Field(None, description="folder of one artifact, served for ever instead of a champion")
     api_key: SecretStr | None = Field(
         None,
-        description="clients send it as `Authorization: Bearer KEY`; unset: no key, and only this machine is answered",
+        description="clients send it as `Authorization: Bearer KEY`; 16 characters or more; two, comma-separated, are"
+        " both valid, so that clients can change over; unset: no key, and only this machine is answered",
     )
     workers: int = Field(
         1, ge=1, le=256, description="processes, each with its own network; one per device is usually enough"
@@ -72,6 +80,15 @@ class Settings(BaseSettings):
     )
     body_seconds: float = Field(30.0, gt=0, description="seconds within which a body must arrive, else 408")
     answer_seconds: float = Field(30.0, gt=0, description="seconds from the body to the answer, else 503")
+    head_seconds: float = Field(
+        10.0, gt=0, description="seconds within which a connection must send the head of a request, else it is closed"
+    )
+    max_connections: int = Field(
+        1000, ge=10, description="connections per worker; above it those that have been silent longest are closed"
+    )
+    stuck_seconds: float = Field(
+        30.0, ge=2, description="seconds without a sign of life after which a worker is killed and replaced"
+    )
     drain_seconds: float = Field(
         30.0, gt=0, description="seconds that requests in flight have left after SIGTERM before the service ends"
     )
@@ -86,7 +103,9 @@ class Settings(BaseSettings):
     )
     max_retrain_files: int = Field(10_000, ge=1, le=1_000_000, description="entries per zip sent to /retrain")
     upload_seconds: float = Field(
-        600.0, gt=0, description="seconds within which the body of a /retrain must arrive, else 408"
+        600.0,
+        gt=0,
+        description="seconds within which a zip sent to /retrain must arrive, else 408; as long again to unpack it",
     )
     retrain_seconds: float = Field(7200.0, gt=0, description="seconds that a retraining may run before it is stopped")
     kept_jobs: int = Field(50, ge=1, le=10_000, description="ended retrainings that GET /retrain still lists")
@@ -98,6 +117,25 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="comma-separated origins whose web pages may call the service; none: CORS is off"
     )
+
+    @property
+    def api_keys(self) -> tuple[str, ...]:
+        """The keys that are valid now: none, one or two."""
+        keys = self.api_key.get_secret_value().split(",") if self.api_key else ()
+        return tuple(key.strip() for key in keys)
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        """No error may show the key: it would reach a log."""
+        name, keys = variable("api_key"), self.api_keys
+        if len(keys) > MAX_KEYS:
+            raise ValueError(f"{name} has {len(keys)} keys; one, or two separated by a comma, are allowed")
+        for key in keys:
+            if len(key) < MIN_KEY_LETTERS:
+                raise ValueError(f"{name} has a key of {len(key)} characters; at least {MIN_KEY_LETTERS} are required")
+            if not all("!" <= letter <= "~" for letter in key):
+                raise ValueError(f"{name} has a character that no header can carry; ASCII without spaces is allowed")
+        return self
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import psutil  # type: ignore[import-untyped]  # bentoml brings it, nobody its types
 import pytest
 from conftest import COLOURS, write_photo
 from running_server import free_port, until
@@ -84,9 +85,19 @@ def test_every_command_is_there_and_one_classifies(installed: Path, elsewhere: P
     ]
 
 
+def listening(process: int) -> set[int]:
+    """The TCP ports of a process and of those that it started."""
+    family = [psutil.Process(process), *psutil.Process(process).children(recursive=True)]
+    connections = [each for member in family for each in member.net_connections("tcp")]
+    return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+
+
 @pytest.mark.parametrize("way", ["installed", "checkout"])
 def test_the_service_answers(installed: Path, elsewhere: Path, way: str) -> None:
-    """`handful serve` out of the installation; `bentoml serve` in the checkout, where people try things."""
+    """`handful serve` out of the installation; `bentoml serve` in the checkout, where people try things.
+
+    Either way nothing else listens, and a killed worker is replaced.
+    """
     port = str(free_port())
     if way == "installed":
         cwd, command, environment = elsewhere, ["handful", "serve"], environ(installed, elsewhere)
@@ -106,6 +117,11 @@ def test_the_service_answers(installed: Path, elsewhere: Path, way: str) -> None
             return False
 
     try:
+        until(ready)
+        assert listening(process.pid) == {int(port)}
+        killed = psutil.Process(process.pid).children()[0]
+        killed.kill()
+        until(lambda: not killed.is_running())
         until(ready)
     finally:
         process.terminate()

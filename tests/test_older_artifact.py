@@ -1,7 +1,8 @@
-"""An artifact that an older release wrote: this release loads it, answers the same and retrains from it.
+"""An artifact of each format: this release loads it, answers as the release that wrote it and retrains from it.
 
-fixtures/artifact-1 has card format 1. It was trained on conftest's `photos` with a random ResNet; its report was left
-out. fixtures/artifact-1.json holds the probabilities that the same release gave for the pictures generated here.
+fixtures/artifact-N has card format N. It was trained on conftest's `photos` with a random ResNet; its report was left
+out. fixtures/artifact-N.json holds the probabilities that the same release gave for the pictures generated here.
+Format 2 added the verdict and the thumbnails.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from handful.service.classifier import Classifier
 from PIL import Image
 
 FIXTURES = Path(__file__).parent / "fixtures"
-ARTIFACT = FIXTURES / "artifact-1"
-EXPECTED = json.loads((FIXTURES / "artifact-1.json").read_text(encoding="utf-8"))
+FORMATS = range(1, FORMAT_VERSION + 1)
+ANSWERS = {n: json.loads((FIXTURES / f"artifact-{n}.json").read_text(encoding="utf-8")) for n in FORMATS}
+CASES = [(n, number) for n, answers in ANSWERS.items() for number in range(len(answers["unknown"]))]
 
 
 def picture(number: int) -> bytes:
@@ -34,31 +36,40 @@ def picture(number: int) -> bytes:
     return file.getvalue()
 
 
-def test_its_format_is_still_the_present_one_or_has_a_fixture_of_its_own() -> None:
-    assert (FIXTURES / f"artifact-{FORMAT_VERSION}").is_dir()
+def fixture(number: int) -> Path:
+    return FIXTURES / f"artifact-{number}"
 
 
-def test_it_loads_whole() -> None:
-    artifact = open_artifact(ARTIFACT)
+@pytest.mark.parametrize("number", FORMATS)
+def test_it_loads_whole(number: int) -> None:
+    assert json.loads((fixture(number) / "card.json").read_text(encoding="utf-8"))["format_version"] == number
+    artifact = open_artifact(fixture(number))
     assert artifact.card.model == "colours:1"
     assert {"embeddings", "labels", "hashes", "folds"} <= artifact.embeddings().keys()
+    assert len(artifact.thumbnails()) == (0 if number == 1 else 24)
+    assert artifact.card.verdict.level == "not_yet"  # 24 photos are too few to be sure
 
 
-@pytest.mark.parametrize("number", range(len(EXPECTED["probabilities"])))
-def test_it_answers_as_the_release_that_wrote_it(number: int) -> None:
-    classifier = Classifier.load(ARTIFACT)
-    (prediction,) = classifier.predict(classifier.read(picture(number))[None])
-    assert prediction.probabilities == pytest.approx(EXPECTED["probabilities"][number], rel=0, abs=0.02)
-    assert prediction.unknown == EXPECTED["unknown"][number]
+@pytest.mark.parametrize(("number", "row"), CASES)
+def test_it_answers_as_the_release_that_wrote_it(number: int, row: int) -> None:
+    classifier, expected = Classifier.load(fixture(number)), ANSWERS[number]
+    (prediction,) = classifier.predict(classifier.read(picture(row))[None])
+    assert prediction.probabilities == pytest.approx(expected["probabilities"][row], rel=0, abs=0.02)
+    assert prediction.unknown == expected["unknown"][row]
 
 
-def test_it_can_be_retrained_from(tmp_path: Path) -> None:
-    shutil.copytree(ARTIFACT, tmp_path / "home/models/colours/1")
+@pytest.mark.parametrize("number", FORMATS)
+def test_it_can_be_retrained_from(tmp_path: Path, number: int) -> None:
+    """The new version keeps what there is to see of the old photos; of format 1 that is nothing."""
+    shutil.copytree(fixture(number), tmp_path / "home/models/colours/1")
     for label, (name, colour) in enumerate(COLOURS.items()):
-        for number in range(6):
-            write_photo(tmp_path / "new" / name / f"{number}.png", colour, 5000 + 100 * label + number)
+        for photo in range(6):
+            write_photo(tmp_path / "new" / name / f"{photo}.png", colour, 5000 + 100 * label + photo)
     done = handful(tmp_path / "home", "retrain", tmp_path / "new", "--json")
     assert done.returncode in {0, 1}, done.stderr  # 1: of near-duplicates, which a random network sees
     result = json.loads(done.stdout)
     assert (result["model"], result["previous"], result["new"]) == ("colours:2", "colours:1", 12)
     assert result["images"]["used"] == 36
+    kept = open_artifact(Path(result["path"])).thumbnails()
+    assert [each.name for each in kept[23:25]] == ["" if number == 1 else "red/11.webp", "blue/0.png"]
+    assert [bool(each.jpeg) for each in kept[23:25]] == [number > 1, True]

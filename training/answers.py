@@ -11,7 +11,7 @@ from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import DataError, ImageError
 from handful.service.artifact.image_files import relative_name
 from handful.service.classifier import Classifier, Prediction
-from handful.service.terminal.progress import progress_bar
+from handful.service.terminal.progress import TESTING, progress_bar
 from handful.training.metrics import Metrics, metrics
 from handful.training.photos.sources import Dataset, Problem
 from handful.training.report.embedding_map import map_sample
@@ -71,7 +71,7 @@ def answer_dataset(classifier: Classifier, dataset: Dataset, *, tta: bool = Fals
     problems = list(dataset.problems)
     rows: list[_Row] = []
     mapped = set(map_sample(len(given), classifier.card.seed).tolist())
-    with progress_bar("evaluate", len(given)) as progress:
+    with progress_bar(TESTING, len(given)) as progress:
         for number, (path, answer) in enumerate(classifier.classify(given, tta=tta)):
             progress(1)
             if isinstance(answer, ImageError):

@@ -18,16 +18,17 @@ from typing import Any
 import timm
 import torch
 from handful.service.artifact import errors as ours
+from handful.service.artifact.checks import MAX_SIDE
 from handful.service.artifact.folder import file_sha256
 from handful.service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.compute.network import RESERVED
+from handful.service.terminal.progress import paused
+from handful.training.checks import BUILTIN, CONFIG, WEIGHTS, is_local, local_files, not_a_backbone
 from safetensors import SafetensorError
 from timm.models import PretrainedCfg, load_state_dict
 from torch import Tensor, nn
 
-CONFIG = "config.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists
 WAYS_OUT = ("give a local folder", "use --backbone builtin")
 # what readers of files, and builders of networks, raise for files that they cannot use
 UNREADABLE = (EOFError, LookupError, OSError, SafetensorError, UnpicklingError)
@@ -63,28 +64,24 @@ class Backbone:
 
 
 def load_backbone(ref: str) -> Backbone:
-    """The network of this reference, or a `UsageError`, `BackboneError` or `HubError`; never another network."""
-    if ref == "builtin":
-        with resources.as_file(resources.files("handful.training").joinpath("builtin")) as folder:
-            return _load(ref, None, *_local_files(ref, folder))
-    if ref.startswith((".", "/", "~")) or "\\" in ref or ref[1:2] == ":" or (ref and Path(ref).is_dir()):
-        return _load(ref, None, *_local_files(ref, Path(ref)))
-    hub_ref = parse_ref(ref, WAYS_OUT)
+    """The network that `--backbone` names, or a `UsageError`, `BackboneError` or `HubError`; never another network."""
+    return load_named(ref, WAYS_OUT)
+
+
+def load_named(ref: str, ways_out: tuple[str, ...] = ()) -> Backbone:
+    """As `load_backbone`, where a card names it; errors of the Hub suggest `ways_out`."""
+    if ref == BUILTIN:
+        with resources.as_file(resources.files("handful.training").joinpath(BUILTIN)) as folder:
+            return _load(ref, None, *local_files(ref, folder))
+    if is_local(ref):
+        return _load(ref, None, *local_files(ref, Path(ref)))
+    hub_ref = parse_ref(ref, ways_out)
     if hub_ref is None:
-        raise ours.UsageError(f"--backbone is {ref!r}, allowed: ORG/NAME[@REVISION], a local folder, or builtin")
-    config = pinned_file(hub_ref, CONFIG)
-    return _load(hub_ref.repo, config.parent.name, config, _hub_weights(hub_ref, config.parent.name))
-
-
-def _local_files(ref: str, folder: Path) -> tuple[Path, Path]:
-    with suppress(RuntimeError):  # the home of an unknown user: a folder that does not exist
-        folder = folder.expanduser()
-    if not folder.is_dir():
-        raise ours.BackboneNotFound(f"--backbone {ref!r} is not an existing folder ({folder})")
-    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
-    if weights is None or not (folder / CONFIG).is_file():
-        raise ours.BackboneNotFound(f"the folder {folder} lacks {CONFIG} or the weights, {' or '.join(WEIGHTS)}")
-    return folder / CONFIG, weights
+        raise not_a_backbone(ref)
+    with paused():  # the Hub's library shows bars of its own
+        config = pinned_file(hub_ref, CONFIG)
+        weights = _hub_weights(hub_ref, config.parent.name)
+    return _load(hub_ref.repo, config.parent.name, config, weights)
 
 
 def _hub_weights(ref: HubRef, commit: str) -> Path:
@@ -168,6 +165,8 @@ def _headless_network(config: dict[str, Any], weights: dict[str, Tensor]) -> nn.
 def _embedding_width(network: nn.Module, input_size: list[int]) -> int:
     if input_size[0] != 3:
         raise ValueError(f"its input has {input_size[0]} channels, allowed: 3")
+    if max(input_size[1:]) > MAX_SIDE:
+        raise ValueError(f"its input has {max(input_size[1:])} pixels a side, allowed: up to {MAX_SIDE}")
     with torch.no_grad():
         embedding = network(torch.zeros(1, *input_size))  # (1, D)
     if not isinstance(embedding, Tensor) or embedding.ndim != 2:

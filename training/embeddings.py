@@ -1,27 +1,33 @@
 """Image files -> embeddings, each computed once and cached by file content, backbone and preprocessing.
 
+The thumbnails that an artifact keeps are made from the same decoded pixels, where they are asked for.
+
 The cache is one SQLite file. Two processes may write to it at once, and a killed process leaves it intact.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from handful.service.artifact.atomic import private_file, private_folder
 from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.artifact.images import content_sha256, read_bytes, read_image
 from handful.service.artifact.preprocessing import Preprocessing
+from handful.service.artifact.thumbnails import SIDE
 from handful.service.compute.device import cpu_count
 from handful.service.compute.network import Network
 from handful.service.compute.pipeline import Batch, run_batches
+from PIL import Image
 from torch import Tensor
 
 log = logging.getLogger(__name__)
@@ -36,6 +42,8 @@ class Embedded:
     content_sha256: str  # of the file's bytes
     pixels_sha256: str  # of the upright RGB picture: the same for the same picture in another file
     embedding: np.ndarray  # (D,) float32
+    thumbnail: bytes = b""  # a small JPEG; empty where none is kept
+    kept_as: str | None = None  # of a photo without its file: the name that an artifact keeps, or ""
 
 
 @dataclass(frozen=True)
@@ -43,14 +51,24 @@ class _Decoded:
     content: str
     picture: str
     pixels: Tensor  # (3, S, S)
+    thumbnail: bytes
 
 
 class Embedder:
-    """Embeds files with one backbone and caches every embedding."""
+    """Embeds files with one backbone and caches every embedding; with `thumbnails` the small pictures too."""
 
-    def __init__(self, network: Network, preprocessing: Preprocessing, backbone_sha256: str, cache: Path) -> None:
-        self.network, self.preprocessing = network, preprocessing
+    def __init__(
+        self,
+        network: Network,
+        preprocessing: Preprocessing,
+        backbone_sha256: str,
+        cache: Path,
+        *,
+        thumbnails: bool = False,
+    ) -> None:
+        self.network, self.preprocessing, self.thumbnails = network, preprocessing, thumbnails
         self.prefix = f"{backbone_sha256}:{preprocessing.sha256}:{network.device.type}-{network.arithmetic}:"
+        self.decoded = f"{preprocessing.min_decode_side}:"  # the pixels of a thumbnail depend on it
         self.cache, self._files = Cache(cache), _Files(HELD_BYTES)
 
     def contents(self, paths: Sequence[Path]) -> list[str | ImageError]:
@@ -77,7 +95,7 @@ class Embedder:
         self._files.hold_only(missing)
         progress(len(results))
         network = self.network
-        network.choose_engine_for(len(missing), self.preprocessing.side_pixels)
+        network.choose_engine_for(len(missing))
         parallel, size = network.parallel_batches, network.batch
         for embedded in run_batches(
             missing, self._decode, lambda d: d.pixels, self._embed, size=size, parallel_batches=parallel
@@ -86,26 +104,64 @@ class Embedder:
             results.update(embedded)
             progress(len(embedded))
         self._files.hold_only(())
+        if self.thumbnails:
+            self._add_thumbnails(results)
         return [results[path] for path in paths]
 
     def _decode(self, path: Path) -> _Decoded:
         content, data = self._files.take(path)
         image = read_image(data, min_side=self.preprocessing.min_decode_side)
         picture = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
-        return _Decoded(content, picture, self.preprocessing(image))
+        return _Decoded(content, picture, self.preprocessing(image), _small(image) if self.thumbnails else b"")
+
+    def _add_thumbnails(self, results: dict[Path, Embedded | ImageError]) -> None:
+        """To the photos whose embeddings were cached: from the cache, or from their files."""
+        bare = {p: each for p, each in results.items() if isinstance(each, Embedded) and not each.thumbnail}
+        cached = self.cache.get_thumbnails([self.decoded + each.content_sha256 for each in bare.values()])
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            uncached = [path for path, each in bare.items() if self.decoded + each.content_sha256 not in cached]
+            made = dict(zip(uncached, pool.map(self._thumbnail_of, [bare[path] for path in uncached]), strict=True))
+        self.cache.put({}, {self.decoded + bare[path].content_sha256: jpeg for path, jpeg in made.items() if jpeg})
+        for path, each in bare.items():
+            jpeg = made[path] if path in made else cached[self.decoded + each.content_sha256]
+            results[path] = replace(each, thumbnail=jpeg)
+
+    def _thumbnail_of(self, image: Embedded) -> bytes:
+        """Empty if the file was changed or deleted since it was hashed."""
+        try:
+            content, data = _read(image.path)
+            if content == image.content_sha256:
+                return _small(read_image(data, min_side=self.preprocessing.min_decode_side))
+        except ImageError:
+            pass
+        return b""
 
     def _embed(self, batch: Batch[Path, _Decoded]) -> list[tuple[Path, Embedded | ImageError]]:
         """Pads every batch to the full size, so that an embedding does not depend on the other images of its batch."""
         network = self.network
         rows = iter(() if batch.pixels is None else network.embed(batch.pixels, pad_to=network.batch).numpy())
         return [
-            (path, read if isinstance(read, ImageError) else Embedded(path, read.content, read.picture, next(rows)))
+            (path, read if isinstance(read, ImageError) else _embedded(path, read, next(rows)))
             for path, read in zip(batch.sources, batch.read, strict=True)
         ]
 
     def _keep(self, embedded: Sequence[tuple[Path, Embedded | ImageError]]) -> None:
         fresh = [e for _, e in embedded if isinstance(e, Embedded)]
-        self.cache.put({self.prefix + e.content_sha256: (e.pixels_sha256, e.embedding) for e in fresh})
+        rows = {self.prefix + e.content_sha256: (e.pixels_sha256, e.embedding) for e in fresh}
+        self.cache.put(rows, {self.decoded + e.content_sha256: e.thumbnail for e in fresh if e.thumbnail})
+
+
+def _embedded(path: Path, read: _Decoded, embedding: np.ndarray) -> Embedded:
+    return Embedded(path, read.content, read.picture, embedding, read.thumbnail)
+
+
+def _small(image: Image.Image) -> bytes:
+    """A JPEG of at most `SIDE` pixels, about 3 kB; never enlarged."""
+    scale = min(1.0, SIDE / max(image.size))
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    buffer = io.BytesIO()
+    image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0).save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
 
 
 class _Files:
@@ -146,12 +202,12 @@ def _read(path: Path) -> tuple[str, bytes]:
 
 
 class Cache:
-    """Key -> (pixels' sha256, embedding). A damaged file is replaced by an empty one."""
+    """Key -> (pixels' sha256, embedding), and key -> thumbnail. A damaged file is replaced by an empty one."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "embeddings.sqlite3"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             self._create()
         except sqlite3.DatabaseError as e:
             log.warning("%s was damaged (%s) and is replaced by an empty cache", self.path, e)
@@ -170,15 +226,26 @@ class Cache:
                     rows[key] = (row[0], np.frombuffer(row[1], np.float32))
         return rows
 
-    def put(self, rows: dict[str, tuple[str, np.ndarray]]) -> None:
+    def put(self, rows: dict[str, tuple[str, np.ndarray]], thumbnails: dict[str, bytes] | None = None) -> None:
+        """In one transaction, since each waits for the disk."""
+        if not (rows or thumbnails):
+            return
         with self._connection() as connection, connection:
+            connection.executemany("INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", (thumbnails or {}).items())
             connection.executemany(
                 "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
                 [(key, picture, embedding.astype(np.float32).tobytes()) for key, (picture, embedding) in rows.items()],
             )
 
+    def get_thumbnails(self, keys: Sequence[str]) -> dict[str, bytes]:
+        with self._connection() as connection:
+            rows = [connection.execute("SELECT key, jpeg FROM thumbnails WHERE key = ?", (key,)) for key in keys]
+            return {key: jpeg for found in rows for key, jpeg in found}
+
     def _create(self) -> None:
+        private_file(self.path)  # embeddings tell of their photos
         with self._connection() as connection, connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS thumbnails (key TEXT PRIMARY KEY, jpeg BLOB)")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS embeddings (key TEXT PRIMARY KEY, picture TEXT, embedding BLOB)"
             )

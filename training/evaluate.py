@@ -9,7 +9,9 @@ from handful.service.artifact.errors import UsageError
 from handful.service.artifact.folder import open_artifact
 from handful.service.artifact.store import Store, home, name_from_folder
 from handful.service.classifier import Classifier
+from handful.service.terminal.progress import LOADING_MODEL, REPORTING, next_stage
 from handful.training.answers import answer_dataset
+from handful.training.checks import check_report
 from handful.training.photos.sources import Dataset, Problem, read_folder
 from handful.training.report.of_evaluation import write_evaluation_report
 
@@ -25,11 +27,13 @@ def evaluate_folder(
     artifact = open_artifact(store.resolve(model))
     card = artifact.card
     where = report or home() / "reports" / f"{card.name}-{card.version}" / name_from_folder(folder)
-    _raise_unless_report_allowed_in(where, store.models)
+    check_report(where, store.models)
     dataset = read_folder(folder)
     if dataset.held_out:
         dataset = read_folder(dataset.held_out[0])
+    next_stage(LOADING_MODEL)
     evaluated = answer_dataset(Classifier.from_artifact(artifact), dataset, tta=tta)
+    next_stage(REPORTING)
     learned = artifact.embeddings() if card.data.embeddings_kept else {}
     try:
         page = write_evaluation_report(
@@ -38,15 +42,6 @@ def evaluate_folder(
     except OSError as e:
         raise UsageError(f"The report cannot be written to {where} ({e.strerror}); --report takes a folder.") from e
     return {**evaluated.result(), "tta": tta, "report": str(page)}, evaluated.problems
-
-
-def _raise_unless_report_allowed_in(folder: Path, models: Path) -> None:
-    if folder.resolve().is_relative_to(models.resolve()):
-        raise UsageError(
-            f"--report {folder} is inside the folder of models, which never change; any other folder is allowed."
-        )
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--report {folder} is a file; a folder is expected.")
 
 
 def held_out_result(artifact: Path, dataset: Dataset) -> dict[str, Any]:

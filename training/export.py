@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,13 @@ from handful.service.artifact.card import (
     UnknownCard,
 )
 from handful.service.artifact.folder import write_artifact
+from handful.service.artifact.thumbnails import packed_thumbnails
+from handful.service.artifact.verdict import verdict_on
 from handful.service.compute.network import join_weights
 from handful.training.backbone import Backbone
 from handful.training.head.fit import Fitted
 from handful.training.photos.inspection import Inspected
+from handful.training.report.learning_curve import LearningCurve, curve_of
 from handful.training.report.of_training import write_report
 from torch import Tensor
 
@@ -54,10 +58,20 @@ class Export:
         kind = self.fitted.head.kind
         weights = join_weights(self.backbone.config, kind, self.backbone.network.state_dict(), self.fitted.head.tensors)
         write_artifact(
-            folder, self._config(kind), weights, self._embeddings(), lambda files: self._card(version, files)
+            folder,
+            self._config(kind),
+            weights,
+            self._embeddings(),
+            lambda files: self._card(version, files),
+            self._thumbnails(),
         )
-        card = self._card(version, {})
-        write_report(folder / "report", card, self.inspected, self.fitted, pictures=self.keep_embeddings)
+        card, report = self._card(version, {}), folder / "report"
+        write_report(report, card, self.inspected, self.fitted, self.curve, pictures=self.keep_embeddings)
+
+    @cached_property
+    def curve(self) -> LearningCurve | None:
+        """None also for a fine-tuned network, which has seen every photo: a head on its embeddings looks too good."""
+        return None if self.finetune else curve_of(self.inspected, self.fitted, self.seed)
 
     def _config(self, kind: str) -> dict[str, Any]:
         outputs = len(self.inspected.labels) if kind == "linear" else 0  # timm cannot build a hidden head
@@ -83,8 +97,14 @@ class Export:
             **detector,
         }
 
+    def _thumbnails(self) -> Mapping[str, Tensor] | None:
+        if not self.keep_embeddings:
+            return None
+        return {name: torch.from_numpy(array) for name, array in packed_thumbnails(self.inspected.thumbnails).items()}
+
     def _card(self, version: str, files: dict[str, str]) -> ModelCard:
-        fitted, inspected = self.fitted, self.inspected
+        fitted, inspected, measured = self.fitted, self.inspected, self.fitted.metrics
+        trend = self.curve.trend if self.curve else None
         return ModelCard(
             name=self.name,
             version=version,
@@ -101,8 +121,9 @@ class Export:
                 folds=fitted.folds.count,
                 repeats=fitted.folds.repeats,
                 unknown_rate=float(fitted.refused.mean()),
-                **fitted.metrics.model_dump(exclude={"images"}),
+                **measured.model_dump(exclude={"images"}),
             ),
+            verdict=verdict_on(inspected.labels, measured.confusion, measured.accuracy_ci95, trend),
             gate=self.gate,
             data=DataCard(
                 embeddings_kept=self.keep_embeddings,
@@ -141,10 +162,17 @@ def published_result(card: ModelCard, path: Path, inspected: Inspected, seconds:
         "path": str(path),
         "labels": list(card.labels),
         "head": card.head.kind,
+        "verdict": card.verdict.model_dump(mode="json"),
         "cv": card.cross_validation.model_dump(mode="json"),
         "unknown": card.unknown.model_dump(mode="json"),
         "report": str(path / "report" / "report.html"),
-        "images": {"used": len(inspected.images), "skipped": skipped(inspected), "per_label": inspected.per_label},
+        "images": {
+            "found": inspected.found,
+            "used": len(inspected.images),
+            "skipped": skipped(inspected),
+            "left_out": dict(inspected.left_out),
+            "per_label": inspected.per_label,
+        },
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "problems": [vars(problem) for problem in inspected.problems],
     }

@@ -10,7 +10,7 @@ import numpy as np
 from handful.service.artifact.card import FineTuneCard
 from handful.service.artifact.store import home
 from handful.service.compute.network import Network
-from handful.service.terminal.progress import progress_bar
+from handful.service.terminal.progress import LEARNING, LOOKING, next_stage, progress_bar
 from handful.training.backbone import Backbone
 from handful.training.embeddings import Embedder
 from handful.training.finetune.distributed import Ranks
@@ -67,16 +67,19 @@ def cache_folder() -> Path:
     return home() / "cache"
 
 
-def embedder_of(backbone: Backbone) -> Embedder:
-    return Embedder(Network(backbone.network), backbone.preprocessing, backbone.sha256, cache_folder())
+def embedder_of(backbone: Backbone, *, thumbnails: bool = False) -> Embedder:
+    network = Network(backbone.network)
+    return Embedder(network, backbone.preprocessing, backbone.sha256, cache_folder(), thumbnails=thumbnails)
 
 
-def embed_folder(dataset: Dataset, backbone: Backbone, min_images: int = MIN_IMAGES) -> tuple[Inspected, float]:
+def embed_folder(
+    dataset: Dataset, backbone: Backbone, min_images: int = MIN_IMAGES, *, thumbnails: bool = False
+) -> tuple[Inspected, float]:
     """The folder's usable images with their embeddings, and the seconds that reading and embedding took."""
     started = time.monotonic()
-    embedder = embedder_of(backbone)
+    embedder = embedder_of(backbone, thumbnails=thumbnails)
     paths = [example.path for example in dataset.examples]
-    with progress_bar("embed", len(paths)) as progress:
+    with progress_bar(LOOKING, len(paths)) as progress:
         results = embedder.embed(paths, progress)
     seconds = time.monotonic() - started
     return inspect(dataset, results, min_images), seconds
@@ -85,6 +88,7 @@ def embed_folder(dataset: Dataset, backbone: Backbone, min_images: int = MIN_IMA
 def learn_model(backbone: Backbone, inspected: Inspected, settings: LearnSettings, ranks: Ranks) -> LearnedModel:
     """Fits a head on the embeddings, then trains the whole network on the photos' files where `settings` ask for it."""
     started = time.monotonic()
+    next_stage(LEARNING)
     fitted = fit(inspected, settings.head, settings.seed)
     seconds = {"fit": time.monotonic() - started}
     if settings.finetune is None:

@@ -21,6 +21,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
+from handful.service.terminal.output import RenamedOption
 from handful.training.settings import Flag, TrainSettings
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -84,6 +85,8 @@ def _option(key: str, name: str, info: FieldInfo, flag: Flag, default: Any) -> D
     return click.option(
         key,
         flag.name or _long(name),
+        *filter(None, [flag.former_name]),
+        cls=RenamedOption,
         type=_click_type(info, flag),
         multiple=multiple,
         metavar=flag.metavar,

@@ -23,6 +23,7 @@ class Flag:
     """What the command line adds to a field. Name, type, default, range and help come from the field itself."""
 
     name: str | None = None  # such as --with; None: made from the field's name
+    former_name: str | None = None  # which still works
     metavar: str | None = None
     minimum: int | None = None  # None: the field's own
     help: str | None = None  # None: the field's description
@@ -38,7 +39,9 @@ class TrainSettings(BaseModel):
     backbone: Annotated[str, Flag(metavar="REF")] = Field(
         DEFAULT_BACKBONE, description="ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, or builtin."
     )
-    head: Literal["auto", "linear", "hidden"] = "auto"
+    head: Literal["auto", "linear", "hidden"] = Field(
+        "auto", description="The kind of head; auto: the one with the better cross-validated answers."
+    )
     finetune: Annotated[
         FineTuneSettings | None,
         Flag(
@@ -54,7 +57,7 @@ class TrainSettings(BaseModel):
         default=False,
         description="Compute in 8-bit integers on a CPU; kept where 1 % of the answers change at most.",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="Of everything random: the same seed gives the same result.")
     keep_embeddings: bool = Field(
         default=True, description="Keep nothing of single photos in the artifact; retrain needs it."
     )  # the description is that of the flag, --no-keep-embeddings
@@ -65,7 +68,9 @@ class RetrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str | None = Field(None, description="Which model; default: the only name there is.")
+    model: Annotated[str | None, Flag(metavar="NAME[:VERSION]", former_name="--name")] = Field(
+        None, description="The model; default: the only model, if there is just one."
+    )
     drop: Annotated[tuple[str, ...], Flag(metavar="LABEL")] = Field(
         (), description="Unlearn a label; may be given again."
     )

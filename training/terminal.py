@@ -1,19 +1,91 @@
-"""The text that a person reads on the terminal, made from a command's result."""
+"""The texts that a person reads on the terminal, made from a command's result, and the stages of each command's bar."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from handful.service.terminal.output import command_line, next_lines
+from handful.service.terminal.progress import (
+    COMPARING,
+    FINE_TUNING,
+    INTEGERS,
+    LEARNING,
+    LOADING,
+    LOOKING,
+    REPORTING,
+    STARTING,
+    TESTING,
+)
+from handful.training.settings import RetrainSettings, TrainSettings
 
 if TYPE_CHECKING:
     from handful.training.photos.sources import Problem
 
 SHOWN = 20  # problems in the text of a training; --json and `check` list all
+# kinds of problems by which no file is left out of those that lie below the labels
+REMARKS = {"near_duplicate", "near_duplicate_two_labels", "imbalance", "no_label", "empty_label"}
+VERDICTS = {"guessing": "No better than guessing", "not_yet": "Not yet reliable", "good": "Good"}
 
 
-def problem_lines(problems: tuple[Problem, ...]) -> list[str]:
-    return [f"  {problem.path}: {problem.kind}: {problem.detail}" for problem in problems]
+def check_stages() -> dict[str, float]:
+    return {STARTING: 4, LOADING: 1, LOOKING: 8}
+
+
+def train_stages(settings: TrainSettings) -> dict[str, float]:
+    return {
+        **check_stages(),
+        LEARNING: 3,
+        **({FINE_TUNING: 200} if settings.finetune else {}),
+        **({INTEGERS: 4} if settings.int8 else {}),
+        REPORTING: 4,
+        TESTING: 2,
+    }
+
+
+def retrain_stages(settings: RetrainSettings) -> dict[str, float]:
+    tuned = {FINE_TUNING: 200.0} if settings.finetune else {}
+    return {**check_stages(), LEARNING: 3, **tuned, COMPARING: 1, REPORTING: 4, TESTING: 2}
+
+
+def evaluate_stages() -> dict[str, float]:
+    return {STARTING: 4, LOADING: 1, TESTING: 8, REPORTING: 3}
+
+
+def problem_lines(problems: Sequence[Problem], skipped: int | None = None, most: int | None = None) -> list[str]:
+    """What left files out, `skipped` in all, apart from remarks on files that were used; at most `most` of them."""
+    left_out = [problem for problem in problems if problem.kind not in REMARKS]
+    remarks = [problem for problem in problems if problem.kind in REMARKS]
+    files = len(left_out) if skipped is None else skipped
+    shown = left_out[:most]
+    lines = [f"{files} {_plural(files, 'file was', 'files were')} left out:", *_lines(shown)] if left_out else []
+    if remarks:
+        lines.append(f"{len(remarks)} {_plural(len(remarks), 'thing', 'things')} to look at, with nothing left out:")
+        lines += _lines(remarks[: None if most is None else max(0, most - len(shown))])
+    return lines
+
+
+def _lines(problems: Sequence[Problem]) -> list[str]:
+    return [f"  {problem.path}: {problem.detail}" for problem in problems]
+
+
+def _first_problems(problems: Sequence[Problem], skipped: int, data: Path | None) -> list[str]:
+    more = len(problems) - SHOWN
+    rest = f"  and {more} more: `{command_line('check', data or 'FOLDER')}` lists all"
+    return [*problem_lines(problems, skipped, SHOWN), *([rest] if more > 0 else [])]
+
+
+def check_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) -> str:
+    usable, found = result["usable"], result["images"]
+    lines = [
+        f"{found} {_plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}",
+        *(problem_lines(problems, found - usable) or ["Nothing is wrong with this folder."]),
+    ]
+    if len(result["per_label"]) > 1:
+        lines += ["", *next_lines((command_line("train", data), "learns from the usable ones"))]
+    return "\n".join(lines)
 
 
 def warn_if_frozen(result: dict[str, Any]) -> None:
@@ -23,25 +95,83 @@ def warn_if_frozen(result: dict[str, Any]) -> None:
         click.echo(f"The frozen backbone is exported: fine-tuning was {finetune['reason']}.", err=True)
 
 
-def train_text(result: dict[str, Any], problems: tuple[Problem, ...]) -> str:
-    images, cv, seconds = result["images"], result["cv"], result["seconds"]
-    low, high = cv["accuracy_ci95"]
-    counts = ", ".join(f"{label} {count}" for label, count in images["per_label"].items())
-    lines = [
-        f"{result['model']}: {images['used']} images used ({counts}), {images['skipped']} skipped",
-        *problem_lines(problems[:SHOWN]),
-        *([f"  and {len(problems) - SHOWN} more; `handful check` lists all"] if len(problems) > SHOWN else []),
-        f"accuracy {cv['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}) in {cv['folds']} folds,"
-        f" calibration error {cv['ece']:.3f}, {cv['unknown_rate']:.1%} refused as unknown",
-        f"{result['head']} head; {seconds['total']:.1f} s, of which embedding {seconds['embed']:.1f}"
-        f" and fitting {seconds['fit']:.1f}",
+def train_text(result: dict[str, Any], problems: Sequence[Problem], data: Path, champion: str | None) -> str:
+    """`champion` is the version in use, NAME:VERSION; it may be another one."""
+    new = [] if champion in {None, result["model"]} else [f"{champion} stays the version in use."]
+    return "\n".join([*_learned(result, problems, data), *new, "", *_next(result, data, champion)])
+
+
+def _learned(result: dict[str, Any], problems: Sequence[Problem], data: Path | None) -> list[str]:
+    """What was learned from, what was left out, how good it is, where it lies."""
+    images = result["images"]
+    verdict, guessing = _verdict_lines(result)
+    return [
+        *(verdict if guessing else []),
+        f"{result['model']} has learned {_and(result['labels'])} from {images['used']} photos:"
+        f" {_counts(images['per_label'])}.",
+        *_first_problems(problems, images["skipped"], data),
+        "",
+        *_accuracy_lines(result),
+        *([] if guessing else verdict),
         *_int8_lines(result.get("int8")),
         *_finetune_lines(result.get("finetune")),
         *(_held_out_line(part, metrics) for part, metrics in result.get("held_out", {}).items()),
-        f"artifact: {result['path']}",
+        "",
         f"report: {result['report']}",
+        f"model:  {result['path']}",
     ]
-    return "\n".join(lines)
+
+
+def _verdict_lines(result: dict[str, Any]) -> tuple[list[str], bool]:
+    """The verdict, and whether it is that the model is no better than guessing: this stands first."""
+    verdict = result.get("verdict")
+    if not verdict:
+        return [], False
+    return [f"{VERDICTS[verdict['level']]}: {verdict['sentence']}"], verdict["level"] == "guessing"
+
+
+def _accuracy_lines(result: dict[str, Any]) -> list[str]:
+    cv = result["cv"]
+    low, high = cv["accuracy_ci95"]
+    return [
+        f"Of 100 photos like these that it has not seen, it answers about {100 * cv['accuracy']:.0f} right"
+        f" (accuracy {cv['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%}, in {cv['folds']} folds:"
+        " each photo was answered by a model that had not learned it).",
+        f"It would call {100 * cv['unknown_rate']:.0f} of 100 such photos unknown. The percentages that it gives are"
+        f" off by {100 * cv['ece']:.0f} points on average.",
+    ]
+
+
+def _next(result: dict[str, Any], data: Path, champion: str | None) -> list[str]:
+    model = result["model"]
+    name = model.rpartition(":")[0] if champion == model else model
+    commands = [(command_line("classify", "FOLDER", "--out", "answers.csv", "--model", name), "answers new photos")]
+    if photo := _first_photo(data):
+        explain = command_line("explain", photo, "--out", "explained.png", "--model", name)
+        commands.insert(0, (explain, "shows what decides one answer"))
+    if champion not in {None, model}:
+        commands.append((command_line("models", "promote", model), "makes this the version in use"))
+    else:
+        commands.append((command_line("serve", "--model", name), "a page and HTTP"))
+    return next_lines(*commands)
+
+
+def _first_photo(data: Path) -> Path | None:
+    from handful.service.artifact.image_files import images  # numpy is loaded by now
+
+    return next((path for path in images(data) if path.is_file()), None)
+
+
+def _plural(count: int, one: str, several: str) -> str:
+    return one if count == 1 else several
+
+
+def _counts(per_label: dict[str, int]) -> str:
+    return ", ".join(f"{label} {count}" for label, count in per_label.items())
+
+
+def _and(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else ", ".join(words)
 
 
 def _int8_lines(int8: dict[str, Any] | None) -> list[str]:
@@ -59,26 +189,58 @@ def _held_out_line(part: str, metrics: dict[str, Any]) -> str:
     return f"on {part}/: accuracy {metrics['accuracy']:.1%} ({low:.1%} to {high:.1%}), {metrics['images']} images"
 
 
-def retrain_text(result: dict[str, Any], problems: tuple[Problem, ...]) -> str:
-    suspected = result["suspected"]
+def retrain_text(result: dict[str, Any], problems: Sequence[Problem], data: Path | None, champion: str | None) -> str:
+    if not result["challenger"]:
+        skipped = result["images"]["skipped"]
+        return "\n".join(
+            [*_first_problems(problems, skipped, data), f"{result['model']} stays in use: {result['reason']}"]
+        )
+    suspected, relabelled = result["suspected"], result["relabelled"]
+    taken = "is now the version in use" if result["promoted"] else f"is not in use; {champion} stays"
     lines = [
-        f"{result['previous']} knew {result['known']} of the photos; new: {result['new']},"
-        f" relabelled: {len(result['relabelled'])}",
-        *(
-            [f"  {result['missing']} that it knew are in none of the folders and were unlearned"]
-            if result["missing"]
-            else []
+        f"{result['previous']} did not know {result['new']} of the photos, and knew {result['known']}.",
+        *([f"{len(relabelled)} of those have another label now:"] if relabelled else []),
+        *([f"{result['missing']} that it knew are in none of the folders: unlearned."] if result["missing"] else []),
+        *(f"  {each['path']}: was {each['former']}, is {each['label']}" for each in relabelled[:SHOWN]),
+        *([f"{len(suspected)} of the new labels look wrong:"] if suspected else []),
+        *(f"  {each['path']}: labelled {each['label']}, looks like {each['looks_like']}" for each in suspected[:SHOWN]),
+        *([f"  and {len(suspected) - SHOWN} more"] if len(suspected) > SHOWN else []),
+        *_learned(result, problems, data),
+        "",
+        f"{result['model']} {taken}. {result['reason']}",
+    ]
+    name = result["model"].rpartition(":")[0]
+    if result["promoted"]:
+        back = (command_line("models", "rollback", name), f"back to {result['previous']}")
+        return "\n".join([*lines, "", *next_lines((command_line("serve", "--model", name), "a page and HTTP"), back)])
+    anyway = (command_line("models", "promote", result["model"]), "uses it all the same")
+    return "\n".join([*lines, "", *next_lines(anyway)])
+
+
+def evaluate_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) -> str:
+    low, high = result["accuracy_ci95"]
+    foreign = result["foreign"]
+    unknown = (
+        f"{foreign['refused']} of {foreign['images']} photos under labels that it does not know: unknown, rightly."
+    )
+    lines = [
+        *problem_lines(problems),
+        f"{result['model']} answers {100 * result['accuracy']:.0f} of 100 photos right: {result['images']} photos,"
+        f" accuracy {result['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}).",
+        f"It calls {100 * result['unknown_rate']:.0f} of 100 unknown. Macro F1 {result['macro_f1']:.3f}, log loss"
+        f" {result['log_loss']:.3f}, calibration error {result['ece']:.3f}.",
+        *([unknown] if foreign["images"] else []),
+        "",
+        f"report: {result['report']}",
+        "",
+        *next_lines(
+            (command_line("retrain", data, "--model", result["model"].rpartition(":")[0]), "learns these photos too")
         ),
-        *(f"  {each['path']}: was {each['former']}, is {each['label']}" for each in result["relabelled"][:SHOWN]),
-        *(
-            f"  {each['path']}: labelled {each['label']}, looks like {each['looks_like']}; look at it"
-            for each in suspected[:SHOWN]
-        ),
-        *([f"  and {len(suspected) - SHOWN} more that look wrong"] if len(suspected) > SHOWN else []),
-        train_text(result, problems),
-        f"{result['model']} is {'now the champion' if result['promoted'] else 'not made the champion'}."
-        if result["challenger"]
-        else f"{result['model']} stays the champion.",
-        result["reason"],
     ]
     return "\n".join(lines)
+
+
+def sample_text(out: Path, per_label: int) -> str:
+    lines = [f"{per_label} handbags and {per_label} shoes are in {out}.", ""]
+    train = command_line("train", out, "--backbone", "builtin")
+    return "\n".join([*lines, *next_lines((train, "learns to tell them apart"))])

@@ -9,6 +9,7 @@ from typing import Any
 
 from handful.service.artifact.folder import open_artifact
 from handful.service.artifact.store import Store, check_name, name_from_folder
+from handful.service.terminal.progress import INTEGERS, LOADING, REPORTING, next_stage
 from handful.training.backbone import load_backbone
 from handful.training.evaluate import held_out_result
 from handful.training.export import Export, published_result
@@ -32,6 +33,8 @@ def train_folder(folder: Path, settings: TrainSettings) -> tuple[dict[str, Any],
     dataset = read_folder(folder)
     with process_group(fine_tuning=settings.finetune is not None) as ranks:
         learned = _learn(dataset, settings, ranks)
+    if settings.int8:
+        next_stage(INTEGERS)
     trial = learned.try_int8(settings.seed) if settings.int8 else None
     export = Export(
         name,
@@ -44,6 +47,7 @@ def train_folder(folder: Path, settings: TrainSettings) -> tuple[dict[str, Any],
         answers=learned.answers,
         keep_embeddings=settings.keep_embeddings,
     )
+    next_stage(REPORTING)
     path = store.publish(name, export)
     learned.remove_checkpoints()
     held_out = held_out_result(path, dataset)
@@ -66,15 +70,18 @@ def follow_train(folder: Path, settings: TrainSettings) -> None:
 
 def inspect_folder(folder: Path, backbone_ref: str) -> Inspected:
     """What `handful check` reports; `train` reads a folder in the same way."""
-    return embed_folder(read_folder(folder), load_backbone(backbone_ref))[0]
+    dataset = read_folder(folder)
+    next_stage(LOADING)
+    return embed_folder(dataset, load_backbone(backbone_ref))[0]
 
 
 def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> LearnedModel:
+    next_stage(LOADING)
     backbone = load_backbone(settings.backbone)
     if settings.finetune:
         layers_from(backbone.network, settings.finetune.layer)  # raises for a wrong name before the work begins
     with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
-        inspected, embed_seconds = embed_folder(dataset, backbone)
+        inspected, embed_seconds = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings)
     require_labels(inspected)
     how = LearnSettings(HeadSettings(kind=settings.head), settings.finetune, settings.seed)
     learned = learn_model(backbone, inspected, how, ranks)

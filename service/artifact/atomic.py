@@ -18,14 +18,17 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 PARTIAL = ".partial-"
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # of what tells of single photos
 PARTIAL_KEPT_SECONDS = 24 * 3600  # a folder that a killed command on another machine left behind
 
 
 @contextmanager
 def partial_folder(folder: Path) -> Iterator[Path]:
-    """A hidden folder inside `folder`; removed afterwards unless it was renamed. `sweep` removes a killed process's."""
+    """A hidden folder inside `folder` for its owner alone; removed afterwards unless it was renamed.
+
+    `sweep` removes a killed process's.
+    """
     partial = Path(tempfile.mkdtemp(prefix=_own_prefix(), dir=folder))
-    partial.chmod(0o755)
     try:
         yield partial
     finally:
@@ -33,7 +36,8 @@ def partial_folder(folder: Path) -> Iterator[Path]:
 
 
 def rename_unless_taken(partial: Path, target: Path) -> bool:
-    """Renames the folder; False if another process has just taken the name."""
+    """Renames the folder, which everybody may then list; False if another process has just taken the name."""
+    partial.chmod(0o755)
     try:
         partial.rename(target)
     except OSError:
@@ -76,6 +80,27 @@ def _is_dead(name: str) -> bool:
     except OSError:
         return False  # somebody else's, and alive
     return False
+
+
+def private_folder(folder: Path) -> Path:
+    """The folder; if it is new, only its owner may list it. One that exists keeps its rights."""
+    folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    return folder
+
+
+def private_file(path: Path) -> Path:
+    """The file, which only its owner may read from now on; an empty one if there was none."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
+    with suppress(PermissionError):  # somebody else's
+        path.chmod(PRIVATE_FILE)
+    return path
+
+
+def protect(path: Path) -> None:
+    """Only the owner may read the file, or the folder and all below it, from now on."""
+    for each in [path, *path.rglob("*")]:
+        if each.exists():
+            each.chmod(PRIVATE_FOLDER if each.is_dir() else PRIVATE_FILE)
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from handful.service.artifact.errors import ArtifactInconsistent, ArtifactVersionUnknown
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from handful.service.artifact.label_names import has_controls, labels_error
+from handful.service.artifact.verdict import Verdict, verdict_on
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2  # 2 added the verdict, and thumbnails.safetensors
+READABLE = (1, FORMAT_VERSION)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -121,7 +126,7 @@ class OriginCard(_Part):
 class ModelCard(_Part):
     """Everything about an artifact that is not a tensor."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     name: str
     version: str
     created_at: datetime
@@ -135,6 +140,10 @@ class ModelCard(_Part):
     temperature: float = Field(gt=0, description="logits are divided by it before the softmax")
     unknown: UnknownCard
     cross_validation: CrossValidationCard
+    verdict: Verdict = Field(
+        default_factory=lambda card: _measured(card["labels"], card["cross_validation"]),
+        description="how far it can be relied on, and what would help",
+    )
     gate: GateCard | None = Field(None, description="None: no retrain made it")
     data: DataCard
     seed: int
@@ -145,6 +154,19 @@ class ModelCard(_Part):
     def model(self) -> str:
         return f"{self.name}:{self.version}"
 
+    @field_validator("cross_validation")
+    @classmethod
+    def _is_of_the_labels(cls, value: CrossValidationCard, info: ValidationInfo) -> CrossValidationCard:
+        count = len(info.data.get("labels", value.confusion))
+        if [len(row) for row in value.confusion] != [count] * count:
+            raise ValueError(f"confusion must have a row and a column for each of the {count} labels")
+        return value
+
+
+def _measured(labels: tuple[str, ...], measured: CrossValidationCard) -> Verdict:
+    """For a card of format 1, which has no verdict."""
+    return verdict_on(labels, measured.confusion, measured.accuracy_ci95)
+
 
 def parse_card(text: str, path: Path) -> ModelCard:
     """Raises an `ArtifactError` for an unknown format version, an unknown key or a wrong type."""
@@ -153,21 +175,58 @@ def parse_card(text: str, path: Path) -> ModelCard:
     except ValueError as e:
         raise ArtifactInconsistent(f"{path} is not a JSON object ({e}).") from e
     got = raw.get("format_version")
-    if got != FORMAT_VERSION:
+    if got not in READABLE:
         raise ArtifactVersionUnknown(
-            f"{path} has format_version {got!r}; this version of handful reads {FORMAT_VERSION}."
+            f"{path} has format_version {got!r}; this version of handful reads {READABLE[0]} to {READABLE[-1]}."
         )
+    if wrong := next((each for each in _texts(raw) if has_controls(each)), None):
+        raise ArtifactInconsistent(f"{path}: {ascii(wrong)[:60]} contains control characters.")
     try:
-        return ModelCard.model_validate_json(text)
+        card = ModelCard.model_validate_json(json.dumps({**raw, "format_version": FORMAT_VERSION}))
     except ValidationError as e:
         first = e.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the card"
+        where = ".".join(str(part) for part in first["loc"])[:200] or "the card"
         raise ArtifactInconsistent(f"{path}: {where}: {first['msg']}.") from e
+    if error := _card_error(card):
+        raise ArtifactInconsistent(f"{path}: {error}.")
+    return card
+
+
+def _texts(raw: Any) -> Iterator[str]:
+    """Every text in a JSON value, the keys too."""
+    pending = [raw]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, dict):
+            pending += [*each.keys(), *each.values()]
+        elif isinstance(each, list):
+            pending += each
+
+
+def _card_error(card: ModelCard) -> str | None:
+    """What contradicts itself in a card, as a sentence without its full stop; None if nothing does."""
+    if error := labels_error(card.labels):
+        return error
+    if not card.version.isascii() or not card.version.isdecimal():
+        return f"version is {card.version[:60]!r}; a whole number is expected"
+    if set(card.data.per_label) != set(card.labels):
+        return "data.per_label has other labels than labels"
+    confusion = card.cross_validation.confusion
+    if len(confusion) != len(card.labels) or any(len(row) != len(card.labels) for row in confusion):
+        return f"cross_validation.confusion is no table of {len(card.labels)} by {len(card.labels)}"
+    if not math.isfinite(card.temperature) or not math.isfinite(card.unknown.threshold):
+        return "temperature or threshold is not finite"
+    return None
 
 
 def json_object(text: str) -> dict[str, Any]:
     """Parses one JSON object. Raises ValueError for anything else."""
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except RecursionError as e:
+        raise ValueError("it is nested too deeply") from e
     if not isinstance(value, dict):
         raise ValueError(f"got {type(value).__name__}")  # noqa: TRY004 - the caller's one kind of error
     return value

@@ -4,6 +4,7 @@ config.json              timm / Hub format
 model.safetensors        backbone and head
 card.json                `ModelCard`
 embeddings.safetensors   training embeddings (N, D), label indices, content hashes; arrays of the unknown detector
+thumbnails.safetensors   a small JPEG and the relative name of each training photo; not there where nothing is kept
 README.md                the Hub model card
 report/
 """
@@ -12,26 +13,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handful.service.artifact.atomic import PRIVATE_FILE
 from handful.service.artifact.card import ModelCard, json_object, parse_card
+from handful.service.artifact.checks import (
+    MAX_TENSOR_BYTES,
+    MAX_TEXT_BYTES,
+    check_config,
+    check_embeddings,
+    check_size,
+)
 from handful.service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent
 from handful.service.artifact.model_card import render_model_card
+from handful.service.artifact.thumbnails import Thumbnail, unpacked_thumbnails
 from safetensors import SafetensorError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CARD, CONFIG, WEIGHTS, EMBEDDINGS, MODEL_CARD = (
+CARD, CONFIG, WEIGHTS, EMBEDDINGS, THUMBNAILS, MODEL_CARD = (
     "card.json",
     "config.json",
     "model.safetensors",
     "embeddings.safetensors",
+    "thumbnails.safetensors",
     "README.md",
 )
+PERSONAL = (EMBEDDINGS, "report", "thumbnails")  # what tells of single photos
 
 
 @dataclass(frozen=True)
@@ -54,29 +66,57 @@ class Artifact:
         """
         return _tensors(self.path / EMBEDDINGS)
 
+    def thumbnails(self) -> list[Thumbnail]:
+        """In the order of the embeddings; empty where the artifact has none."""
+        if THUMBNAILS not in self.card.files:
+            return []
+        try:
+            return unpacked_thumbnails(
+                {name: tensor.numpy() for name, tensor in _tensors(self.path / THUMBNAILS).items()}
+            )
+        except (LookupError, TypeError, ValueError) as e:
+            raise ArtifactInconsistent(f"{self.path / THUMBNAILS} does not hold thumbnails: {e}.") from e
+
+
+def tensor_files(card: ModelCard) -> tuple[str, ...]:
+    """The files that the card has a hash of, without a stranger's inventions."""
+    return (WEIGHTS, EMBEDDINGS, *([THUMBNAILS] if THUMBNAILS in card.files else []))
+
 
 def open_artifact(path: Path) -> Artifact:
     """Reads and verifies the folder. Raises an `ArtifactError` that names what is wrong."""
     card = read_card(path)
-    for file in (WEIGHTS, EMBEDDINGS):
-        announced, got = card.files.get(file), file_sha256(path / file)
+    for file in tensor_files(card):
+        check_size(path / file, MAX_TENSOR_BYTES)
+        announced, got = card.files.get(file), _readable_sha256(path / file)
         if announced != got:
             raise ArtifactInconsistent(f"{path / file} has sha256 {got[:12]}…, the card says {str(announced)[:12]}….")
     try:
         config = json_object(_text(path / CONFIG))
     except ValueError as e:
         raise ArtifactInconsistent(f"{path / CONFIG} is not a JSON object ({e}).") from e
+    try:
+        check_config(config)
+    except ValueError as e:
+        raise ArtifactInconsistent(f"{path / CONFIG}: {e}.") from e
     if config.get("label_names") != list(card.labels):
         raise ArtifactInconsistent(f"{path}: label_names in {CONFIG} are not the labels of {CARD}.")
+    check_embeddings(path / EMBEDDINGS, card)
     return Artifact(path, card, config)
 
 
 def read_card(path: Path) -> ModelCard:
     """The card of a folder that has all its files. Unlike `open_artifact` it does not read the tensors."""
-    for file in (CARD, CONFIG, WEIGHTS, EMBEDDINGS):
+    _raise_unless_there(path, (CARD, CONFIG, WEIGHTS, EMBEDDINGS))
+    card = parse_card(_text(path / CARD), path / CARD)
+    _raise_unless_there(path, tensor_files(card))
+    return card
+
+
+def _raise_unless_there(path: Path, files: Iterable[str]) -> None:
+    for file in files:
         if not (path / file).is_file():
             raise ArtifactIncomplete(f"{path} has no {file}; a whole artifact is expected.")
-    return parse_card(_text(path / CARD), path / CARD)
 
 
 def write_artifact(
@@ -85,11 +125,13 @@ def write_artifact(
     weights: Mapping[str, Tensor],
     embeddings: Mapping[str, Tensor],
     card: Callable[[dict[str, str]], ModelCard],
+    thumbnails: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Writes all files except the report. `card` is called with the sha256 of each file of tensors. Raises OSError."""
-    for file, tensors in ((WEIGHTS, weights), (EMBEDDINGS, embeddings)):
+    files = {WEIGHTS: weights, EMBEDDINGS: embeddings, **({} if thumbnails is None else {THUMBNAILS: thumbnails})}
+    for file, tensors in files.items():
         _save(path / file, tensors)
-    written = card({file: file_sha256(path / file) for file in (WEIGHTS, EMBEDDINGS)})
+    written = card({file: file_sha256(path / file) for file in files})
     (path / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     write_card(path, written)
 
@@ -101,7 +143,7 @@ def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path)
     except SafetensorError as e:  # for example on a full disk
         raise OSError(f"{path.name} cannot be written ({e})") from e
-    path.chmod(0o644)
+    path.chmod(PRIVATE_FILE if path.name in PERSONAL else 0o644)
 
 
 def write_card(path: Path, card: ModelCard) -> None:
@@ -119,7 +161,18 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _readable_sha256(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except PermissionError as e:
+        raise ArtifactIncomplete(
+            f"{path} may not be read by this user: only the one who trained the model may read what tells of its"
+            " photos; run as that user (docker run --user), or give it the file."
+        ) from e
+
+
 def _text(path: Path) -> str:
+    check_size(path, MAX_TEXT_BYTES)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as e:

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 REPO = r"(?![^@]*(--|\.\.|\.git(@|$)))(?P<repo>\b[\w.-]+\b/\b[\w.-]{1,96}\b)"
 REF = re.compile(REPO + r"(@(?P<revision>\b(?!.*\.\.)[\w./-]+))?", re.ASCII)
+ANY_SIZE = 1 << 62
 SHA256 = re.compile(r"[0-9a-f]{64}")
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # of httpx and the Hub's answers, which inherit from it; of the disk and hf_xet; of a wrong proxy setting
@@ -51,8 +52,10 @@ def parse_ref(text: str, ways_out: tuple[str, ...] = ()) -> HubRef | None:
     return HubRef(text, match["repo"], match["revision"] or constants.DEFAULT_REVISION, ways_out)
 
 
-def pinned_file(ref: HubRef, file: str) -> Path:
+def pinned_file(ref: HubRef, file: str, max_bytes: int = ANY_SIZE) -> Path:
     """The file in the cache, in the folder of the commit that the revision names now.
+
+    Raises `HubError` for a larger file, before it is downloaded.
 
     A commit in the cache needs no network. If the Hub cannot be reached, the commit that the revision named last is
     used, with a warning.
@@ -64,7 +67,7 @@ def pinned_file(ref: HubRef, file: str) -> Path:
     try:
         with reading(ref, file):
             # first, because it fails at once, while hf_hub_download would retry for half a minute
-            get_hf_file_metadata(hf_hub_url(ref.repo, file, revision=ref.revision))
+            _check_announced(ref, file, ref.revision, max_bytes)
             return Path(hf_hub_download(ref.repo, file, revision=ref.revision))
     except (ours.HubUnreachable, ours.HubOffline) as e:
         if cached is None:
@@ -74,15 +77,28 @@ def pinned_file(ref: HubRef, file: str) -> Path:
         return cached
 
 
-def large_file(ref: HubRef, file: str, commit: str) -> Path:
-    """The commit's file in the cache. Raises `HubCorrupt` if its bytes are not those that the Hub announced."""
+def large_file(ref: HubRef, file: str, commit: str, max_bytes: int = ANY_SIZE) -> Path:
+    """The commit's file in the cache. Raises `HubCorrupt` if its bytes are not those that the Hub announced.
+
+    Raises `HubError` for a larger file, before it is downloaded.
+    """
     entry = try_to_load_from_cache(ref.repo, file, revision=commit)
     if entry is not None and not isinstance(entry, str):  # huggingface_hub's marker: the commit has no such file
         raise ours.HubFileMissing(f"the Hub has the repository of {ref.text!r}, but no {file} in it")
     with reading(ref, file):
+        if max_bytes != ANY_SIZE and entry is None:
+            _check_announced(ref, file, commit, max_bytes)
         path = Path(hf_hub_download(ref.repo, file, revision=commit))
     _verify(ref, path)
     return path
+
+
+def _check_announced(ref: HubRef, file: str, revision: str, max_bytes: int) -> None:
+    size = get_hf_file_metadata(hf_hub_url(ref.repo, file, revision=revision)).size
+    if size and size > max_bytes:
+        raise ours.HubError(
+            f"{file} of {ref.text!r} has {size / 1e6:,.0f} MB; at most {max_bytes / 1e6:,.0f} are allowed"
+        )
 
 
 def _verify(ref: HubRef, path: Path) -> None:

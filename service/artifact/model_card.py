@@ -56,6 +56,8 @@ def _body(card: ModelCard) -> str:
 Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with handful on {card.data.images} images
 ({card.data.skipped} skipped), {card.created_at:%Y-%m-%d}, seed {card.seed}.
 
+**{card.verdict.title}.** {_cell(card.verdict.sentence)}
+
 - Backbone: `{card.backbone.ref}`{revision}, weights sha256 `{card.backbone.sha256}`, {_training(card)}.
 - Head: {card.head.kind}, {", ".join(f"{k} {v}" for k, v in card.head.settings.items())}.
 - Accuracy {cv.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}) in {cv.folds}-fold cross-validation

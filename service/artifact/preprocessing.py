@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from handful.service.artifact.checks import MAX_SIDE, MIN_CROP, check_input
 from handful.service.artifact.images import read_image
 from numpy.typing import NDArray
 from PIL import Image
@@ -30,21 +31,19 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    side_pixels: int = Field(gt=0, le=4096, description="S, the side of the network's square input")
+    side_pixels: int = Field(gt=0, le=MAX_SIDE, description="S, the side of the network's square input")
     mean: tuple[float, float, float] = Field(description="per channel, of pixels in [0, 1]")
     std: tuple[float, float, float] = Field(description="per channel, of pixels in [0, 1]")
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bicubic"
-    crop_pct: float = Field(1.0, gt=0, le=1, description="share of the resized short side that is kept")
+    crop_pct: float = Field(1.0, ge=MIN_CROP, le=1, description="share of the resized short side that is kept")
     crop_mode: Literal["center", "squash"] = "center"
 
     @classmethod
     def from_pretrained_cfg(cls, cfg: Mapping[str, Any]) -> Preprocessing:
-        """Reads timm's `pretrained_cfg`. Raises ValueError unless the input is square, with three channels."""
-        channels, height, width = cfg["input_size"]
-        if channels != 3 or height != width:
-            raise ValueError(f"input_size is {tuple(cfg['input_size'])}; (3, S, S) is allowed")
+        """Reads timm's `pretrained_cfg`. Raises ValueError for an input that `check_input` does not allow."""
+        check_input(cfg)
         return cls(
-            side_pixels=height,
+            side_pixels=cfg["input_size"][1],
             mean=tuple(cfg["mean"]),
             std=tuple(cfg["std"]),
             interpolation=cfg.get("interpolation") or "bicubic",

@@ -23,6 +23,7 @@ from handful.service.artifact import champions
 from handful.service.artifact.atomic import (
     locked,
     partial_folder,
+    protect,
     rename_unless_taken,
     replace_text,
     sweep,
@@ -30,7 +31,7 @@ from handful.service.artifact.atomic import (
     sync_tree,
 )
 from handful.service.artifact.errors import HandfulError, ModelNotFound, UsageError
-from handful.service.artifact.folder import open_artifact
+from handful.service.artifact.folder import PERSONAL, open_artifact
 
 CHAMPION, CHAMPIONS, HIGHEST, LOCK = "champion", "champions", "highest", "lock"
 
@@ -45,12 +46,16 @@ def home() -> Path:
 
 def check_name(name: str) -> str:
     """Returns the name if it can be a folder's name on every platform, else raises `UsageError`."""
-    if not _NAME.fullmatch(name) or name.endswith((" ", ".")):
+    if not _is_name(name):
         raise UsageError(
             f"{name!r} cannot be a model's name; 1 to 100 letters, digits, spaces and . _ + - are allowed,"
             " the first a letter or a digit."
         )
     return name
+
+
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and not name.endswith((" ", "."))
 
 
 def name_from_folder(folder: Path) -> str:
@@ -69,7 +74,7 @@ class Store:
     def names(self) -> list[str]:
         if not self.models.is_dir():
             return []
-        return sorted(p.name for p in self.models.iterdir() if self._versions(p))
+        return sorted(p.name for p in self.models.iterdir() if _is_name(p.name) and self._versions(p))
 
     def versions(self, name: str) -> list[str]:
         """Oldest first."""
@@ -249,6 +254,8 @@ class Store:
             while True:
                 version = str(self._highest(name) + 1)
                 write(partial, version)
+                for personal in PERSONAL:
+                    protect(partial / personal)
                 sync_tree(partial)
                 with locked(folder / LOCK):
                     if self._rename_into_place(partial, name, version):

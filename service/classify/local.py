@@ -1,53 +1,91 @@
-"""The local engine: classifies a folder on this machine, one row per image, in flat memory."""
+"""The local engine: classifies photos and folders of photos on this machine, one row per image, in flat memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handful.service.artifact.errors import UsageError
-from handful.service.artifact.image_files import images, relative_name
-from handful.service.classify.result_files import ENDINGS, Journal, Summary, columns, result_row, write_result_file
+from handful.service.classify.result_files import (
+    ENDINGS,
+    Journal,
+    Row,
+    Summary,
+    columns,
+    result_row,
+    summarised,
+    write_result_file,
+)
 from handful.service.terminal.output import check_out
 
 if TYPE_CHECKING:  # it brings torch, which the checks do not need
     from handful.service.classifier import Classifier
 
 
-def classify_folder(
+class GivenPhotos:
+    """The photos that a command was given: photos, folders of photos, or both.
+
+    The name of a photo is its path below the folder, if one folder was given; otherwise its path as it was given.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Raises `UsageError` for a path that is not there. Names are relative to `folder`."""
+        for path in paths:
+            if not path.exists():
+                raise UsageError(f"{path} is not there; a photo or a folder of photos is expected.")
+        self.paths = tuple(dict.fromkeys(paths))
+
+        self.folder = self.paths[0] if len(self.paths) == 1 and self.paths[0].is_dir() else None
+
+    def __iter__(self) -> Iterator[Path]:
+        from handful.service.artifact.image_files import images  # brings numpy, which the check does not need
+
+        for path in self.paths:
+            yield from images(path) if path.is_dir() else (path,)
+
+    def name(self, path: Path) -> str:
+        below = path.relative_to(self.folder) if self.folder else path
+        return os.fsencode(below.as_posix()).decode("utf-8", "backslashreplace")
+
+
+def classify_sources(
     classifier: Classifier,
-    folder: Path,
+    sources: GivenPhotos,
     out: Path,
     *,
     resume: bool = False,
     tta: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Summary:
-    """Classifies every image below `folder`; an unreadable one becomes a row with its error.
+    """Classifies every image into the file `out`; an unreadable one becomes a row with its error.
 
-    Raises `UsageError` if `out` has another ending than .csv, .jsonl or .parquet, if `folder` is no folder, and if an
-    earlier run left its journal and `resume` is not set.
+    Raises `UsageError` if `out` has another ending than .csv, .jsonl or .parquet, and if an earlier run left its
+    journal and `resume` is not set.
     """
     check_out(out, ENDINGS)
-    check_images_folder(folder)
     journal = Journal(out, {"model": classifier.card.model, "weights": classifier.card.files, "tta": tta})
     done = journal.open(resume=resume)
     progress(len(done))
     own = {out.resolve(), journal.path.resolve()}
-    remaining = (p for p in images(folder) if relative_name(p, folder) not in done and p.absolute() not in own)
+    remaining = (path for path in sources if sources.name(path) not in done and path.absolute() not in own)
     with journal.appending() as append:
         for path, result in classifier.classify(remaining, tta=tta):
-            append(result_row(relative_name(path, folder), result, classifier.labels))
+            append(result_row(sources.name(path), result, classifier.labels))
             progress(1)
-    summary = journal.summary(resumed=len(done))
+    summary = summarised(journal.rows(), resumed=len(done))
     write_result_file(out, journal.rows(), columns(classifier.labels))
     journal.delete()
     return summary
 
 
-def check_images_folder(folder: Path) -> None:
-    """Raises `UsageError` unless `folder` is a folder."""
-    if not folder.is_dir():
-        kind = "a file" if folder.is_file() else "not there"
-        raise UsageError(f"{folder} is {kind}; a folder of images is expected.")
+def classify_in_memory(
+    classifier: Classifier, sources: GivenPhotos, *, tta: bool = False, progress: Callable[[int], None] = lambda _: None
+) -> list[Row]:
+    """The rows that `classify_sources` would write, in a list."""
+    rows: list[Row] = []
+    for path, result in classifier.classify(sources, tta=tta):
+        rows.append(result_row(sources.name(path), result, classifier.labels))
+        progress(1)
+    return rows

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Summary:
     failed: int
     unknown: int
     resumed: int  # rows written by an earlier run
+    per_label: dict[str, int]  # answered with the label; those that do not occur are left out
 
 
 def columns(labels: Iterable[str]) -> list[str]:
@@ -119,16 +121,19 @@ class Journal:
         with self.path.open(encoding="utf-8") as file:
             yield from map(json.loads, islice(file, 1, None))
 
-    def summary(self, *, resumed: int) -> Summary:
-        images = failed = unknown = 0
-        for row in self.rows():
-            images += 1
-            failed += bool(row["error"])
-            unknown += bool(row.get("unknown"))
-        return Summary(images, failed, unknown, resumed)
-
     def delete(self) -> None:
         self.path.unlink()
+
+
+def summarised(rows: Iterable[Row], *, resumed: int = 0) -> Summary:
+    images = failed = unknown = 0
+    per_label: Counter[str] = Counter()
+    for row in rows:
+        images += 1
+        failed += bool(row["error"])
+        unknown += bool(row.get("unknown"))
+        per_label.update(filter(None, [row["label"]]))
+    return Summary(images, failed, unknown, resumed, dict(per_label))
 
 
 def _run_in_words(header: Row) -> str:

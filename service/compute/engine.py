@@ -8,8 +8,12 @@
                network under autocast, where bfloat16 is native
     int8       a convolutional network on a CPU with 8-bit instructions, if the artifact says that int8 was tried and
                changed almost no answers (`train --int8`): see int8.py
+    graph      the folded network recorded as a CUDA graph, per batch size: one image is three to five times as fast
     compiled   the folded network through torch.compile, on a GPU: only when very many images are expected, as
                compiling takes ten seconds to two minutes (on a CPU it gained 5 % over fused: training/LOG.md)
+
+`choose_engine` follows a fixed rule, so that training gives the same artifact each time. Where answers are wanted fast,
+fastest.py times the engines instead.
 
 All except int8 give the eager network's probabilities within the rounding of bfloat16
 (tests/service/compute/test_engine.py).
@@ -19,6 +23,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -31,13 +36,13 @@ from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
-EngineName = Literal["eager", "folded", "fused", "int8", "compiled"]
+EngineName = Literal["eager", "folded", "fused", "int8", "graph", "compiled"]
 Arithmetic = Literal["int8", "bf16", "fp32"]
 Run = Callable[[Tensor], Tensor]  # (N, 3, S, S) float32 on the device -> (N, D) in any precision
 FEW_IMAGES = 64  # up to this many expected images no engine is prepared: preparing takes as long as 16 images (LOG.md)
 COMPILE_FROM = 20_000  # expected images from which compiling pays on a GPU
 _CONVOLUTIONS = "the network is convolutional"
-_TRIED = "the model was trained with --int8, which changed at most 1 % of its answers, or one answer"
+_TRIED = "`handful train --int8` tried it: it changed at most 1 % of its answers, or one answer"
 _TOLERANCE = 0.02  # of the largest embedding value: bfloat16 keeps eight bits
 
 
@@ -65,29 +70,18 @@ def arithmetic(device: torch.device, ranges: Ranges | None = None) -> Arithmetic
 
 
 def choose_engine(backbone: nn.Module, device: torch.device, ranges: Ranges | None = None) -> Engine:
-    """The fastest engine that needs no compiling. The backbone must be frozen and on the device; it is not changed.
+    """By rule: int8, fused, folded or eager. The backbone must be frozen and on the device; it is not changed.
 
     With `ranges` the engine may be int8, if the device has 8-bit instructions; KeyError if they are another network's.
     """
-    precision = arithmetic(device, ranges)
-    if ranges and precision == "int8":
+    if ranges and arithmetic(device, ranges) == "int8":
         return int8(backbone, ranges)
-    low_precision = precision == "bf16"
-    network = fold(backbone, low_precision=low_precision)
-    if network is None:
+    unfused = folded(backbone, device)
+    if unfused is None:
         why = "the network is not convolutional, or torch.fx cannot trace it"
+        low_precision = has_native_bfloat16(device)
         return Engine(autocast(backbone, device, low_precision=low_precision), "eager", low_precision, why)
-    unfused = Engine(_in_precision(network, low_precision=low_precision), "folded", low_precision, _CONVOLUTIONS)
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return unfused
-    try:
-        run = _in_precision(fuse(network), low_precision=low_precision)
-        fused = Engine(run, "fused", low_precision, f"{_CONVOLUTIONS}, and runs on a CPU")
-        _check_same(fused, unfused)
-    except Exception as e:  # noqa: BLE001 - these operators are private to torch: another version may raise anything
-        logger.info("oneDNN does not take this network (%s); it runs unfused", e)
-        return unfused
-    return fused
+    return fused(backbone, device) or unfused
 
 
 def eager(backbone: nn.Module, device: torch.device) -> Engine:
@@ -110,6 +104,62 @@ def folded(backbone: nn.Module, device: torch.device) -> Engine | None:
     if network is None:
         return None
     return Engine(_in_precision(network, low_precision=low_precision), "folded", low_precision, _CONVOLUTIONS)
+
+
+def fused(backbone: nn.Module, device: torch.device) -> Engine | None:
+    """Each folded convolution as one oneDNN call with what follows it; None where oneDNN does not take the network."""
+    unfused = folded(backbone, device)
+    if unfused is None or device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return None
+    low_precision = unfused.low_precision
+    try:
+        network = fold(backbone, low_precision=low_precision)
+        assert network is not None  # noqa: S101 - it was folded above
+        run = _in_precision(fuse(network), low_precision=low_precision)
+        engine = Engine(run, "fused", low_precision, f"{_CONVOLUTIONS}, and runs on a CPU")
+        _check_same(engine, unfused)
+    except Exception as e:  # noqa: BLE001 - these operators are private to torch: another version may raise anything
+        logger.info("oneDNN does not take this network (%s); it runs unfused", e)
+        return None
+    return engine
+
+
+def graph(backbone: nn.Module, device: torch.device) -> Engine | None:
+    """The folded network as CUDA graphs, one per batch size, recorded when first seen; None without a GPU."""
+    plain = folded(backbone, device)
+    if plain is None or device.type != "cuda":
+        return None
+    return Engine(CudaGraphs(plain.run), "graph", plain.low_precision, "one launch per batch instead of one per layer")
+
+
+class CudaGraphs:
+    """Replays recorded work. Input and output lie in fixed memory, so one batch runs at a time."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._lock = run, threading.Lock()
+        self._recorded: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        with self._lock:
+            if batch.shape not in self._recorded:
+                self._recorded[batch.shape] = self._record(batch)
+            graph, fixed, output = self._recorded[batch.shape]
+            fixed.copy_(batch)
+            graph.replay()
+            return output.clone()
+
+    def _record(self, batch: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
+        fixed = batch.clone(memory_format=torch.channels_last)
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                self._run(fixed)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            output = self._run(fixed)
+        return graph, fixed, output
 
 
 def compiled(backbone: nn.Module, batch: Tensor) -> Engine | None:

@@ -20,12 +20,16 @@ from handful.service.compute.engine import (
     compiled,
     eager,
 )
+from handful.service.compute.fastest import EngineTimings, Rates, Workload
 from handful.service.compute.int8 import Ranges
+from handful.service.compute.skeleton import build_fitting
 from torch import Tensor, nn
 
 CLASSIFIER = "classifier"  # the key of pretrained_cfg whose value is the name of timm's last layer
 BATCH = 32  # images, on a GPU
 CPU_BATCH = 16  # images; 13 % faster than 32, as their activations fit the caches better (LOG.md)
+TIME_FROM_IMAGES = 300  # timing takes as long as about so many images
+SMALL_BATCH = 4  # images up to which the engine that is fastest for one is taken
 MOST_PARALLEL_BATCHES = 8  # bounds the images in memory
 # arguments of timm.create_model that a config.json may not set: some would download or unpickle a file
 RESERVED = {"num_classes", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
@@ -42,6 +46,8 @@ class Network(nn.Module):
         self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last)
         self.head = None if head is None else head.eval().requires_grad_(requires_grad=False).to(self.device)
         self.ranges = ranges
+        self.small_batch_engine: Engine | None = None  # for up to SMALL_BATCH images; None: `engine` takes them too
+        self.timed: dict[Workload, Rates] = {}  # images per second by engine, where the choice was by timing
         self.smallest_batch = 1  # smaller ones are padded to it
         on_cpu = self.device.type == "cpu"
         self.batch = CPU_BATCH if on_cpu else BATCH  # images per batch: the fastest number
@@ -60,19 +66,50 @@ class Network(nn.Module):
         """The engine's arithmetic, known before the engine is prepared; embeddings of two arithmetics differ."""
         return arithmetic(self.device, self.ranges)
 
-    def choose_engine_for(self, images: int, side_pixels: int) -> None:
-        """Chooses and prepares the engine that is fastest for so many images; embeddings change within rounding."""
+    def choose_engine_for(self, images: int) -> None:
+        """By rule, for so many images: the same engine each time, so that training gives the same embeddings."""
         if images <= FEW_IMAGES and "engine" not in vars(self) and self.arithmetic != "int8":
             self.engine = eager(self.backbone, self.device)
             return
         if images > FEW_IMAGES and self.engine.only_for_few:
             del self.engine
-        if images >= COMPILE_FROM and self.device.type != "cpu":
-            shape = torch.zeros(self.batch, 3, side_pixels, side_pixels, device=self.device)
-            engine = compiled(self.backbone, shape.to(memory_format=torch.channels_last))
-            if engine is not None:
-                self.engine, self.smallest_batch = engine, self.batch  # each further shape would be compiled, too
         self.warm_up()
+
+    def choose_fastest_for(self, images: int | None, side_pixels: int) -> None:
+        """By timing, for so many images, or for as many as come (None); embeddings change within rounding.
+
+        The first time, the engines of a network are timed for two or three seconds, unless there are few images.
+        """
+        timings = EngineTimings(self.backbone, self.device, self.ranges, side_pixels)
+        one, full = Workload(1, 1), Workload(self.batch, self.parallel_batches)
+        if images is not None and images < TIME_FROM_IMAGES and not (timings.rates(one) and timings.rates(full)):
+            self.choose_engine_for(images)
+            return
+        try:
+            self.engine, self.small_batch_engine = timings.fastest(full), timings.fastest(one)
+            self.timed = {workload: timings.rates(workload) or {} for workload in (one, full)}
+        except KeyError as e:
+            raise ArtifactInconsistent(f"The card's int8 ranges do not fit the network: {e} is missing.") from e
+        if images is not None and images >= COMPILE_FROM and self.device.type != "cpu":
+            self._compile(side_pixels)
+
+    @property
+    def engine_text(self) -> str:
+        """The engines that are used, why, and what was timed, for a person."""
+        lines = [f"{self.engine.label} on {self.device.type}: {self.engine.why}"]
+        if self.small_batch_engine is not None:
+            lines.append(f"for up to {SMALL_BATCH} images: {self.small_batch_engine.label}")
+        for workload, rates in self.timed.items():
+            each = ", ".join(f"{name} {rate:,.0f}" if rate else f"{name} not usable" for name, rate in rates.items())
+            batch = "one image at a time" if workload.images == 1 else f"batches of {workload.images}"
+            lines.append(f"images per second, {batch}, {workload.threads} in parallel: {each}")
+        return "\n".join(lines)
+
+    def _compile(self, side_pixels: int) -> None:
+        shape = torch.zeros(self.batch, 3, side_pixels, side_pixels, device=self.device)
+        engine = compiled(self.backbone, shape.to(memory_format=torch.channels_last))
+        if engine is not None:  # each further shape would be compiled, too
+            self.engine, self.small_batch_engine, self.smallest_batch = engine, None, self.batch
 
     def warm_up(self) -> None:
         """Prepares the engine before threads share the network: two that need it at once might each prepare one."""
@@ -93,7 +130,8 @@ class Network(nn.Module):
         if missing:
             batch = torch.cat([batch, batch.new_zeros(missing, *batch.shape[1:])])
         batch = batch.to(self.device, memory_format=torch.channels_last)
-        return self.engine.run(batch)[:count].float().cpu()
+        engine = self.engine if self.small_batch_engine is None or len(batch) > SMALL_BATCH else self.small_batch_engine
+        return engine.run(batch)[:count].float().cpu()
 
     @torch.inference_mode()
     def logits(self, embeddings: Tensor) -> Tensor:
@@ -169,15 +207,15 @@ def build_network(
     backbone_weights, head_weights = split_weights(config, kind, weights)
     try:
         head = build_head(kind, head_weights)
-        backbone = build_backbone(config)
-        backbone.load_state_dict(backbone_weights)
     except KeyError as e:
         raise ArtifactInconsistent(f"The weights lack the head's {e}, which a {kind} head has.") from e
-    except RuntimeError as e:
-        raise ArtifactInconsistent(f"The weights do not fit {config.get('architecture')!r}: {_first_line(e)}.") from e
     outputs = len(head_weights["bias"])
     if outputs != label_count:
         raise ArtifactInconsistent(f"The head has {outputs} outputs, the card {label_count} labels.")
+    try:
+        backbone = build_fitting(lambda: build_backbone(config), backbone_weights)
+    except RuntimeError as e:
+        raise ArtifactInconsistent(f"The weights do not fit {config.get('architecture')!r}: {_first_line(e)}.") from e
     return Network(backbone, head, ranges)
 
 

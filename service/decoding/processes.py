@@ -14,8 +14,8 @@ from enum import Enum
 from multiprocessing.connection import Connection
 
 import numpy as np
-from handful.service import IMPORT_ROOT
 from handful.service.decoding.messages import ERROR, LARGE, NO_MEMORY, PIXELS, Task, decoded_error, encoded_task
+from handful.service.settings import IMPORT_ROOT
 from numpy.typing import NDArray
 
 COMMAND = (sys.executable, "-m", "handful.service.decoding")

@@ -18,6 +18,7 @@ from handful.service.explain.stability_panel import PANEL_HEIGHT, draw_stability
 from handful.service.explain.stages import FirstLayer, Stage, strongest_maps
 from handful.service.terminal.label_text import drawable_names
 from handful.service.terminal.output import check_out
+from handful.service.terminal.progress import DRAWING, LOOKING_INSIDE, next_stage
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -37,24 +38,32 @@ HEAT = LinearSegmentedColormap.from_list("heat", ["#1f5fd0", "#ffffff", "#e0301e
 OFTEN_SEEN = ("edges and colours", "corners and lines", "textures", "parts of things", "whole things")
 
 
-def explain_image(classifier: Classifier, image: Path, out: Path, *, shift: bool = False) -> dict[str, Any]:
-    """Writes the picture and returns the numbers; raises an `ImageError` that names the file, and `UsageError`."""
+def explain_image(
+    classifier: Classifier, image: Path, out: Path, *, shift: bool = False, short: bool = False
+) -> dict[str, Any]:
+    """Writes the picture, of `short` its top row alone, and returns the numbers.
+
+    Raises an `ImageError` that names the file, and `UsageError`.
+    """
     check_out(out, [".png"])
+    next_stage(LOOKING_INSIDE)
     explanation = explain_photo(classifier, image, shift=shift)
+    next_stage(DRAWING)
     part = out.with_name(out.name + ".writing")
-    part.write_bytes(draw_explanation(explanation))
+    part.write_bytes(draw_explanation(explanation, short=short))
     part.replace(out)
     return {**explanation_result(explanation), "out": str(out)}
 
 
-def draw_explanation(explanation: Explanation) -> bytes:
-    """PNG bytes."""
+def draw_explanation(explanation: Explanation, *, short: bool = False) -> bytes:
+    """PNG bytes; of `short` the answer and the photo alone."""
     stages = explanation.outputs.stages
     first = explanation.outputs.first
     rows: list[tuple[float, str]] = [(0.95, "answer"), (3.7, "photo")]
-    rows += [(2.3, "first")] if first else []
-    rows += [(0.55 + 1.45 * len(stages), "stages")] if stages else []
-    rows += [(PANEL_HEIGHT, "stability")] if explanation.stability else []
+    if not short:
+        rows += [(2.3, "first")] if first else []
+        rows += [(0.55 + 1.45 * len(stages), "stages")] if stages else []
+        rows += [(PANEL_HEIGHT, "stability")] if explanation.stability else []
     heights = [height for height, _ in rows]
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained", facecolor="white")
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]

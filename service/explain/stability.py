@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from handful.service.artifact.preprocessing import Preprocessing, stacked
 from handful.service.classifier import Classifier, Prediction
+from handful.service.terminal.progress import CHANGED_COPIES, progress_bar
 from PIL import Image
 
 Kind = Literal["shift across", "shift down", "scale", "crop", "mirror"]
@@ -16,6 +17,7 @@ Kind = Literal["shift across", "shift down", "scale", "crop", "mirror"]
 SHIFT_STEPS = 8  # each way, up to a quarter of the input's side
 SCALE_STEPS = 4  # each way, up to half and twice the size
 CROP_SHARES = (0.9, 0.8, 0.7, 0.6, 0.5)
+BATCH = 8  # views, so that a bar can move
 CROP_PLACES = {
     "middle": (0.5, 0.5), "top left": (0, 0), "top right": (1, 0), "bottom left": (0, 1), "bottom right": (1, 1),
 }  # fmt: skip
@@ -81,8 +83,14 @@ def measure_stability(classifier: Classifier, image: Image.Image) -> Stability:
     all_views = list(views(classifier.preprocessing, image))
     original = classifier.predict(classifier.preprocessing(image)[None])[0]
     label = int(np.argmax(original.probabilities))
-    pixels = stacked([classifier.preprocessing.normalised(view.pixels) for view in all_views])
-    return Stability(tuple(_view_answers(all_views, classifier.predict(pixels), label)))
+    answers: list[ViewAnswer] = []
+    with progress_bar(CHANGED_COPIES, len(all_views)) as progress:
+        for start in range(0, len(all_views), BATCH):
+            batch = all_views[start : start + BATCH]
+            pixels = stacked([classifier.preprocessing.normalised(view.pixels) for view in batch])
+            answers += _view_answers(batch, classifier.predict(pixels), label)
+            progress(len(batch))
+    return Stability(tuple(answers))
 
 
 def _view_answers(batch: Sequence[View], predictions: Sequence[Prediction], label: int) -> list[ViewAnswer]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from handful.service.artifact.atomic import locked, replacement, sweep
+from handful.service.artifact.atomic import locked, private_folder, replacement, sweep
 from handful.service.artifact.image_files import entries
 from handful.service.artifact.images import content_sha256
 from handful.service.http.errors import FeedbackFull, LabelUnknown, LabelWrong
@@ -43,7 +43,7 @@ class FeedbackFolder:
         """
         digest = content_sha256(data)
         name = f"{digest}.{_suffix(data)}"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder)
         with locked(self.folder / ".lock"):
             self._check_capitals(label)
             sweep(self.folder)
@@ -54,7 +54,7 @@ class FeedbackFolder:
                 self._check_limits(images, len(data))
                 self._write(target, data)
             elif before != target:
-                target.parent.mkdir(exist_ok=True)
+                private_folder(target.parent)
                 before.replace(target)
                 with suppress(OSError):
                     before.parent.rmdir()  # a label without images must not remain
@@ -95,7 +95,7 @@ class FeedbackFolder:
         try:
             with replacement(target, folder=self.folder) as part:
                 part.write_bytes(data)
-                target.parent.mkdir(exist_ok=True)
+                private_folder(target.parent)
         except BaseException:
             with suppress(OSError):
                 target.parent.rmdir()

@@ -15,6 +15,7 @@ PARAMETERS = (
     Parameter("label", TEXT),
     Parameter("new", {"type": "boolean", "default": False, "description": "the label may be new to the model"}),
 )
+MAX_TEXT_BYTES = 1000  # per field of text; the longest label has 400
 TEXT_FIELDS = frozenset(parameter.name for parameter in PARAMETERS)
 
 
@@ -57,6 +58,10 @@ def _form(image: bytes, fields: Mapping[str, str]) -> FeedbackForm:
 def _text(part: Part) -> str:
     if part.filename is not None:
         raise FieldUnexpected(f"The field {part.name!r} is a file; text is expected.")
+    if len(part.data) > MAX_TEXT_BYTES:
+        raise FieldUnexpected(
+            f"The field {part.name!r} has {len(part.data)} bytes; at most {MAX_TEXT_BYTES} are allowed."
+        )
     try:
         return part.data.decode("utf-8")
     except UnicodeDecodeError as e:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from handful.service.artifact.errors import ImageError
 from handful.service.decoding.decoders import Decoders
 from handful.service.feedback.folder import FeedbackFolder, check_label
 from handful.service.feedback.form import PARAMETERS, FeedbackForm, parse_form
-from handful.service.http.body import BODY_ERRORS, IMAGE_ERRORS, OVERHEAD_BYTES, read_body
+from handful.service.http.body import BODY_ERRORS, IMAGE_ERRORS, OVERHEAD_BYTES, off_loop, read_body
 from handful.service.http.capacity import Admission, Capacity, Reservation
 from handful.service.http.endpoint import FILE, Answer, Endpoint, check_parameters, form
 from handful.service.http.errors import (
@@ -117,7 +118,8 @@ class FeedbackRoutes:
         limit_bytes = int(self.settings.max_image_megabytes * 1e6) + 3 * OVERHEAD_BYTES
         seconds = self.settings.body_seconds
         body = await read_body(request.headers, request.receive, limit_bytes, seconds, reservation)
-        return parse_form(request.headers.get("content-type", ""), body, request.query_params)
+        content_type, query = request.headers.get("content-type", ""), request.query_params
+        return await off_loop(partial(parse_form, content_type, body, query), len(body))
 
 
 def _store(folder: FeedbackFolder, image: bytes, label: str) -> FeedbackBody:

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import logging
-import socket
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
-from handful.service.artifact.errors import UsageError
 from handful.service.http.errors import (
     CrossSite,
+    HeadTooLarge,
+    HeadTooSlow,
     InternalError,
     KeyWrong,
     LoopbackOnly,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
+    ParameterWrong,
+    RequestBroken,
     RequestError,
+    TooManyWrongKeys,
 )
+from handful.service.http.exchange import Exchange
+from handful.service.http.filenames import quoted
+from handful.service.http.keys import Keys
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.schemas import error_body
 from handful.service.settings import Settings
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/"})  # probes, and the page, which holds no data itself
-STORING_PATHS = ("/retrain", "/feedback")  # and all below them: they store what they are sent
+PAGE_PATHS = frozenset({"/", "/page.css", "/page.js"})  # files without any data
+LIVENESS_PATHS = frozenset({"/livez", "/healthz"})
+OPEN_PATHS = PAGE_PATHS | LIVENESS_PATHS | {"/readyz"}  # answered without the key, and to other machines
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+MAX_QUERY_BYTES = 4096  # the longest label, percent-encoded, has 1200
+MAX_HOST = 260  # characters: the longest name has 253
 
 
 def needs_key(path: str) -> bool:
@@ -41,102 +51,107 @@ def needs_key(path: str) -> bool:
 
 def common_errors(method: str, path: str) -> tuple[type[RequestError], ...]:
     """The errors that a call can meet outside its own handler."""
-    errors: tuple[type[RequestError], ...] = (KeyWrong, LoopbackOnly, MethodNotAllowed, InternalError)
-    return (*errors, CrossSite) if _changes(method, path) else errors
+    of_connection = (RequestBroken, HeadTooSlow, HeadTooLarge, Overloaded)
+    errors: tuple[type[RequestError], ...] = (*of_connection, MethodNotAllowed, ParameterWrong, InternalError)
+    if path not in PAGE_PATHS | LIVENESS_PATHS:
+        errors = (*errors, LoopbackOnly)
+    if needs_key(path):
+        errors = (*errors, KeyWrong, TooManyWrongKeys)
+    return errors if method in SAFE_METHODS else (*errors, CrossSite)
 
 
 class AuthMiddleware:
-    """ASGI middleware around the routes. The key is compared in constant time."""
+    """ASGI middleware around the routes. `methods` are those of each path; a part of a path in braces varies."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: ServiceMetrics, paths: frozenset[str]) -> None:
-        self.app, self.metrics, self.paths = app, metrics, paths
+    def __init__(
+        self, app: ASGIApp, settings: Settings, metrics: ServiceMetrics, methods: Mapping[str, Collection[str]]
+    ) -> None:
+        self.app, self.metrics, self.methods = app, metrics, methods
         self.origins = settings.cors_origins
-        self.key = settings.api_key.get_secret_value().encode() if settings.api_key else None
+        self.keys = Keys(settings.api_keys) if settings.api_keys else None
+        self._patterns = {path: compile_path(path)[0] for path in methods if "{" in path}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started, status = time.perf_counter(), 0
-
-        async def counted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        started = time.perf_counter()
+        exchange = Exchange(scope, receive, send)
         try:
-            self._check_caller(scope)
-            await self.app(scope, receive, counted)
+            await self._check_caller(scope)
+            await self.app(scope, exchange.receive, exchange.send)
         except Exception as e:
-            if status:
+            if exchange.status:
                 raise  # the answer has begun: all that is left is to close the connection
-            await self._answer(_request_error(e, scope))(scope, receive, counted)
+            error = self._request_error(e, scope)
+            if isinstance(error, TooManyWrongKeys):
+                exchange.dropped_bytes = 0
+            await self._answer(error)(scope, exchange.receive, exchange.send)
         path = self._route_of(scope["path"])
-        self.metrics.requests.labels(path, str(status)).inc()
+        self.metrics.requests.labels(path, str(exchange.status)).inc()
         self.metrics.request_seconds.labels(path).observe(time.perf_counter() - started)
 
     def _route_of(self, path: str) -> str:
         """The path of the route, for the metrics: a job's name must not become a series of its own."""
-        route = path if path in self.paths else f"{path.rpartition('/')[0]}/{{job}}"
-        return route if route in self.paths else "other"
+        if path in self.methods:
+            return path
+        return next((route for route, pattern in self._patterns.items() if pattern.match(path)), "other")
 
     def _answer(self, error: RequestError) -> JSONResponse:
         self.metrics.errors.labels(error.code).inc()
         return JSONResponse(error_body(error.code, str(error)), error.status, error.headers)
 
-    def _check_caller(self, scope: Scope) -> None:
-        if not needs_key(scope["path"]):
-            return
-        if self.key is None:
-            if not _is_loopback(scope):
+    async def _check_caller(self, scope: Scope) -> None:
+        query_bytes = len(scope.get("query_string", b""))
+        if query_bytes > MAX_QUERY_BYTES:
+            raise ParameterWrong(f"The query has {query_bytes} bytes; at most {MAX_QUERY_BYTES} are allowed.")
+        method, path, headers = scope["method"], scope["path"], Headers(scope=scope)
+        address = scope["client"][0] if scope.get("client") else ""
+        if self.keys is None:
+            if needs_key(path) and not _is_loopback(address):
                 raise LoopbackOnly("Without HANDFUL_API_KEY this service answers only calls from its own machine.")
-            check_page(scope["method"], scope["path"], Headers(scope=scope), self.origins)
-            return
-        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(key.strip(" ").encode("latin-1"), self.key):
-            raise KeyWrong("The key is missing or wrong; `Authorization: Bearer KEY` is expected.")
+            check_page(method, path, headers, self.origins)
+        elif needs_key(path):
+            await self.keys.check(headers, address)
+
+    def _request_error(self, error: Exception, scope: Scope) -> RequestError:
+        if isinstance(error, RequestError):
+            return error
+        if isinstance(error, HTTPException) and error.status_code == NotFound.status:
+            return NotFound("There is no such path; /openapi.json lists all paths.")
+        if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
+            allowed = ", ".join(sorted(self.methods.get(self._route_of(scope["path"]), ())))
+            return MethodNotAllowed(f"The method is {quoted(scope['method'])}; {allowed} are allowed here.", allowed)
+        logger.error("A request failed unexpectedly; this is a bug", exc_info=error)
+        return InternalError("The service failed unexpectedly; its log says why.")
 
 
-def _request_error(error: Exception, scope: Scope) -> RequestError:
-    if isinstance(error, RequestError):
-        return error
-    if isinstance(error, HTTPException) and error.status_code == NotFound.status:
-        return NotFound("There is no such path; /openapi.json lists all paths.")
-    if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
-        allowed = (error.headers or {}).get("Allow", "")
-        return MethodNotAllowed(f"The method is {scope['method']}; allowed: {allowed}.", allowed)
-    logger.error("A request failed unexpectedly; this is a bug", exc_info=error)
-    return InternalError("The service failed unexpectedly; its log says why.")
-
-
-def _is_loopback(scope: Scope) -> bool:
+def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(scope["client"][0]).is_loopback
-    except (TypeError, ValueError):
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
         return False  # without an address the caller may be anybody
 
 
 def check_page(method: str, path: str, headers: Headers, allowed: Collection[str]) -> None:
-    """Keeps other sites' pages, open in a browser on this machine, away from the paths that store what they are sent.
+    """Keeps other sites' pages, open in a browser on this machine, away from all that tells or changes something.
 
-    Raises `CrossSite` for a page whose origin is not allowed, and `LoopbackOnly` where the request names another
-    host than this machine, which is how DNS rebinding shows.
+    Raises `LoopbackOnly` where the request names another host than this machine, which is how DNS rebinding shows, and
+    `CrossSite` for a page whose origin is not allowed and that sends something: a browser keeps the answer from it, but
+    the work would be done.
     """
-    if not path.startswith(STORING_PATHS):
-        return
     host = headers.get("host")
-    if host is not None and not _is_local(host):
-        raise LoopbackOnly("Without HANDFUL_API_KEY this call is answered only as localhost or 127.0.0.1.")
+    if path not in PAGE_PATHS | LIVENESS_PATHS and host is not None and not _is_local(host):
+        raise LoopbackOnly(
+            f"The Host is {quoted(host)}; without HANDFUL_API_KEY only localhost and 127.0.0.1 are allowed."
+        )
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    if not _changes(method, path) or origin in allowed or "*" in allowed:
+    if method in SAFE_METHODS or origin in allowed or "*" in allowed:
         return
     if site in {"cross-site", "same-site"} or (site is None and origin is not None and not _same(origin, host)):
         raise CrossSite("Another site's page may not make this call; HANDFUL_CORS_ORIGINS lists those that may.")
 
 
-def _changes(method: str, path: str) -> bool:
-    return path.startswith(STORING_PATHS) and method not in SAFE_METHODS
-
-
 def _is_local(host: str) -> bool:
+    if len(host) > MAX_HOST:
+        return False
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
@@ -145,24 +160,9 @@ def _is_local(host: str) -> bool:
 
 
 def _same(origin: str, host: str | None) -> bool:
+    if len(origin) > MAX_HOST:
+        return False
     try:
         return urlsplit(origin).netloc == host
     except ValueError:
         return False
-
-
-def check_address(host: str, port: int, *, has_key: bool) -> None:
-    """Raises `UsageError` for an address that is invalid or in use, and without a key for any but loopback."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError as e:
-        raise UsageError(f"--host {host!r} is not an IP address; one like 127.0.0.1 is expected.") from e
-    if not address.is_loopback and not has_key:
-        raise UsageError(f"{host} can be reached from other machines: set HANDFUL_API_KEY, or use 127.0.0.1.")
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as e:
-            raise UsageError(f"{host}:{port} cannot be listened on: {e.strerror}.") from e

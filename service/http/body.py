@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from handful.service.artifact.errors import ImageError
 from handful.service.http.capacity import Reservation
@@ -34,7 +35,10 @@ from starlette.types import Receive
 
 OVERHEAD_BYTES = 1024  # per part, for its boundary and headers, beside the limit on its data
 ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed"})
+SMALL_BYTES = 128_000
 DISCARDED = 8  # times the limit: how much of a larger body is read and dropped, so that its sender sees the 413
+T = TypeVar("T")
+_parsers = ThreadPoolExecutor(2, "parse")
 BODY_ERRORS: tuple[AnyError, ...] = (
     FieldNotAFile,
     FieldUnexpected,
@@ -115,6 +119,16 @@ async def _discard(receive: Receive, max_bytes: int) -> None:
 
 def _too_large(limit_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"The body is too large; at most {limit_bytes / 1e6:.1f} MB are allowed here.")
+
+
+async def off_loop(parse: Callable[[], T], body_bytes: int) -> T:
+    """Parses a large body in a thread: whatever it holds, other requests are answered meanwhile.
+
+    A small one is parsed at once, which takes a millisecond and is faster than a change of threads.
+    """
+    if body_bytes <= SMALL_BYTES:
+        return parse()
+    return await asyncio.get_running_loop().run_in_executor(_parsers, parse)
 
 
 def single_image(content_type: str, body: bytearray) -> bytes:

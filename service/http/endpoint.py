@@ -5,7 +5,7 @@ A module that answers calls lists its endpoints beside their handlers; nothing e
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,15 @@ class Endpoint:
 
     def route(self) -> Route:
         return Route(self.path, self.handler, methods=[self.method])
+
+
+def methods_by_path(endpoints: Iterable[Endpoint]) -> dict[str, set[str]]:
+    """All methods that each path answers; wherever GET does, so does HEAD."""
+    methods: dict[str, set[str]] = {}
+    for endpoint in endpoints:
+        own = {"GET", "HEAD"} if endpoint.method == "GET" else {endpoint.method}
+        methods.setdefault(endpoint.path, set()).update(own)
+    return methods
 
 
 def form(fields: Mapping[str, Schema], *, optional: Collection[str] = ()) -> dict[str, Schema]:

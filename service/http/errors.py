@@ -2,6 +2,7 @@
 
 HandfulError
 ├── RequestError                status, code: the class's name in snake case
+│   ├── RequestBroken           400
 │   ├── ImageMissing            400
 │   ├── FieldNotAFile           400
 │   ├── FieldUnexpected         400
@@ -27,12 +28,15 @@ HandfulError
 │   ├── JobNotFound             404
 │   ├── FeedbackOff             404
 │   ├── MethodNotAllowed        405
+│   ├── HeadTooSlow             408
 │   ├── BodyTooSlow             408
 │   ├── JobEnded                409
 │   ├── RetrainOff              409
 │   ├── BodyTooLarge            413
 │   ├── MediaTypeUnsupported    415
 │   ├── TooManyJobs             429
+│   ├── HeadTooLarge            431
+│   ├── TooManyWrongKeys        429
 │   ├── InternalError           500
 │   ├── Overloaded              503
 │   ├── NotReady                503
@@ -61,74 +65,58 @@ NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})  # the OSErrors that b
 class RequestError(HandfulError):
     """One unsuccessful answer; its text is a sentence for whoever sent the request."""
 
-    status: ClassVar[int]
+    status: ClassVar[int] = 400
     headers: Mapping[str, str] = {}
+
+
+class RequestBroken(RequestError):
+    """The bytes are not a request as HTTP/1.1 has it, or two programs could read them as different requests."""
+
+    status, headers = 400, {"Connection": "close"}
 
 
 class ImageMissing(RequestError):
     """The request has no image."""
 
-    status = 400
-
 
 class FieldNotAFile(RequestError):
     """A form field that must be a file is text, perhaps a URL."""
-
-    status = 400
 
 
 class FieldUnexpected(RequestError):
     """The form has a field that the call does not know, has one twice, or has a file where text belongs."""
 
-    status = 400
-
 
 class FieldMissing(RequestError):
     """The form lacks a field that the call needs."""
-
-    status = 400
 
 
 class ParameterWrong(RequestError):
     """A query parameter is unknown or has a value that is not allowed."""
 
-    status = 400
-
 
 class TooManyImages(RequestError):
     """The form has more parts than the call takes."""
-
-    status = 400
 
 
 class MultipartBroken(RequestError):
     """The multipart body is malformed or cut off."""
 
-    status = 400
-
 
 class ClientGone(RequestError):
     """The client closed the connection while it was sending; the error is counted, but nobody is left to read it."""
-
-    status = 400
 
 
 class LabelWrong(RequestError):
     """The text cannot be a label, because it cannot be the name of a folder."""
 
-    status = 400
-
 
 class LabelUnknown(RequestError):
     """The model does not have this label, and the request does not allow a new one."""
 
-    status = 400
-
 
 class ArchiveError(RequestError):
     """No photos can be taken from the zip."""
-
-    status = 400
 
 
 class NotAnArchive(ArchiveError):
@@ -207,6 +195,12 @@ class MethodNotAllowed(RequestError):
         self.headers = {"Allow": allowed}
 
 
+class HeadTooSlow(RequestError):
+    """The head of the request did not arrive in time."""
+
+    status, headers = 408, {"Connection": "close"}
+
+
 class BodyTooSlow(RequestError):
     """The body did not arrive in time."""
 
@@ -241,6 +235,18 @@ class TooManyJobs(RequestError):
     """As many retrainings as allowed are waiting or running."""
 
     status, headers = 429, {"Retry-After": "60"}
+
+
+class HeadTooLarge(RequestError):
+    """The head of the request has more bytes than any call needs."""
+
+    status, headers = 431, {"Connection": "close"}
+
+
+class TooManyWrongKeys(RequestError):
+    """The caller's address sends wrong keys faster than they are answered."""
+
+    status, headers = 429, {"Retry-After": "1", "Connection": "close"}
 
 
 class InternalError(RequestError):

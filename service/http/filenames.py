@@ -6,9 +6,8 @@ import re
 import unicodedata
 
 from handful.service.artifact.image_files import LEFT_BEHIND
+from handful.service.artifact.label_names import MAX_NAME_BYTES, has_controls
 
-MAX_NAME_BYTES = 255  # of one name, on every file system in use
-_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # a name would display as another
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\.|$)", re.IGNORECASE)
 
 
@@ -16,7 +15,9 @@ def filename_error(name: str) -> str | None:
     """Why this cannot name one file or folder, as the end of a sentence; None if it can."""
     if name in {"", ".", ".."}:
         return "is empty or leads elsewhere"
-    if any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} or letter in _BIDI_CONTROLS for letter in name):
+    if len(name) > MAX_NAME_BYTES:
+        return f"is longer than {MAX_NAME_BYTES} bytes"
+    if has_controls(name):
         return "contains control characters"
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"is longer than {MAX_NAME_BYTES} bytes"

@@ -14,7 +14,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 MAX_CONTENT_TYPE = 1000  # characters; browsers and curl send about 70
 MAX_BOUNDARY = 70  # characters; RFC 2046
-MAX_HEADER_BYTES = 4096  # per header of a part; browsers and curl send about 100
+MAX_HEADER_BYTES = 2048  # per header of a part; browsers and curl send about 100, and 800 at most for a filename
 MAX_HEADERS = 8  # per part; RFC 7578 knows three
 CHUNK_BYTES = 1 << 16
 PLAIN_ENCODINGS = frozenset({"binary", "8bit", "7bit"})

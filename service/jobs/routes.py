@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import get_args
 
 from handful.service.http.body import BODY_ERRORS, OVERHEAD_BYTES, archive_type, save_body, take_archive
@@ -22,13 +21,12 @@ from handful.service.http.errors import (
 from handful.service.http.filenames import quoted
 from handful.service.http.schemas import JobBody, JobsBody, JobSummary, Promote
 from handful.service.jobs.job import Job
-from handful.service.jobs.worker import JobWorker
+from handful.service.jobs.worker import MAX_UPLOADS, JobWorker
 from handful.service.settings import Settings
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-MAX_UPLOADS = 2  # at once per worker: each may fill the disk up to its limit
 PARAMETERS = (Parameter("promote", {"enum": list(get_args(Promote)), "default": "auto"}),)
 
 
@@ -79,19 +77,19 @@ class RetrainRoutes:
         limit_bytes = int(self.settings.max_retrain_megabytes * 1e6) + OVERHEAD_BYTES
         with self.uploads.reserve(1):
             async with self.retraining.upload() as upload:
-                await asyncio.to_thread(self.retraining.table.check_queue, name, self.settings.max_jobs)
+                await self.retraining.call(self.retraining.table.check_queue, name, self.settings.max_jobs)
                 body, archive = upload.folder / "body", upload.folder / "photos.zip"
                 await save_body(request.headers, request.receive, limit_bytes, self.settings.upload_seconds, body)
-                await asyncio.to_thread(take_archive, kind, body, archive)
+                await self.retraining.call(take_archive, kind, body, archive)
                 job = await self.retraining.add(upload, promote, archive)
         return _json(_body(job), 202, {"Location": f"/retrain/{job.job}"})
 
     async def jobs(self, _: Request) -> Response:
-        jobs = await asyncio.to_thread(self.retraining.table.all)
+        jobs = await self.retraining.call(self.retraining.table.all)
         return _json(JobsBody(jobs=[_summary(job) for job in jobs]))
 
     async def job(self, request: Request) -> Response:
-        return _json(_body(await asyncio.to_thread(self.retraining.table.read, request.path_params["job"])))
+        return _json(_body(await self.retraining.call(self.retraining.table.read, request.path_params["job"])))
 
     async def cancel(self, request: Request) -> Response:
         job = await self.retraining.cancel(request.path_params["job"])

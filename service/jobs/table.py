@@ -30,7 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
-from handful.service.artifact.atomic import PARTIAL_KEPT_SECONDS, try_lock
+from handful.service.artifact.atomic import PARTIAL_KEPT_SECONDS, private_folder, try_lock
 from handful.service.http.errors import JobEnded, JobNotFound, TooManyJobs
 from handful.service.http.schemas import Promote, State
 from handful.service.jobs.job import INTERRUPTED, Job, JobError, read_progress
@@ -38,7 +38,7 @@ from handful.service.jobs.process import inheritable_lock
 
 TABLE, PHOTOS, PROGRESS, LOG, LOCK = "jobs.sqlite3", "photos", "progress", "log.txt", "lock"
 UPLOAD = ".upload-"
-BUSY_SECONDS = 60.0  # that a call waits while another process writes; a write takes milliseconds
+BUSY_SECONDS = 5.0  # that a call waits while another process writes; a write takes milliseconds
 
 logger = logging.getLogger(__name__)
 _ID = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
@@ -92,7 +92,7 @@ class JobTable:
 
     def upload(self) -> Upload:
         """A folder for the photos of a new job; the caller discards it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder)
         with self._transaction() as connection:
             self._sweep(connection)
             folder = Path(tempfile.mkdtemp(prefix=UPLOAD, dir=self.folder))

@@ -15,15 +15,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from handful.service import IMPORT_ROOT
 from handful.service.artifact.store import home
-from handful.service.http.errors import NO_SPACE_ERRNOS, DiskFull, RetrainOff
+from handful.service.http.capacity import Capacity
+from handful.service.http.errors import NO_SPACE_ERRNOS, DiskFull, Overloaded, RetrainOff
 from handful.service.http.metrics import FOLDER as METRICS_FOLDER
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.schemas import Promote, State
@@ -33,7 +34,7 @@ from handful.service.jobs.process import GRACE_SECONDS, LogFile, read_all, stop
 from handful.service.jobs.table import LOG, PHOTOS, PROGRESS, JobTable, Upload
 from handful.service.serving.champion import ChampionWatcher
 from handful.service.serving.shutdown import SUPERVISOR, ending
-from handful.service.settings import Settings
+from handful.service.settings import IMPORT_ROOT, Settings
 from handful.service.terminal.progress import PROGRESS_FILE
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,12 @@ UNPACKED = 4  # how many times the zip's size limit its content may have
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOENT})
 RESULT_BYTES = 32_000_000
 MESSAGE_PREFIX = "handful: "  # of the command's error message on stderr
+MAX_UPLOADS = 2  # at once per worker: each may fill the disk up to its limit
+MAX_CALLS = 32  # that wait for the table or the disk at once
+LOCKED_SECONDS = 1.0  # until the end of a job is written again, while the table is locked
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class JobWorker:
@@ -54,6 +61,24 @@ class JobWorker:
         self.settings, self.champion, self.metrics = settings, champion, metrics
         self.table = JobTable(home(), settings.kept_jobs)
         self.added = asyncio.Event()
+        # threads of their own: whatever locks the table or stops the disk must stop nothing else, nor calls the jobs
+        self._for_calls = ThreadPoolExecutor(MAX_UPLOADS + 4, thread_name_prefix="calls")
+        self._for_jobs = ThreadPoolExecutor(2, thread_name_prefix="jobs")
+        self._calls = Capacity(MAX_CALLS, "calls about retrainings")
+
+    async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs what reads or writes the disk for a call. Raises `Overloaded` if the table is locked, too."""
+        with self._calls.reserve(1):
+            try:
+                return await asyncio.wrap_future(self._for_calls.submit(function, *args, **kwargs))
+            except OSError as e:
+                if e.errno != errno.EBUSY:
+                    raise
+                raise Overloaded("Another process has locked the table of retrainings; try again in a second.") from e
+
+    async def _beside(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs what reads or writes the disk for a job."""
+        return await asyncio.wrap_future(self._for_jobs.submit(function, *args, **kwargs))
 
     def name(self) -> str:
         """The model that would be retrained. Raises `RetrainOff` or `NotReady`."""
@@ -69,19 +94,19 @@ class JobWorker:
     async def upload(self) -> AsyncIterator[Upload]:
         """A folder to receive photos; removed at the end of the block, unless they have become a job."""
         with _writing():
-            upload = await asyncio.to_thread(self.table.upload)
+            upload = await self.call(self.table.upload)
             try:
                 yield upload
             finally:
-                await asyncio.to_thread(self.table.discard, upload)
+                await asyncio.wrap_future(self._for_calls.submit(self.table.discard, upload))
 
     async def add(self, upload: Upload, promote: Promote, archive: Path) -> Job:
         """Unpacks the zip and queues a job. Raises an `ArchiveError`, `TooManyJobs`, or what `name` raises."""
         name, labels = self.name(), self.champion.current.classifier.labels
         limits = Limits(self.settings.max_retrain_files, int(UNPACKED * self.settings.max_retrain_megabytes * 1e6))
-        files = await asyncio.to_thread(unpack, archive, upload.photos, limits, labels)
+        files = await self.call(unpack, archive, upload.photos, limits, labels)
         archive.unlink()
-        job = await asyncio.to_thread(self.table.add, upload, name, promote, files, self.settings.max_jobs)
+        job = await self.call(self.table.add, upload, name, promote, files, self.settings.max_jobs)
         self.added.set()
         return job
 
@@ -91,11 +116,11 @@ class JobWorker:
         Raises `JobNotFound`, `JobEnded` or `RetrainOff`.
         """
         with _writing():
-            job = await asyncio.to_thread(self.table.cancel, identity)
+            job = await self.call(self.table.cancel, identity)
         deadline = time.monotonic() + 2 * GRACE_SECONDS
         while job.finished_at is None and time.monotonic() < deadline:
             await asyncio.sleep(CANCEL_POLL_SECONDS)
-            job = await asyncio.to_thread(self.table.read, identity)
+            job = await self.call(self.table.read, identity)
         return job
 
     async def follow(self) -> None:
@@ -117,11 +142,11 @@ class JobWorker:
         """Runs the jobs that wait for our model, and ends those of any model that dead workers have left."""
         mine = self.champion.ready and self.settings.model is None
         own = self.champion.current.classifier.card.name if mine else None
-        for name in sorted({job.name for job in await asyncio.to_thread(self.table.unfinished)}):
+        for name in sorted({job.name for job in await self._beside(self.table.unfinished)}):
             with self.table.running(name) as lock:
                 while lock is not None:
                     take = name == own and not ending.is_set()
-                    job = await asyncio.to_thread(self.table.claim, name, take=take)
+                    job = await self._beside(self.table.claim, name, take=take)
                     if job is None:
                         break
                     await self._run(job, lock)
@@ -136,9 +161,22 @@ class JobWorker:
             logger.warning("The command could not be run", exc_info=True)
             state, error = "failed", JobError(code="retrain_failed", message=f"It could not be run: {e.strerror}.")
         finally:  # the service may be ending
-            self.table.end(job, state, error, result)
+            await self._end(job, state, error, result)
             self.metrics.retrains.labels(state).inc()
             logger.warning("Retraining of %s %s: %s", job.name, job.job, state)
+
+    async def _end(self, job: Job, state: State, error: JobError | None, result: dict[str, Any] | None) -> None:
+        """Tries until the table is not locked, unless the service ends; until then no other worker takes the job."""
+        task = asyncio.current_task()
+        while True:
+            try:
+                await self._beside(self.table.end, job, state, error, result)
+            except OSError as e:
+                if e.errno != errno.EBUSY or (task and task.cancelling()):
+                    raise
+                await asyncio.sleep(LOCKED_SECONDS)
+            else:
+                return
 
     async def _outcome(self, job: Job, lock: int) -> tuple[State, JobError | None, dict[str, Any] | None]:
         process, log = await self._start(job, lock), LogFile(self.table.job_folder(job.job) / LOG)
@@ -183,7 +221,7 @@ class JobWorker:
 
     async def _cancelled(self, job: Job) -> None:
         """Returns when somebody has asked for the job's end."""
-        while not await asyncio.to_thread(self.table.is_cancelled, job.job):
+        while not await self._beside(self.table.is_cancelled, job.job):
             await asyncio.sleep(self.settings.poll_seconds)
 
     def _environ(self, folder: Path) -> dict[str, str]:

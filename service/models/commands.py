@@ -6,26 +6,52 @@ Nothing heavy is imported before a command runs.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
 from handful.service.artifact.errors import UsageError
-from handful.service.terminal.output import EXIT_PROBLEMS, json_option, print_result
+from handful.service.terminal.output import EXIT_PROBLEMS, Command, CommandGroup, json_option, model_flag, print_result
+from handful.service.terminal.progress import paused, working
 
-model_argument = click.argument("model", metavar="NAME[:VERSION]")
+HUB_STAGES = {"starting": 1.0}  # the Hub's library then shows bars of its own
 
 
-@click.group()
+def takes_model(metavar: str = "NAME[:VERSION]", *, required: bool = True) -> Callable[[Command], Command]:
+    """The model, as an argument or as `--model`."""
+
+    def decorate(command: Command) -> Command:
+        @click.argument("argument", metavar=metavar if required else f"[{metavar}]", required=False)
+        @model_flag(required=required)
+        @functools.wraps(command)
+        def with_model(*, argument: str | None, model: str | None, **others: Any) -> Any:
+            return command(model=_one_of(argument, model, metavar, required=required), **others)
+
+        return with_model
+
+    return decorate
+
+
+def _one_of(argument: str | None, model: str | None, metavar: str, *, required: bool) -> str | None:
+    if argument and model:
+        raise UsageError(f"Got both {argument} and --model {model}; one of them is enough.")
+    if required and not (argument or model):
+        raise UsageError(f"Which model? {metavar} is expected; `handful models list` shows those there are.")
+    return argument or model
+
+
+@click.group(cls=CommandGroup)
 def models() -> None:
-    """List the versions of each model, choose the one in use, share and delete them."""
+    """List, choose, share and delete the versions of each model."""
 
 
 @models.command("list")
-@click.argument("name", required=False)
+@takes_model(required=False)
 @json_option
-def list_models(*, name: str | None, as_json: bool) -> None:
-    """List every version, or those of NAME.
+def list_models(*, model: str | None, as_json: bool) -> None:
+    """List every version, or those of one model.
 
     * marks the champion, the version in use. A narrow terminal shows fewer columns, a pipe shows all. Exit status 1:
     some versions are broken, or a champion is missing; the lines below the table say why.
@@ -33,7 +59,7 @@ def list_models(*, name: str | None, as_json: bool) -> None:
     from handful.service.artifact.store import Store
     from handful.service.models.table import list_versions, print_table
 
-    versions, problems = list_versions(Store(), name)
+    versions, problems = list_versions(Store(), model)
     if as_json:
         print_result(versions, "", as_json=True)
     else:
@@ -43,7 +69,7 @@ def list_models(*, name: str | None, as_json: bool) -> None:
 
 
 @models.command("show")
-@click.argument("model", metavar="[NAME[:VERSION]]", required=False)
+@takes_model(required=False)
 @click.option("--engine", is_flag=True, help="Also print to stderr how this machine computes the network, and why.")
 @json_option
 def show_model(*, model: str | None, engine: bool, as_json: bool) -> None:
@@ -59,16 +85,17 @@ def show_model(*, model: str | None, engine: bool, as_json: bool) -> None:
     if engine:
         from handful.service.classifier import Classifier
 
-        network = Classifier.from_artifact(artifact).network
-        click.echo(f"{network.engine.label} on {network.device.type}: {network.engine.why}", err=True)
+        classifier = Classifier.from_artifact(artifact)
+        classifier.choose_fastest_for(None)
+        click.echo(classifier.network.engine_text, err=True)
     print_result(card.model_dump(mode="json"), card.model_dump_json(indent=2), as_json=as_json)
 
 
 @models.command()
-@click.argument("model", metavar="NAME:VERSION")
+@takes_model("NAME:VERSION")
 @json_option
 def promote(*, model: str, as_json: bool) -> None:
-    """Make NAME:VERSION the champion (the version in use).
+    """Make a version the champion (the version in use).
 
     All its files are read and verified first. A running service switches to it.
     """
@@ -84,10 +111,10 @@ def promote(*, model: str, as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("name")
+@takes_model("NAME")
 @click.option("--to", metavar="VERSION", help="An earlier champion; default: the previous one.")
 @json_option
-def rollback(*, name: str, to: str | None, as_json: bool) -> None:
+def rollback(*, model: str, to: str | None, as_json: bool) -> None:
     """Go back to the previous champion (version in use).
 
     All its files are read and verified first. After the champions 1, 2, 3 one rollback leads to 2 and another to 1.
@@ -96,6 +123,9 @@ def rollback(*, name: str, to: str | None, as_json: bool) -> None:
     from handful.service.artifact.store import Store
 
     store = Store()
+    name, colon, _ = model.partition(":")
+    if colon:
+        raise UsageError(f"Got {model!r}; rollback goes back from the version in use, so NAME is expected: {name}.")
     former = store.champion(name)
     _print_champion(name, store.rollback(name, to), former, as_json=as_json)
 
@@ -107,11 +137,11 @@ def _print_champion(name: str, version: str, former: str | None, *, as_json: boo
 
 
 @models.command()
-@model_argument
+@takes_model()
 @click.option("--yes", is_flag=True, help="Delete all versions of a name without asking.")
 @json_option
 def delete(*, model: str, yes: bool, as_json: bool) -> None:
-    """Delete one version, or all versions of NAME.
+    """Delete one version, or all versions of a model.
 
     This cannot be undone. The champion (the version in use) cannot be deleted while there are other versions: promote
     one of them first. A running service continues with the version it has loaded. The number of a deleted version is
@@ -135,16 +165,16 @@ def _confirm(question: str) -> None:
 
 
 @models.command()
-@model_argument
-@click.argument("repo", metavar="ORG/REPO")
+@click.argument("words", metavar="NAME[:VERSION] ORG/REPO", nargs=-1, required=True)
+@model_flag(required=True)
 @click.option(
     "--private", is_flag=True, help="Create the repository as private: only you and people you invite can read it."
 )
 @click.option(
     "--embeddings/--no-embeddings",
     default=None,
-    help="Include the embeddings and content hashes of the training photos, which a retrain needs, or leave them out;"
-    " default: include them if the repository is private.",
+    help="Include the embeddings and content hashes of the training photos, which a retrain needs, and their thumbnails"
+    " and file names, or leave all out; default: if the repository is private, embeddings without thumbnails.",
 )
 @click.option("--with-report", is_flag=True, help="Include the report, which shows thumbnails of the training photos.")
 @click.option(
@@ -153,8 +183,8 @@ def _confirm(question: str) -> None:
 @json_option
 def push(
     *,
-    model: str,
-    repo: str,
+    words: tuple[str, ...],
+    model: str | None,
     private: bool,
     embeddings: bool | None,
     with_report: bool,
@@ -163,16 +193,25 @@ def push(
 ) -> None:
     """Upload a version to the Hugging Face Hub.
 
-    NAME:VERSION, or the champion (the version in use) of NAME, is uploaded in one commit. A missing repository is
-    created, public unless --private is given. This needs a token that may write: set HF_TOKEN or run `hf auth login`.
+    NAME:VERSION, or the champion (the version in use) of NAME, is uploaded in one commit to ORG/REPO. --model may name
+    it instead. A missing repository is created, public unless --private is given. This needs a token that may write:
+    set HF_TOKEN or run `hf auth login`.
     Everything that was pushed stays in the repository's history.
     """
     from handful.service.artifact.store import Store
-    from handful.service.models.publishing import PushSettings, push_version
 
-    settings = PushSettings(private=private, embeddings=embeddings, report=with_report, licence=licence)
-    pushed = push_version(Store().resolve(model), repo, settings)
-    parts = f"{'with' if pushed.embeddings else 'without'} embeddings, {'with' if pushed.report else 'without'} report"
+    *before, repo = words
+    if len(before) > 1:
+        raise UsageError(f"Got {' '.join(words)}; NAME[:VERSION] ORG/REPO is expected.")
+    path = Store().resolve(_one_of(before[0] if before else None, model, "NAME[:VERSION] ORG/REPO", required=True))
+    with working(f"Uploading {path.parent.name}:{path.name} to {repo} on the Hugging Face Hub.", HUB_STAGES):
+        from handful.service.models.publishing import PushSettings, push_version
+
+        settings = PushSettings(private=private, embeddings=embeddings, report=with_report, licence=licence)
+        with paused():
+            pushed = push_version(path, repo, settings)
+    kept = {"embeddings": pushed.embeddings, "thumbnails": pushed.thumbnails, "report": pushed.report}
+    parts = ", ".join(f"{'with' if there else 'without'} {part}" for part, there in kept.items())
     access = "private" if pushed.private else "public"
     text = f"{pushed.model} is at {pushed.url} ({access}, {parts}), commit {pushed.commit}"
     print_result(dataclasses.asdict(pushed), text, as_json=as_json)
@@ -196,10 +235,13 @@ def pull(*, repo: str, name: str | None, promoted: bool, as_json: bool) -> None:
     """
     from handful.service.artifact.folder import read_card
     from handful.service.artifact.store import Store
-    from handful.service.models.publishing import pull_version
 
     store = Store()
-    path = pull_version(repo, store, name, promote=promoted)
+    with working(f"Downloading {repo} from the Hugging Face Hub.", HUB_STAGES):
+        from handful.service.models.publishing import pull_version
+
+        with paused():
+            path = pull_version(repo, store, name, promote=promoted)
     card = read_card(path)
     champion = store.champion(card.name)
     result: dict[str, Any] = {
@@ -218,15 +260,17 @@ def pull(*, repo: str, name: str | None, promoted: bool, as_json: bool) -> None:
 
 
 @models.command()
-@model_argument
+@takes_model()
 @json_option
 def bento(*, model: str, as_json: bool) -> None:
-    """Copy a version to BentoML's model store, where `bentoml build` finds it.
+    """Copy a version to BentoML's model store for `bentoml build`.
 
     Prints its tag.
     """
     from handful.service.artifact.store import Store
+
+    path = Store().resolve(model)
     from handful.service.bento import register
 
-    tag = register(Store().resolve(model))
+    tag = register(path)
     print_result({"tag": tag}, tag, as_json=as_json)

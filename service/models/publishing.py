@@ -2,9 +2,10 @@
 
 Parts of an artifact are personal. The report shows thumbnails of the photos, and embeddings.safetensors holds an
 embedding and a content hash per photo: an embedding reveals something of its photo, and a hash reveals whether a known
-photo was used. Therefore the report is pushed only on request. Embeddings are pushed to a private repository, as a
-retrain needs them, and to a public one only on request. The arrays of the unknown detector, one mean per label, are
-always pushed: without them no image is unknown.
+photo was used; thumbnails.safetensors holds a small picture and the file name of each. Therefore the report is pushed
+only on request. Embeddings are pushed to a private repository, as a retrain needs them, and to a public one only on
+request; thumbnails go with that request, and never without it. The arrays of the unknown detector, one mean per label,
+are always pushed: without them no image is unknown.
 
 Only data is pulled: JSON, and tensors without pickle. A report is not: it is a page with scripts from a stranger.
 """
@@ -17,34 +18,34 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from handful.service.artifact.card import ModelCard, OriginCard
-from handful.service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent, HubFileMissing, UsageError
+from handful.service.artifact.card import ModelCard, OriginCard, parse_card
+from handful.service.artifact.checks import MAX_TENSOR_BYTES, MAX_TEXT_BYTES
+from handful.service.artifact.errors import ArtifactIncomplete, HubFileMissing, UsageError
 from handful.service.artifact.folder import (
     CARD,
     CONFIG,
     EMBEDDINGS,
     MODEL_CARD,
+    THUMBNAILS,
     WEIGHTS,
     Artifact,
     card_json,
     open_artifact,
+    tensor_files,
     write_card,
 )
-from handful.service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file, writing
+from handful.service.artifact.hub import HubRef, large_file, parse_ref, pinned_file, writing
 from handful.service.artifact.model_card import render_model_card
 from handful.service.artifact.store import Store, check_name
-from handful.service.classifier import Classifier
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 REPORT = "report/"
 UNKNOWN = "unknown."  # prefix of the names of the unknown detector's arrays
-# raised when a network is built from a wrong description or wrong tensors
-MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
 class PushSettings:
-    """The parts of a version to push. `embeddings` None: only to a private repository."""
+    """The parts of a version to push. `embeddings` None: to a private repository only, and without thumbnails."""
 
     private: bool = False
     embeddings: bool | None = None
@@ -62,6 +63,7 @@ class Pushed:
     commit: str
     private: bool
     embeddings: bool
+    thumbnails: bool
     report: bool
 
 
@@ -88,7 +90,16 @@ def push_version(folder: Path, repo: str, settings: PushSettings) -> Pushed:
         commit = api.create_commit(repo, _operations(files, existing_names), commit_message=artifact.card.model)
     url = f"{api.endpoint}/{repo}"
     embeddings = embeddings and artifact.card.data.embeddings_kept
-    return Pushed(artifact.card.model, repo, url, commit.oid, bool(existing.private), embeddings, settings.report)
+    return Pushed(
+        model=artifact.card.model,
+        repo=repo,
+        url=url,
+        commit=commit.oid,
+        private=bool(existing.private),
+        embeddings=embeddings,
+        thumbnails=THUMBNAILS in files,
+        report=settings.report,
+    )
 
 
 def _repository(repo: str) -> HubRef:
@@ -101,7 +112,10 @@ def _repository(repo: str) -> HubRef:
 def _files(artifact: Artifact, ref: HubRef, settings: PushSettings, *, embeddings: bool) -> dict[str, Path | bytes]:
     """The repository's files by name; the hashes in the card match them."""
     path, card = artifact.path, _without_path(artifact.card)
-    files: dict[str, Path | bytes] = {CONFIG: path / CONFIG, WEIGHTS: path / WEIGHTS, EMBEDDINGS: path / EMBEDDINGS}
+    if not settings.embeddings:
+        hashes = {name: sha256 for name, sha256 in card.files.items() if name != THUMBNAILS}
+        card = card.model_copy(update={"files": hashes})
+    files: dict[str, Path | bytes] = {name: path / name for name in (CONFIG, *tensor_files(card))}
     if not embeddings:
         files[EMBEDDINGS] = content = _unknown_only(artifact)
         hashes = card.files | {EMBEDDINGS: hashlib.sha256(content).hexdigest()}
@@ -118,8 +132,8 @@ def _files(artifact: Artifact, ref: HubRef, settings: PushSettings, *, embedding
 def _operations(
     files: Mapping[str, Path | bytes], existing_names: Iterable[str]
 ) -> list[CommitOperationAdd | CommitOperationDelete]:
-    """Adds the files, and deletes an earlier push's report as far as it is not replaced."""
-    stale = {name for name in existing_names if name.startswith(REPORT)} - set(files)
+    """Adds the files, and deletes an earlier push's report and thumbnails as far as they are not replaced."""
+    stale = {name for name in existing_names if name.startswith(REPORT) or name == THUMBNAILS} - set(files)
     return [
         *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()),
         *(CommitOperationDelete(path_in_repo=name) for name in sorted(stale)),
@@ -153,7 +167,7 @@ def pull_version(text: str, store: Store, name: str | None = None, *, promote: b
     origin = OriginCard(repo=ref.repo, revision=artifact.path.name, model=artifact.card.model)
 
     def write(folder: Path, version: str) -> None:
-        for file in (CONFIG, WEIGHTS, EMBEDDINGS):
+        for file in (CONFIG, *tensor_files(artifact.card)):
             shutil.copyfile(artifact.path / file, folder / file)
         write_card(folder, artifact.card.model_copy(update={"name": new_name, "version": version, "origin": origin}))
 
@@ -166,17 +180,19 @@ def pull_version(text: str, store: Store, name: str | None = None, *, promote: b
 def _download(ref: HubRef) -> Artifact:
     """The repository's files in huggingface_hub's cache, verified and loaded once."""
     try:
-        folder = pinned_file(ref, CARD).parent
-        for file in (CONFIG, WEIGHTS, EMBEDDINGS):
-            large_file(ref, file, folder.name)
+        folder = pinned_file(ref, CARD, MAX_TEXT_BYTES).parent
+        large_file(ref, CONFIG, folder.name, MAX_TEXT_BYTES)
+        for file in (WEIGHTS, EMBEDDINGS):
+            large_file(ref, file, folder.name, MAX_TENSOR_BYTES)
+        for file in tensor_files(parse_card((folder / CARD).read_text(errors="replace"), folder / CARD)):
+            large_file(ref, file, folder.name, MAX_TENSOR_BYTES)  # those that are optional too
     except HubFileMissing as e:
         raise ArtifactIncomplete(
             f"{e}, so it is no model of handful; if it is a network of timm's, `handful train FOLDER --backbone"
             f" {ref.text}` trains on it."
         ) from e
     artifact = open_artifact(folder)
-    try:
-        Classifier.from_artifact(artifact)
-    except MISFITS as e:
-        raise ArtifactInconsistent(f"{ref.text!r} on the Hub cannot be loaded as a classifier: {brief(e)}.") from e
+    from handful.service.classifier import Classifier  # torch, which a wrong name does not need
+
+    Classifier.from_artifact(artifact).check()
     return artifact

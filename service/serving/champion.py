@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from handful.service.artifact.store import Store
 from handful.service.classifier import Classifier
 from handful.service.http.errors import NotReady
 from handful.service.http.metrics import ServiceMetrics
-from handful.service.settings import Settings
+from handful.service.settings import ANNOUNCED, Settings
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 30.0  # until a version that did not load is tried again: the disk may have been at fault
@@ -50,6 +51,10 @@ class ChampionWatcher:
         self._current: LoadedVersion | None = None
         self._failed: tuple[Path, float] | None = None  # the version that did not load, and when to try it again
         self._problem = "It is being loaded."
+        self.tried = asyncio.Event()  # set once the first version has been loaded, or could not be
+        self._thread = ThreadPoolExecutor(1, "champion")  # its own: whatever else waits must not stop a swap
+        # `handful serve` itself says what is served first, or that nothing is
+        self._level = logging.INFO if ANNOUNCED in os.environ else logging.WARNING
 
     @property
     def ready(self) -> bool:
@@ -71,8 +76,10 @@ class ChampionWatcher:
             except Exception as e:
                 self._problem = str(e) if isinstance(e, ModelNotFound) else "The service's log says why."
                 if str(e) != logged:
-                    logger.warning("The champion cannot be loaded: %s", e, exc_info=not isinstance(e, HandfulError))
+                    level = self._level if isinstance(e, ModelNotFound) else logging.WARNING
+                    logger.log(level, "The champion cannot be loaded: %s", e, exc_info=not isinstance(e, HandfulError))
                 logged = str(e)
+            self.tried.set()
             await asyncio.sleep(self.poll_seconds)
 
     def _update(self) -> None:
@@ -83,15 +90,17 @@ class ChampionWatcher:
             return
         self._failed = path, time.monotonic() + RETRY_SECONDS  # unless it loads
         loaded = load(path, self.batch_images, self.cores)
+        level = logging.WARNING if current else self._level
         self._failed, self._current = None, loaded
         self.name = loaded.classifier.card.name  # a second name in the store must not make the choice ambiguous
         self.metrics.version.set(int(loaded.classifier.card.version))
-        logger.warning("%s is served", loaded.model)
+        logger.log(level, "%s is served", loaded.model)
 
 
 def load(path: Path, batch_images: int, cores: int) -> LoadedVersion:
     """Reads, verifies and warms one version. Raises an `ArtifactError`, or whatever torch raises for a broken one."""
     classifier = Classifier.load(path)
+    classifier.choose_fastest_for(None)
     with ThreadPoolExecutor(1, "warm") as thread:  # a new thread: each has its own number of cores
         for images, share in _shapes(classifier, batch_images, cores):
             thread.submit(_warm, classifier, images, share).result()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import ImageError
 from handful.service.classifier import Prediction
@@ -10,6 +12,7 @@ from handful.service.http.body import (
     IMAGE_ERRORS,
     OVERHEAD_BYTES,
     multipart_images,
+    off_loop,
     read_body,
     single_image,
 )
@@ -73,7 +76,8 @@ class ServingRoutes:
     async def predict(self, request: Request) -> Response:
         with self.bodies.reserve() as reservation:
             body = await self._read(request, self.settings.max_image_megabytes, 1, reservation)
-            image = single_image(request.headers.get("content-type", ""), body)
+            content_type = request.headers.get("content-type", "")
+            image = await off_loop(partial(single_image, content_type, body), len(body))
             del body
             served, (result,) = await self.predictor.classify([image])
         status = status_of(type(result)) if isinstance(result, ImageError) else 200
@@ -84,8 +88,9 @@ class ServingRoutes:
         with self.bodies.reserve() as reservation:
             body = await self._read(request, self.settings.max_request_megabytes, max_images, reservation)
             content_type = request.headers.get("content-type", "")
-            images = multipart_images(content_type, body, field="images", max_images=max_images)
-            del body
+            parse = partial(multipart_images, content_type, body, field="images", max_images=max_images)
+            images = await off_loop(parse, len(body))
+            del body, parse
             served, results = await self.predictor.classify(images)
         return JSONResponse([_body(served, result) for result in results])
 

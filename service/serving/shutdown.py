@@ -15,6 +15,13 @@ POLL_SECONDS = 0.5
 ending = threading.Event()  # set once this process has been asked to end: nothing long may start then
 
 
+def log_again() -> None:
+    """BentoML's setting up of logs disables every logger that exists; ours exist already."""
+    for name, each in logging.root.manager.loggerDict.items():
+        if name.startswith("handful.") and isinstance(each, logging.Logger):
+            each.disabled = False
+
+
 def announce_supervisor() -> None:
     """Called in the supervisor, before it starts workers: they inherit its process id."""
     os.environ[SUPERVISOR] = str(os.getpid())

@@ -18,7 +18,8 @@ def drawable_names(labels: Sequence[str]) -> list[str]:
 
 
 def _shortened(label: str) -> str:
-    return label if len(label) <= NAME_LENGTH else f"{label[: NAME_LENGTH - 1]}…"
+    """Without its middle, as long names often differ at their ends."""
+    return label if len(label) <= NAME_LENGTH else f"{label[:11]}…{label[-8:]}"
 
 
 def _drawable(label: str, glyphs: set[int]) -> bool:

@@ -1,29 +1,51 @@
-"""Progress: a bar on stderr if it is a terminal, and JSON lines for another program.
+"""Progress: a command's first words, one bar over all its stages, and JSON lines for another program.
 
-If HANDFUL_PROGRESS names a file, each stage appends one line to it when it begins, at most every half second, and
-when it ends: {"stage": "embed", "done": 96, "total": 160}.
+    with working("Learning from the photos in shoes.", {STARTING: 3, LOOKING: 8}):
+        with progress_bar(LOOKING, 160) as advance:
+            advance(16)
+
+The words are written to stderr at once. The bar is on stderr too, only if that is a terminal, and disappears at the
+end. Code in any room reports its stage by `progress_bar` or `next_stage`; outside `working` nothing is shown.
+
+If HANDFUL_PROGRESS names a file, each stage appends one line to it when it begins, and one with a count also at most
+every half second and when it ends: {"stage": "reading and looking at the photos", "done": 96, "total": 160}.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+import click
+from handful.service.terminal.output import printable_lines
+
+if TYPE_CHECKING:  # rich is loaded where a bar is shown
+    from rich.progress import Progress
 
 PROGRESS_FILE = "HANDFUL_PROGRESS"
 LINE_SECONDS = 0.5
+UNFINISHED = 1e-6  # share of the time: at its total, rich would stop the clock
+LEFT_FROM_SECONDS = 3.0  # that a stage has run before the time it needs is worth a guess
 
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.0f}/s")
+# stages that several commands have, in the words that a person reads
+STARTING = "starting"
+LOADING = "loading the pretrained network"
+LOADING_MODEL = "loading the model"
+LOOKING = "reading and looking at the photos"
+LEARNING = "learning to tell the labels apart"
+FINE_TUNING = "training the whole network"
+INTEGERS = "trying 8-bit integers"
+COMPARING = "comparing with the version in use"
+REPORTING = "drawing the report"
+CHANGED_COPIES = "asking again for changed copies of the photo"
+LOOKING_INSIDE = "looking at what the network responds to"
+DRAWING = "drawing the picture"
+TESTING = "answering photos that it has not seen"
 
 
 class Advance(Protocol):
@@ -31,30 +53,129 @@ class Advance(Protocol):
 
 
 @contextmanager
+def working(words: str, shares: Mapping[str, float]) -> Iterator[None]:
+    """Writes the words at once, then shows a bar until the block ends.
+
+    `shares` are the command's stages in their order, each with its usual share of the time.
+    """
+    global _bar  # one terminal, one bar
+    if os.environ.get("RANK", "0") != "0":  # under torchrun only the first process speaks
+        yield
+        return
+    click.echo(printable_lines(words), err=True)
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield
+        return
+    _bar = _Bar(shares)
+    try:
+        with _bar.progress:
+            yield
+    finally:
+        _bar = None
+
+
+@contextmanager
 def progress_bar(text: str, total: int | None = None) -> Iterator[Advance]:
-    """Yields a function to call with the number of items done since the last call.
+    """A stage that counts. Yields a function to call with the number of items done since the last call.
 
     It also takes a new text for the bar, and the number of items by which the total turned out too high.
     """
-    console = Console(stderr=True)
-    visible = (
-        console.is_terminal and os.environ.get("RANK", "0") == "0"
-    )  # under torchrun only the first process shows a bar
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     lines = _Lines(text, total)
-    with Progress(*columns, console=console, disable=not visible) as bar:
-        task = bar.add_task(text, total=total)
+    if _bar:
+        _bar.begin(text, total)
 
-        def advance(count: int, text: str | None = None, *, fewer: int = 0) -> None:
-            lines.total = None if lines.total is None else lines.total - fewer
-            bar.update(task, description=text, total=lines.total)
-            bar.advance(task, count)
-            lines.advance(count)
+    def advance(count: int, text: str | None = None, *, fewer: int = 0) -> None:
+        lines.total = None if lines.total is None else lines.total - fewer
+        lines.advance(count)
+        if _bar:
+            _bar.advance(text, lines.done, lines.total)
 
-        try:
-            yield advance
-        finally:
-            lines.write()
+    try:
+        yield advance
+    finally:
+        lines.write()
+
+
+def next_stage(text: str) -> None:
+    """A stage that counts nothing; it lasts until the next one begins."""
+    _Lines(text, None)
+    if _bar:
+        _bar.begin(text, None)
+
+
+def note(text: str) -> None:
+    """A line that stays on the terminal, above the bar."""
+    if _bar:
+        _bar.progress.console.print(printable_lines(text), highlight=False, markup=False)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Takes the bar away while other code shows one of its own."""
+    if _bar:
+        _bar.progress.stop()
+    try:
+        yield
+    finally:
+        if _bar:
+            _bar.progress.start()
+
+
+class _Bar:
+    """One line: the present stage, its count, a bar over all stages, and the time since the start."""
+
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
+
+        self.shares = dict(shares)
+        self.before = self.share = 0.0  # of the stages that are done, and of the present one
+        self.started = time.monotonic()
+        words = TextColumn(
+            "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        )
+        self.progress: Progress = Progress(
+            SpinnerColumn(),
+            words,
+            TextColumn("{task.fields[count]}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=16),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            expand=True,
+            redirect_stdout=False,
+        )
+        self.task = self.progress.add_task(next(iter(shares)), total=sum(shares.values()) + UNFINISHED, count="")
+        self.begin(next(iter(shares)), None)
+
+    def begin(self, text: str, total: int | None) -> None:
+        """A stage that was not announced takes no share; an announced one ends those before it."""
+        if text in self.shares:
+            names = list(self.shares)
+            self.before = sum(self.shares[name] for name in names[: names.index(text)])
+            self.share = self.shares[text]
+        else:
+            self.before, self.share = self.before + self.share, 0.0
+        self.started = time.monotonic()
+        self.advance(text, 0, total)
+
+    def advance(self, text: str | None, done: int, total: int | None) -> None:
+        part = min(done / total, 1.0) if total else 0.0
+        count = f"{done} of {total}{self._left(part)}" if total else ""
+        description = None if text is None else printable_lines(text)
+        completed = self.before + self.share * part
+        self.progress.update(self.task, description=description, completed=completed, count=count)
+
+    def _left(self, part: float) -> str:
+        elapsed = time.monotonic() - self.started
+        if elapsed < LEFT_FROM_SECONDS or not 0 < part < 1:
+            return ""
+        minutes, seconds = divmod(round(elapsed * (1 - part) / part), 60)
+        return f", {minutes}:{seconds:02} left"
+
+
+_bar: _Bar | None = None
 
 
 class _Lines:

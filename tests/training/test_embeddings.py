@@ -15,14 +15,15 @@ import pytest
 import torch
 from conftest import COLOURS, write_photo
 from handful.service.artifact.errors import ImageError, UsageError
+from handful.service.artifact.images import read_image
 from handful.service.compute.network import Network
 from handful.training.backbone import load_backbone
 from handful.training.embeddings import Cache, Embedded, Embedder
 
 
-def embedder(backbone: Path, cache: Path) -> Embedder:
+def embedder(backbone: Path, cache: Path, *, thumbnails: bool = False) -> Embedder:
     pinned = load_backbone(str(backbone))
-    return Embedder(Network(pinned.network), pinned.preprocessing, pinned.sha256, cache)
+    return Embedder(Network(pinned.network), pinned.preprocessing, pinned.sha256, cache, thumbnails=thumbnails)
 
 
 def embeddings(results: list[Embedded | ImageError]) -> np.ndarray:
@@ -52,6 +53,26 @@ def test_results_come_in_order_with_errors_in_their_places(tmp_path: Path, backb
         results = embedder(backbone, tmp_path / "cache").embed([good[0], bad, good[1], good[0]])
         assert [isinstance(r, ImageError) for r in results] == [False, True, False, False]
         assert [r.path for r in results if isinstance(r, Embedded)] == [good[0], good[1], good[0]]
+
+
+def test_a_thumbnail_is_the_same_wherever_it_comes_from(tmp_path: Path, backbone: Path) -> None:
+    """From the decoding for the embedding, from the file where that was cached before, and from the cache."""
+    path = write_photo(tmp_path / "a.jpg", COLOURS["red"], 1, side=300)
+
+    def small(cache: str) -> bytes:
+        (result,) = embedder(backbone, tmp_path / cache, thumbnails=True).embed([path])
+        assert isinstance(result, Embedded)
+        return result.thumbnail
+
+    (without,) = embedder(backbone, tmp_path / "later").embed([path])
+    assert isinstance(without, Embedded)
+    assert without.thumbnail == b""
+    decoded = small("first")
+    assert 64 < max(read_image(decoded).size) <= 96  # it is decoded at a quarter of its size
+    assert small("later") == decoded
+    path.rename(tmp_path / "b.jpg")
+    path.write_bytes((tmp_path / "b.jpg").read_bytes())
+    assert small("first") == decoded
 
 
 def test_a_changed_file_is_embedded_anew(tmp_path: Path, backbone: Path) -> None:

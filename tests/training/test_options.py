@@ -103,10 +103,10 @@ def flags(command: click.Command) -> set[str]:
 
 
 def test_every_setting_of_train_and_retrain_is_a_flag() -> None:
-    shared = {"--name", "--head", "--finetune", "--json"}
-    own = {"--backbone", "--finetune-from", "--finetune-epochs", "--int8", "--seed", "--no-keep-embeddings"}
+    shared = {"--head", "--finetune", "--json"}
+    own = {"--name", "--backbone", "--finetune-from", "--finetune-epochs", "--int8", "--seed", "--no-keep-embeddings"}
     assert flags(train) == shared | own
-    assert flags(retrain) == shared | {"--drop", "--rename", "--promote", "--with"}
+    assert flags(retrain) == shared | {"--model", "--name", "--drop", "--rename", "--promote", "--with"}
     given: dict[str, Any] = {"finetune": FineTuneSettings(layer="layer4"), "int8": True, "keep_embeddings": False}
     assert read(TrainSettings, "--finetune-from", "layer4", "--int8", "--no-keep-embeddings") == TrainSettings(**given)
     assert read(RetrainSettings) == RetrainSettings()

@@ -89,7 +89,7 @@ def test_a_retrain_keeps_it_and_learns_in_the_networks_own_precision(
         write_photo(new / "red" / f"{number}.png", COLOURS["red"], 900 + number)
     kept = []
     for name in ("small", "plain"):
-        result, _ = retrain_folder(new, RetrainSettings(name=name))
+        result, _ = retrain_folder(new, RetrainSettings(model=name))
         kept.append(open_artifact(Path(result["path"])))
     assert kept[0].card.int8 is not None
     assert kept[1].card.int8 is None

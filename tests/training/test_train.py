@@ -26,7 +26,8 @@ def test_the_result_names_the_version_and_what_was_measured(photos: Path, backbo
     result, problems = train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)))
     assert result["model"] == "colours:1"
     assert result["labels"] == ["blue", "red"]
-    assert result["images"] == {"used": 24, "skipped": 0, "per_label": {"blue": 12, "red": 12}}
+    per_label = {"blue": 12, "red": 12}
+    assert result["images"] == {"found": 24, "used": 24, "skipped": 0, "left_out": {}, "per_label": per_label}
     assert result["cv"]["accuracy"] == 1.0
     assert sum(map(sum, result["cv"]["confusion"])) == 24
     assert Path(result["report"]).is_file()

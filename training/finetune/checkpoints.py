@@ -16,6 +16,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from handful.service.artifact.atomic import private_folder
 from handful.training.finetune.distributed import Ranks
 from torch import distributed
 
@@ -72,7 +73,7 @@ class Checkpoints:
     def _write(self, name: str, state: State) -> None:
         if not self.ranks.first:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder)
         part = self.folder / f"{name}.part"
         torch.save(state, part)
         part.replace(self.folder / f"{name}.pt")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from handful.service.compute.network import Network
-from handful.service.terminal.progress import Advance
+from handful.service.terminal.progress import FINE_TUNING, Advance
 from handful.training.finetune.checkpoints import Checkpoints
 from handful.training.finetune.distributed import Ranks
 from handful.training.finetune.photos import PhotoLoader
@@ -164,7 +164,7 @@ class CrossValidation:
         def progress(count: int, message: str) -> None:
             nonlocal done
             done += count
-            self.progress(count, f"fine-tune, {name}, {message}")
+            self.progress(count, f"{FINE_TUNING}, {name}, {message}")
 
         yield progress
         self.progress(0, fewer=self.settings.epochs * photos - done)

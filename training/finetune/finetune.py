@@ -15,7 +15,7 @@ from handful.service.artifact.card import FineTuneCard
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.compute.device import best_device
 from handful.service.compute.network import Network
-from handful.service.terminal.progress import progress_bar
+from handful.service.terminal.progress import FINE_TUNING, progress_bar
 from handful.training.backbone import Backbone
 from handful.training.finetune.checkpoints import Checkpoints
 from handful.training.finetune.cross_validation import CrossValidation, OutOfFold
@@ -107,7 +107,7 @@ class _FineTuning:
 
     def run(self, photos: PhotoLoader) -> FineTuned:
         data = LabelledEmbeddings.of(self.inspected)
-        with progress_bar("fine-tune", 0) as progress:
+        with progress_bar(FINE_TUNING, 0) as progress:
             validation = CrossValidation(
                 photos=photos,
                 data=data,

@@ -49,7 +49,7 @@ def layers_from(backbone: nn.Module, first: str | None) -> list[Layer]:
     if first is None:
         return all_layers
     if first not in names:
-        raise UsageError(f"--finetune-from is {first!r}, allowed for this backbone: {', '.join(names)}")
+        raise UsageError(f"The layer to fine-tune from is {first!r}, allowed for this backbone: {', '.join(names)}.")
     return all_layers[names.index(first) :]
 
 

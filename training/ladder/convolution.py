@@ -68,7 +68,7 @@ PAIR: tuple[tuple[str, str, Callable[[], nn.Sequential]], ...] = (
 def train_mnist1d_pair(seed: int, out: Path, epochs: int = EPOCHS) -> dict[str, Any]:
     """What `handful compare --mnist1d` prints; its plot goes to `out`."""
     signals = draw_signals(seed)
-    with progress_bar("train on MNIST-1D", 2 * epochs) as progress:
+    with progress_bar("training", 2 * epochs) as progress:
         curves = [_curve(*network, signals, epochs, seed, progress) for network in PAIR]
     out.mkdir(parents=True, exist_ok=True)
     plot = out / "mnist1d.png"

@@ -9,31 +9,22 @@ from typing import Any
 
 import numpy as np
 from handful.service.artifact.errors import DataError
-from handful.service.terminal.progress import progress_bar
-from handful.training.backbone import load_backbone
+from handful.service.terminal.progress import LOADING, next_stage, note, progress_bar
+from handful.training.backbone import Backbone, load_backbone
 from handful.training.export import skipped
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import LabelledEmbeddings
+from handful.training.ladder.bare import inspect_bare
 from handful.training.ladder.plot import RungResult, ladder_plot
-from handful.training.ladder.rungs import LadderPhotos, Rung, chosen_rungs
+from handful.training.ladder.rungs import RUNGS, LadderPhotos, Rung
+from handful.training.ladder.settings import TITLES, LadderSettings, chosen_names, stage_texts
 from handful.training.ladder.squares import Squares
 from handful.training.learning import embed_folder
 from handful.training.metrics import wilson_interval
-from handful.training.photos.inspection import Inspected, require_labels
+from handful.training.photos.inspection import MIN_IMAGES, Inspected, require_labels
 from handful.training.photos.sources import Dataset, Problem, read_folder
-from pydantic import BaseModel, ConfigDict, Field
 
 ONE_FOLD_FROM_IMAGES = 5000  # from here on a fifth of the photos is enough to test on
-
-
-class LadderSettings(BaseModel):
-    """Everything a person decides about a comparison."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rungs: tuple[str, ...] = Field((), description="names of rungs; all if none is given")
-    backbone: str = Field(description="ORG/NAME[@REVISION], a local folder, or builtin")
-    seed: int = Field(0, ge=0)
 
 
 def climb_ladder(folder: Path, settings: LadderSettings, out: Path) -> tuple[dict[str, Any], tuple[Problem, ...]]:
@@ -43,15 +34,16 @@ def climb_ladder(folder: Path, settings: LadderSettings, out: Path) -> tuple[dic
     that `handful train` would make; from 5,000 photos on, only the first fold is tested.
     """
     started = time.monotonic()
-    rungs = chosen_rungs(settings.rungs)
+    names = chosen_names(settings.rungs)
     dataset = read_folder(folder)
-    backbone = load_backbone(settings.backbone)
-    inspected, embed_seconds = embed_folder(dataset, backbone)
+    backbone = _backbone(settings)
+    inspected = _inspected(dataset, backbone)
+    embed_seconds = time.monotonic() - started
     require_labels(inspected)
-    used, folds = _divided(dataset, inspected, settings)
+    used, folds = _divided(dataset, inspected, backbone, settings.seed)
     squares = Squares([image.path for image in used.images])
     photos = LadderPhotos(squares, LabelledEmbeddings.of(used), backbone, settings.seed)
-    rows = [_climb(rung, f"{n}/{len(rungs)} {rung.title}", photos, folds) for n, rung in enumerate(rungs, start=1)]
+    rows = [_climb(RUNGS[name], text, photos, folds) for name, text in zip(names, stage_texts(names), strict=True)]
     plot = out / "ladder.png"
     out.mkdir(parents=True, exist_ok=True)
     plot.write_bytes(ladder_plot(rows))
@@ -60,7 +52,7 @@ def climb_ladder(folder: Path, settings: LadderSettings, out: Path) -> tuple[dic
         "images": {"used": len(used.images), "skipped": skipped(used), "per_label": used.per_label},
         "judged": _tested(folds),
         "folds": folds.count,
-        "backbone": settings.backbone,
+        "backbone": settings.backbone if backbone else None,
         "seed": settings.seed,
         "rows": [vars(row) for row in rows],
         "seconds": {"embed": round(embed_seconds, 3), "total": round(time.monotonic() - started, 3)},
@@ -69,17 +61,30 @@ def climb_ladder(folder: Path, settings: LadderSettings, out: Path) -> tuple[dic
     return result, used.problems
 
 
-def _divided(dataset: Dataset, inspected: Inspected, settings: LadderSettings) -> tuple[Inspected, Folds]:
+def _backbone(settings: LadderSettings) -> Backbone | None:
+    if not settings.on_backbone:
+        return None
+    next_stage(LOADING)
+    return load_backbone(settings.backbone)
+
+
+def _inspected(dataset: Dataset, backbone: Backbone | None, min_images: int = MIN_IMAGES) -> Inspected:
+    if backbone is None:
+        return inspect_bare(dataset, min_images)
+    return embed_folder(dataset, backbone, min_images)[0]
+
+
+def _divided(dataset: Dataset, inspected: Inspected, backbone: Backbone | None, seed: int) -> tuple[Inspected, Folds]:
     if dataset.held_out:
-        return _with_held_out(inspected, dataset.held_out[-1], settings)
-    folds = Folds.make(inspected.label_index, inspected.groups, settings.seed).first_repeat()
+        return _with_held_out(inspected, dataset.held_out[-1], backbone)
+    folds = Folds.make(inspected.label_index, inspected.groups, seed).first_repeat()
     images = len(inspected.images)
     return inspected, Folds.single(next(iter(folds)).test, images) if images >= ONE_FOLD_FROM_IMAGES else folds
 
 
-def _with_held_out(inspected: Inspected, part: Path, settings: LadderSettings) -> tuple[Inspected, Folds]:
+def _with_held_out(inspected: Inspected, part: Path, backbone: Backbone | None) -> tuple[Inspected, Folds]:
     """The photos of both parts, with the held-out ones as the only fold; their other labels are left out."""
-    held_out, _ = embed_folder(read_folder(part), load_backbone(settings.backbone), min_images=1)
+    held_out = _inspected(read_folder(part), backbone, min_images=1)
     known = {name: index for index, name in enumerate(inspected.labels)}
     label_of = np.array([known.get(name, -1) for name in held_out.labels], dtype=np.int64)
     kept = np.flatnonzero(label_of[held_out.label_index] >= 0)
@@ -110,11 +115,11 @@ def _climb(rung: Rung, message: str, photos: LadderPhotos, folds: Folds) -> Rung
             fitted = rung.fit(photos, fold.train, progress)
             right += int((fitted.answer(fold.test).argmax(axis=1) == photos.data.labels[fold.test]).sum())
             parameters, trained = fitted.parameters, fitted.trained  # those of the last fold are shown
-        tested = _tested(folds)
-        progress(0, f"{message}: {right / tested:.1%}")  # stays on the terminal while the next rung takes its minutes
+    tested = _tested(folds)
+    note(f"{message}: {right / tested:.1%}")  # stays on the terminal while the next rung takes its minutes
     return RungResult(
         name=rung.name,
-        title=rung.title,
+        title=TITLES[rung.name],
         accuracy=right / tested,
         accuracy_ci95=wilson_interval(right, tested),
         parameters=parameters,

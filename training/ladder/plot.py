@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from handful.training.report.plots import BLUE, INK, ORANGE, figure_with_axes, percent_ticks, png
-
-ON_PRETRAINED = {"linear", "hidden", "finetuned"}
+from handful.training.ladder.settings import ON_BACKBONE
+from handful.training.report.plots import BLUE, INK, ORANGE, SMALL, figure_with_axes, percent_ticks, png
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,15 @@ def ladder_plot(rows: Sequence[RungResult]) -> bytes:
     """Accuracy with its 95 % interval, the lowest rung at the bottom; blue rungs use a pretrained network."""
     figure, axes = figure_with_axes(height=1.3 + 0.42 * len(rows))
     for height, row in enumerate(rows):
-        colour = BLUE if row.name in ON_PRETRAINED else ORANGE
+        colour = BLUE if row.name in ON_BACKBONE else ORANGE
         low, high = row.accuracy_ci95
         axes.plot([low, high], [height, height], color=colour, linewidth=1.6, solid_capstyle="butt")
         axes.plot([row.accuracy], [height], "o", color=colour)
         axes.annotate(
-            f"{row.accuracy:.1%}", (row.accuracy, height), (0, 5), textcoords="offset points", color=colour,
-            ha="center", va="bottom", fontsize=8,
+            f"{row.accuracy:.1%}", (row.accuracy, height), (0, 5), textcoords="offset points", color=INK,
+            ha="center", va="bottom", fontsize=SMALL,
         )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [f"{row.title}\n{row.parameters:,} parameters" for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [f"{row.title}\n{row.parameters:,} parameters" for row in rows], fontsize=SMALL)
     lowest = min(row.accuracy_ci95[0] for row in rows)
     axes.set(xlabel="accuracy, 95 % interval", ylim=(-0.6, len(rows) - 0.3))
     axes.set_xlim(max(0, lowest - 0.05), 1.04)
@@ -66,5 +65,5 @@ def curves_plot(curves: Sequence[ErrorCurve]) -> bytes:
         axes.plot(epochs, curve.test_error, color=colour, label=f"{curve.title}, test: {curve.test_error[-1]:.1%}")
     axes.set(xlabel="epoch", ylabel="signals labelled wrongly", ylim=(-0.02, 0.95))
     percent_ticks(axes, "y")
-    figure.legend(loc="outside lower center", ncols=1, frameon=False, labelcolor=INK, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False, labelcolor=INK, fontsize=SMALL)
     return png(figure)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-from handful.service.artifact.errors import UsageError
 from handful.service.terminal.progress import Advance
 from handful.training.backbone import Backbone
 from handful.training.head.labelled import Floats, LabelledEmbeddings, Rows
@@ -40,8 +39,14 @@ ALEXNET = ScratchRecipe(
 class LadderPhotos:
     """What all rungs share: the photos' files, and their labels, groups and embeddings by the backbone."""
 
-    def __init__(self, squares: Squares, data: LabelledEmbeddings, backbone: Backbone, seed: int) -> None:
-        self.squares, self.data, self.backbone, self.seed = squares, data, backbone, seed
+    def __init__(self, squares: Squares, data: LabelledEmbeddings, backbone: Backbone | None, seed: int) -> None:
+        self.squares, self.data, self._backbone, self.seed = squares, data, backbone, seed
+
+    @property
+    def backbone(self) -> Backbone:
+        """Only for rungs in `settings.ON_BACKBONE`: for others none is loaded."""
+        assert self._backbone is not None  # noqa: S101 - a bug otherwise, not a wrong use
+        return self._backbone
 
     @property
     def pixels(self) -> Floats:
@@ -68,8 +73,7 @@ class FittedRung:
 class Rung:
     """One way from a photo to a label."""
 
-    name: str  # for --rungs
-    title: str
+    name: str  # one of `settings.TITLES`
     fit: Callable[[LadderPhotos, Rows, Advance], FittedRung]
     prepare: Callable[[LadderPhotos], object] = lambda _: None  # once, before the time is measured: reads the photos
     work: Callable[[int], int] = lambda _: 1  # the total that `progress` will reach for so many training photos
@@ -115,45 +119,35 @@ def _embeddings(photos: LadderPhotos) -> Floats:
     return photos.data.embeddings
 
 
-def _network(name: str, title: str, recipe: ScratchRecipe) -> Rung:
+def _network(name: str, recipe: ScratchRecipe) -> Rung:
     return Rung(
         name,
-        title,
         partial(_from_scratch, recipe),
         prepare=lambda photos: photos.squares.at(recipe.side_pixels),
         work=lambda images: images * recipe.epochs(images),
     )
 
 
-RUNGS: tuple[Rung, ...] = (
-    Rung("majority", "the most frequent label", _majority),
-    Rung(
-        "pixels",
-        "pixels, logistic regression",
-        partial(_head, lambda photos: photos.pixels, "linear"),
-        prepare=lambda photos: photos.squares.at(PIXELS_SIDE),
-    ),
-    Rung(
-        "hog",
-        "HOG, linear",
-        partial(_head, lambda photos: photos.hog, "linear"),
-        prepare=lambda photos: photos.squares.at(HOG_SIDE),
-    ),
-    _network("dense", "dense, one hidden layer", DENSE),
-    _network("lenet5", "LeNet-5", LENET5),
-    _network("alexnet", "AlexNet from scratch", ALEXNET),
-    _network("cnn", "small CNN from scratch", SMALL_CNN),
-    Rung("linear", "frozen backbone, linear", partial(_head, _embeddings, "linear", on_backbone=True)),
-    Rung("hidden", "frozen backbone, hidden layer", partial(_head, _embeddings, "hidden", on_backbone=True)),
-    Rung("finetuned", "fine-tuned end to end", _fine_tuned, work=photos_seen),
-)
-
-
-def chosen_rungs(names: Sequence[str]) -> tuple[Rung, ...]:
-    """The named rungs in the ladder's order, or all; `UsageError` where a name is not one of them."""
-    known = {rung.name for rung in RUNGS}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        allowed = ", ".join(rung.name for rung in RUNGS)
-        raise UsageError(f"There is no rung {', '.join(map(repr, unknown))}; allowed are {allowed}.")
-    return tuple(rung for rung in RUNGS if rung.name in names or not names)
+RUNGS = {
+    rung.name: rung
+    for rung in (
+        Rung("majority", _majority),
+        Rung(
+            "pixels",
+            partial(_head, lambda photos: photos.pixels, "linear"),
+            prepare=lambda photos: photos.squares.at(PIXELS_SIDE),
+        ),
+        Rung(
+            "hog",
+            partial(_head, lambda photos: photos.hog, "linear"),
+            prepare=lambda photos: photos.squares.at(HOG_SIDE),
+        ),
+        _network("dense", DENSE),
+        _network("lenet5", LENET5),
+        _network("alexnet", ALEXNET),
+        _network("cnn", SMALL_CNN),
+        Rung("linear", partial(_head, _embeddings, "linear", on_backbone=True)),
+        Rung("hidden", partial(_head, _embeddings, "hidden", on_backbone=True)),
+        Rung("finetuned", _fine_tuned, work=photos_seen),
+    )
+}

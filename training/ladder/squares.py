@@ -42,7 +42,7 @@ class Squares:
         with tempfile.TemporaryFile() as file:
             squares = np.memmap(file, np.uint8, "w+", shape=(len(self.paths), side, side, 3))
         row = 0
-        with progress_bar(f"read at {side} pixels", len(self.paths)) as progress:
+        with progress_bar(f"reading the photos at {side} pixels", len(self.paths)) as progress:
             for batch in read_batches(self.paths, pixels, lambda read: read, size=BATCH):
                 for path, read in zip(batch.sources, batch.read, strict=True):
                     if isinstance(read, ImageError):

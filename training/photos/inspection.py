@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.errors import DataError, ImageError
 from handful.service.artifact.image_files import relative_name
+from handful.service.artifact.thumbnails import Thumbnail
 from handful.training.embeddings import Embedded
 from handful.training.photos.duplicates import group_numbers, near_duplicates
 from handful.training.photos.known import DIGITS, KnownPhotos
@@ -16,6 +18,12 @@ from handful.training.photos.sources import Dataset, Problem
 
 MIN_IMAGES = 5  # usable images that a label needs
 IMBALANCE = 10  # the largest label has this many times the images of the smallest
+REASONS = {  # why files are left out, after their number
+    "unreadable": "unreadable",
+    "duplicate": "the same as another photo",
+    "two_labels": "the same picture under two labels",
+    "too_few_images": "of a label with too few photos",
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Inspected:
     groups: np.ndarray  # (N,) int64: near-duplicates share a number
     problems: tuple[Problem, ...]
     found: int  # files below the labels, and known photos that the folder does not hold
+    left_out: Mapping[str, int] = field(default_factory=dict)  # files by reason; together with the N photos: `found`
     known: int = 0  # rows
     recognised: int = 0  # files of the folder that are known photos
     relabelled: tuple[Relabelled, ...] = ()
@@ -51,6 +60,11 @@ class Inspected:
     def names(self) -> list[str]:
         """The path below the folder; for a known photo that the folder does not hold, `picture_name`'s words."""
         return [picture_name(image, self.root) for image in self.images]
+
+    @property
+    def thumbnails(self) -> list[Thumbnail]:
+        """What an artifact keeps for people to see."""
+        return [Thumbnail(image.thumbnail, file_name(image, self.root)) for image in self.images]
 
     @property
     def embeddings(self) -> np.ndarray:
@@ -102,6 +116,7 @@ class _Inspector:
         self.before = [*zip(self.known.images, map(int, self.known.label_index), strict=True)]
         self.relabelled: dict[int, tuple[Embedded, int]] = {}  # by row of `before`
         self.recognised = 0
+        self.left_out: Counter[str] = Counter()  # by reason
 
     def add(self, image: Embedded, kind: str, detail: str) -> None:
         self.problems.append(Problem(self.name(image), kind, detail))
@@ -114,6 +129,7 @@ class _Inspector:
             if isinstance(result, ImageError):
                 name = relative_name(example.path, self.dataset.root)
                 self.problems.append(Problem(name, result.code, f"{result} Replace or delete it."))
+                self.left_out["unreadable"] += 1
             else:
                 self.kept.append((result, self.labels.index(self.dataset.labels[example.label])))
 
@@ -129,8 +145,10 @@ class _Inspector:
                 for image, _ in copies:
                     others = ", ".join(self.name(other) for other, _ in copies if other is not image)
                     self.add(image, "two_labels", f"The same picture is {others}; keep it under the right label only.")
+                self.left_out["two_labels"] += len(copies)
                 continue
             self.kept.append(copies[0])
+            self.left_out["duplicate"] += len(copies) - 1
             for image, _ in copies[1:]:
                 self.add(image, "duplicate", f"It is the same picture as {first}; delete one of them.")
 
@@ -145,7 +163,7 @@ class _Inspector:
                 fresh.append((image, label))
                 continue
             self.recognised += 1
-            self.before[row] = (replace(self.before[row][0], path=image.path), self.before[row][1])
+            self.before[row] = (replace(self.before[row][0], path=image.path, kept_as=None), self.before[row][1])
             if label != self.before[row][1]:
                 self.relabelled[row] = (self.before[row][0], label)
         self.kept = fresh
@@ -163,7 +181,9 @@ class _Inspector:
                 detail = f"It has {usable} usable images, {min_images} are needed; add some. It is left out."
                 self.problems.append(Problem(name, kind, detail))
                 present.discard(label)
-        self.kept = [(image, label) for image, label in self.kept if label in present]
+        large = [(image, label) for image, label in self.kept if label in present]
+        self.left_out["too_few_images"] += len(self.kept) - len(large)
+        self.kept = large
         self.relabelled = {row: moved for row, moved in self.relabelled.items() if moved[1] in present}
         self._report_imbalance({self.labels[label]: counts[label] for label in present})
 
@@ -193,6 +213,7 @@ class _Inspector:
             groups,
             tuple(self.problems),
             len(self.results) + len(known) - self.recognised,
+            left_out={reason: self.left_out[reason] for reason in REASONS if self.left_out[reason]},
             known=len(known),
             recognised=self.recognised,
             relabelled=tuple(
@@ -204,6 +225,8 @@ class _Inspector:
         )
 
     def _group(self, images: tuple[Embedded, ...], index: np.ndarray) -> np.ndarray:
+        if not images[0].embedding.size:  # only embeddings show near-duplicates
+            return np.arange(len(images))
         pairs = near_duplicates(np.stack([image.embedding for image in images]), index)
         for first, second, likeness in pairs:
             if second < len(self.before):
@@ -217,7 +240,17 @@ class _Inspector:
 
 
 def picture_name(image: Embedded, root: Path | None) -> str:
-    """What a person calls an image: its path below `root`, or that it was learned before."""
-    if root is not None and image.path.is_relative_to(root):
-        return relative_name(image.path, root)
-    return f"a photo learned before ({image.content_sha256[:DIGITS]})"
+    """What a person calls an image: its path below `root`, or the name that it was learned under."""
+    if image.kept_as is None:
+        return file_name(image, root)
+    if image.kept_as:
+        return f"{image.kept_as} (learned before)"
+    return f"a photo learned before ({image.content_sha256[:DIGITS]}…)"
+
+
+def file_name(image: Embedded, root: Path | None) -> str:
+    """The name to keep in an artifact: relative to `root`, or the one kept before; empty where there was none."""
+    if image.kept_as is not None:
+        return image.kept_as
+    below = root is not None and image.path.is_relative_to(root)
+    return relative_name(image.path, root if root is not None and below else image.path.parent)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from handful.service.artifact.errors import DataError, UsageError
+from handful.service.artifact.errors import ArtifactInconsistent, DataError, UsageError
 from handful.service.artifact.folder import Artifact
+from handful.service.artifact.thumbnails import Thumbnail
 from handful.training.embeddings import Embedded
 
-DIGITS = 12  # of a content's sha256, the name of a photo whose file is not at hand
+DIGITS = 12  # of a content's sha256, the name of a photo that an older artifact keeps no name of
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,20 @@ def read_known(artifact: Artifact) -> KnownPhotos:
     card, tensors = artifact.card, {name: tensor.numpy() for name, tensor in artifact.embeddings().items()}
     if not card.data.embeddings_kept or "embeddings" not in tensors:
         raise DataError(
-            f"{card.model} keeps no embeddings of its photos (it was trained with --no-keep-embeddings, or published"
-            f" without them): `handful train FOLDER --name {card.name}` on all photos, old and new, learns both."
+            f"{card.model} keeps no embeddings of its photos (`handful train --no-keep-embeddings` keeps none, or"
+            f" it was published without them): `handful train FOLDER --name {card.name}` on all photos, old and"
+            " new, learns both."
         )
     contents = [row.tobytes().hex() for row in tensors["hashes"]]
     # older artifacts have no `pictures` and know an image by its bytes only
     pictures = [row.tobytes().hex() for row in tensors["pictures"]] if "pictures" in tensors else contents
+    # and no thumbnails or names
+    kept = artifact.thumbnails() or [Thumbnail(b"", "")] * len(contents)
+    if len(kept) != len(contents):
+        raise ArtifactInconsistent(f"{artifact.path} has {len(kept)} thumbnails of {len(contents)} photos.")
     images = tuple(
-        Embedded(Path(content[:DIGITS]), content, picture, embedding)
-        for content, picture, embedding in zip(contents, pictures, tensors["embeddings"], strict=True)
+        Embedded(Path(content[:DIGITS]), content, picture, embedding, each.jpeg, each.name)
+        for content, picture, embedding, each in zip(contents, pictures, tensors["embeddings"], kept, strict=True)
     )
     labels, folds, answers = tensors["labels"].astype(np.int64), tensors.get("folds"), tensors.get("answers")
     return KnownPhotos(card.labels, images, labels, folds, answers)
@@ -93,7 +99,7 @@ def match_known(known: KnownPhotos, content_sha256: Mapping[Path, str]) -> dict[
     """The files whose bytes are those of a known photo; its embedding is taken over."""
     by_content = {image.content_sha256: image for image in known.images}
     return {
-        path: replace(by_content[content], path=path)
+        path: replace(by_content[content], path=path, kept_as=None)
         for path, content in content_sha256.items()
         if content in by_content
     }

@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from handful.service.artifact.errors import DataError, UsageError
+from handful.service.artifact.errors import DataError
 from handful.service.artifact.image_files import entries, relative_name, walk
+from handful.service.artifact.label_names import labels_error
+from handful.training.checks import check_labelled_folder
 
 HELD_OUT = ("val", "valid", "validation", "test")
+USED = {"near_duplicate", "near_duplicate_two_labels", "imbalance"}  # problems of photos that are used all the same
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Problem:
     kind: str
     detail: str
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether nothing is learned from what is named."""
+        return self.kind not in USED
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -45,9 +53,7 @@ class Dataset:
 
 def read_folder(folder: Path) -> Dataset:
     """Lists the labelled files; raises `UsageError` where there is no folder, `DataError` where it has no labels."""
-    if not folder.is_dir():
-        kind = "a file" if folder.is_file() else "not there"
-        raise UsageError(f"{folder} is {kind}; a folder with one sub-folder of images per label is expected.")
+    check_labelled_folder(folder)
     parts = {path.name.lower(): path for path in _listed(folder) if path.is_dir()}
     held_out = tuple(parts[name] for name in HELD_OUT if name in parts)
     if "train" in parts and held_out and len(parts) == len(held_out) + 1:
@@ -60,6 +66,8 @@ def _read(root: Path, held_out: tuple[Path, ...]) -> Dataset:
     folders = [path for path in listed if path.is_dir()]
     if not folders:
         raise DataError(f"{root} has no sub-folders; one sub-folder of images per label is expected.")
+    if error := labels_error([path.name for path in folders]):
+        raise DataError(f"{root}: {error}; rename the folder.")
     problems = [_stray(root, path) for path in listed if not path.is_dir()]
     examples: list[Example] = []
     for label, path in enumerate(folders):

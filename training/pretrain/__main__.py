@@ -14,7 +14,7 @@ from handful.training.backbone import load_backbone
 from handful.training.pretrain.loop import top1, train_student
 from handful.training.pretrain.pictures import VALIDATION, read_pictures
 from handful.training.pretrain.recipe import PretrainRecipe
-from handful.training.pretrain.sources import Sources
+from handful.training.pretrain.sources import PretrainSources
 from handful.training.pretrain.student import Student, export_student
 from handful.training.pretrain.teacher import principal_components
 from handful.training.pretrain.views import Batches
@@ -68,7 +68,7 @@ def pretrain(
     _check_recipe(paths, teacher, recipe)
     _check_work(work, recipe)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    files = Sources(paths, teacher, recipe, work, device).views()
+    files = PretrainSources(paths, teacher, recipe, work, device).views()
     basis = principal_components([f.of_teacher for f in files], recipe.target_dims) if teacher else None
     torch.manual_seed(recipe.seed)
     student = Student(recipe, max(int(f.labels.max()) for f in files) + 1, recipe.target_dims if teacher else 1)

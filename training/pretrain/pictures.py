@@ -37,10 +37,10 @@ class Pictures:
 
     def only(self, numbers: np.ndarray) -> Pictures:
         """The pictures of these numbers, in this order."""
-        return packed([self.encoded(i) for i in numbers], self.labels[numbers], self.sources[numbers])
+        return pictures_of_bytes([self.encoded(i) for i in numbers], self.labels[numbers], self.sources[numbers])
 
 
-def packed(encoded: list[np.ndarray], labels: np.ndarray, sources: np.ndarray) -> Pictures:
+def pictures_of_bytes(encoded: list[np.ndarray], labels: np.ndarray, sources: np.ndarray) -> Pictures:
     offsets = np.concatenate([[0], np.cumsum([len(data) for data in encoded])])
     return Pictures(np.concatenate(encoded), offsets, labels, sources)
 
@@ -79,4 +79,4 @@ def _from_folder(folder: Path) -> Pictures:
     if not encoded:
         raise DataError(f"{folder} holds no readable image; a folder of images per label is expected.")
     numbers = np.array(labels, dtype=np.int64)
-    return packed(encoded, numbers, np.array(dataset.labels)[numbers])
+    return pictures_of_bytes(encoded, numbers, np.array(dataset.labels)[numbers])

@@ -17,7 +17,7 @@ from handful.training.pretrain.views import Views, write_views
 MINED_SCALE = 0.5  # smallest crop of a mined picture: large enough to keep the thing in it
 
 
-class Sources:
+class PretrainSources:
     """Draws the views and computes the teacher's targets, both kept in the work folder and made only once."""
 
     def __init__(

@@ -33,16 +33,19 @@ def embedding_map(
     """The template's variables about the map: its picture, and the share of the variance that it keeps.
 
     `labels` (M,) index the names; -1 means another label. `learned` holds the embeddings and labels of the training
-    photos, drawn pale in the background. The axes are the principal components of everything that is shown.
+    photos, drawn pale in the background. Rings mark the `mistaken` photos (M,). The axes are the principal components
+    of everything that is shown.
     """
     colour_of_label = _colours(labels, len(names))
     everything = embeddings if learned is None else np.concatenate([learned[0], embeddings])
     points, kept = _two_dimensions(everything)
     below = len(everything) - len(embeddings)
     background = None if learned is None else MapPoints(points[:below], colour_of_label[learned[1]])
+    rings = mistaken if 2 * mistaken.sum() <= len(mistaken) else np.zeros_like(mistaken)  # else they hide everything
     coloured = [names[label] for label in np.flatnonzero(colour_of_label[:-1] >= 0).tolist()]
-    picture = map_plot(MapPoints(points[below:], colour_of_label[labels]), coloured, mistaken, background)
-    return {"picture": page.add("embedding_map.png", picture), "kept": kept, "background": learned is not None}
+    picture = map_plot(MapPoints(points[below:], colour_of_label[labels]), coloured, rings, background)
+    drawn = page.plot("embedding_map.png", picture)
+    return {"picture": drawn, "kept": kept, "background": learned is not None, "rings": bool(rings.any())}
 
 
 def _colours(labels: Labels, count: int) -> Labels:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from handful.service.artifact.verdict import Trend
 from handful.service.compute.device import thread_pools
+from handful.training.head.fit import Fitted
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import LabelledEmbeddings, Labels
 from handful.training.head.linear import Basis, LinearFits
+from handful.training.photos.inspection import Inspected
 from numpy.typing import NDArray
 
 DRAWS = 3  # divisions into folds, each with its own choice of photos
@@ -21,6 +24,7 @@ MAX_SIZES = 5
 MIN_PER_LABEL = 4  # a curve needs at least 2 and 4
 MAX_IMAGES = 1200  # finding the space that they span costs the cube of their number
 SMALL_FIT = 1_000_000  # images x labels x dimensions; one fit takes a few milliseconds
+LITTLE = 0.02  # gain of accuracy
 MAX_FIT = 20_000_000  # the same; with it the whole curve takes a second or two
 
 
@@ -36,16 +40,29 @@ class LearningCurve:
     thinned: bool  # whether that is fewer than there are
 
     @property
-    def verdict(self) -> str:
-        """One sentence that promises no more than two standard errors allow."""
+    def trend(self) -> Trend:
+        """Whether the last doubling helped; it promises no more than two standard errors allow."""
+        if self.gain > 2 * self.gain_error:
+            return "rising"
+        return "flat" if self.gain + 2 * self.gain_error < LITTLE else "unclear"
+
+    @property
+    def sentence(self) -> str:
+        """Whether more photos would help, for a person."""
         before, after = self.sizes[-2:]
         change = f"from {before} to {after} photos per label it changed by {100 * self.gain:+.1f} percentage points"
         noise = f"(standard error {100 * self.gain_error:.1f})"
-        if self.gain > 2 * self.gain_error:
+        if self.trend == "rising":
             return f"Probably yes: the accuracy was still rising; {change} {noise}."
-        if self.gain + 2 * self.gain_error < 0.02:
+        if self.trend == "flat":
             return f"Probably little, if they are like these: {change} {noise}. Photos of another style may still help."
         return f"These photos are too few to tell: {change} {noise}, which may be chance."
+
+
+def curve_of(inspected: Inspected, fitted: Fitted, seed: int) -> LearningCurve | None:
+    """With the strength that was chosen for the head; a hidden head has none."""
+    strength = float(fitted.head.settings.get("strength", 1.0))
+    return learning_curve(LabelledEmbeddings.of(inspected), strength, seed)
 
 
 def learning_curve(data: LabelledEmbeddings, strength: float, seed: int) -> LearningCurve | None:

@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from handful.service.artifact.image_files import relative_name
+from handful.service.artifact.verdict import verdict_on
 from handful.training.answers import FOREIGN, Answers
 from handful.training.report.embedding_map import MAX_COLOURED_LABELS, MAX_MAP_IMAGES, embedding_map, map_sample
-from handful.training.report.page import MAX_PROBLEMS, ReportPage
+from handful.training.report.page import ReportPage
 from handful.training.report.plots import refusal_plot
-from handful.training.report.sections import AnsweredPhotos, GalleryPhoto, shared_sections, thumbnails_of
+from handful.training.report.sections import (
+    AnsweredPhotos,
+    GalleryPhoto,
+    problem_sections,
+    shared_sections,
+    thumbnails_of,
+)
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_ACCEPTED = 12  # photos of other labels shown
 MAX_NAMES = 20  # of other labels, listed
@@ -36,7 +46,9 @@ def write_evaluation_report(folder: Path, evaluated: Answers, title: str, learne
         paths=[path for path, own in zip(evaluated.paths, ours, strict=True) if own],
         names=[relative_name(p, evaluated.dataset.root) for p, own in zip(evaluated.paths, ours, strict=True) if own],
     )
-    sections = shared_sections(page, photos, measured, show_photos=True)
+    several = len(np.unique(photos.label_index)) > 1  # of one label alone nothing can be said
+    verdict = verdict_on(card.labels, measured.confusion, measured.accuracy_ci95) if several else None
+    sections = shared_sections(page, photos, measured, verdict, show_photos=True)
     return page.write(
         folder,
         "of_evaluation.html",
@@ -46,16 +58,15 @@ def write_evaluation_report(folder: Path, evaluated: Answers, title: str, learne
         evaluated_at=datetime.now(UTC),
         **sections,
         **_foreign(page, evaluated),
+        **problem_sections(evaluated.problems, "handful evaluate"),
         absent_count=len(card.labels) - len(sections["rows"]),
         map=_map(page, evaluated, photos, learned),
         map_limit=MAX_MAP_IMAGES,
         colour_limit=MAX_COLOURED_LABELS,
         unknown_rate=float(evaluated.refused[ours].mean()),
-        refusal=page.add("refusal.png", _refusal(evaluated)),
-        problems=evaluated.problems[:MAX_PROBLEMS],
-        problem_count=len(evaluated.problems),
+        refusal=page.plot("refusal.png", _refusal(evaluated)),
+        files=len(evaluated.dataset.examples),
         left_out=len(evaluated.dataset.examples) - len(evaluated.paths),
-        lists_all="handful evaluate",
         candidates=[],
     )
 
@@ -66,7 +77,7 @@ def _foreign(page: ReportPage, evaluated: Answers) -> dict[str, Any]:
     confidence = evaluated.probabilities.max(axis=1)
     accepted = sorted(np.flatnonzero(foreign & ~evaluated.refused).tolist(), key=lambda row: (-confidence[row], row))
     shown = accepted[:MAX_ACCEPTED]
-    uris = thumbnails_of([evaluated.paths[row] for row in shown], page, "accepted.png", show=True)
+    uris = thumbnails_of([(evaluated.paths[row], b"") for row in shown], page, "accepted.png", show=True)
     names = sorted({evaluated.given[row] for row in np.flatnonzero(foreign)})
     return {
         "foreign_count": int(foreign.sum()),
@@ -101,7 +112,7 @@ def _map(
     return {**drawn, "thinned": thinned}
 
 
-def _refusal(evaluated: Answers) -> bytes:
+def _refusal(evaluated: Answers) -> Figure:
     ours = evaluated.ours
     curves = {"photos of its labels": evaluated.unknown_scores[ours]}
     if not ours.all():

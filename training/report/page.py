@@ -9,9 +9,13 @@ from __future__ import annotations
 import base64
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-MAX_PROBLEMS = 200
+from handful.service.artifact.atomic import private_file, private_folder
+from handful.training.report.plots import png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class ReportPage:
@@ -25,13 +29,16 @@ class ReportPage:
         self._pictures[name] = png
         return data_uri("image/png", png)
 
+    def plot(self, name: str, figure: Figure) -> str:
+        return self.add(name, png(figure))
+
     def write(self, folder: Path, template: str, **variables: Any) -> Path:
         """Writes report.html and the PNGs; returns the page's path."""
         html = _render(template, variables)
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         for name, picture in self._pictures.items():
-            (folder / name).write_bytes(picture)
-        page = folder / "report.html"
+            private_file(folder / name).write_bytes(picture)
+        page = private_file(folder / "report.html")
         page.write_bytes(html.encode("utf-8", "backslashreplace"))  # a folder's name may hold any bytes
         return page
 

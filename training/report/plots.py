@@ -1,7 +1,7 @@
 """The plots of the report: numbers -> PNG.
 
-The same numbers give the same bytes. The background is transparent and the text a grey that is readable on white and on
-black, so one picture serves a light and a dark page. matplotlib is imported by the first plot, not with this module.
+The same numbers give the same bytes. All text is dark on white, since no grey has enough contrast on a light and on a
+dark page; a dark page inverts the picture. matplotlib is imported by the first plot, not with this module.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK = "#777b80"
+INK, PAPER, GREY = "#39414a", "#ffffff", "#8a9096"  # of text and axes; of the background; of dots without a label
 BLUE, ORANGE, RED, GREEN = "#3a86c8", "#d9822b", "#d64545", "#2f9e6e"
 PALE, DEEP = np.array([0.88, 0.91, 0.94]), np.array([0.11, 0.31, 0.57])  # cells of the confusion matrix
 COLOURS = ("#3a86c8", "#d9822b", "#2f9e6e", "#9b6bd3", "#c9a227", "#1fa3a3", "#d6619e", "#8c6d4f", "#6b8e23", "#5c6bc0")
 MARKERS = "os^DvPX<>*"
-DPI = 120
-WIDTH = 5.2  # inches; on a phone 10-point text is then about 10 pixels high
+DPI = 180
+WIDTH = 4.2  # inches
+SMALL = 9  # points; the smallest text, 10.6 pixels high on a phone that is 390 wide
+FEW_LABELS = 6  # whose names fit below the confusion matrix
 BINS = 15  # the same as for the expected calibration error
 
 
@@ -39,30 +41,48 @@ class MapPoints:
 
     @property
     def colours(self) -> list[str]:
-        return [COLOURS[number] if number >= 0 else INK for number in self.shown_as]
+        return [COLOURS[number] if number >= 0 else GREY for number in self.shown_as]
 
 
-def confusion_plot(counts: NDArray[np.int64], names: Sequence[str]) -> bytes:
-    """The confusion matrix (K, K): each cell shows the number of photos; its colour is their share of the row."""
-    figure, axes = figure_with_axes(height=min(WIDTH, 2.2 + 0.45 * len(names)))
+def confusion_plot(counts: NDArray[np.int64], names: Sequence[str], numbers: Sequence[int]) -> Figure:
+    """The confusion matrix (K, K): each cell shows the number of photos; its colour is their share of the row.
+
+    Where the names of many labels would not fit below the columns, their numbers (K,) stand there and in the rows.
+    """
+    few = len(names) <= FEW_LABELS
+    leaning = few and (len(names) > 3 or max(map(len, names)) > 12)
+    height = min(WIDTH, (2.5 if leaning else 1.8) + 0.34 * len(names)) if few else 0.8 + 0.24 * len(names)
+    figure, axes = figure_with_axes(height)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(PALE + share[..., None] * (DEEP - PALE))
+    depth = np.where(share > 0.5, 0.6 + 0.4 * share, 0.8 * share)  # no cell is so grey that text on it is hard to read
+    cells = PALE + depth[..., None] * (DEEP - PALE)  # (K, K, 3)
+    axes.imshow(cells, aspect="equal" if few else "auto")
     for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if share[row, column] > 0.5 else "#1d2b3a"
-        size = 13 if len(names) <= 6 else 7
+        colour = "white" if _is_dark(cells[row, column]) else "black"
+        size = 13 if len(names) <= 4 else 10 if few else SMALL
         axes.text(column, row, str(counts[row, column]), color=colour, fontsize=size, ha="center", va="center")
-    size = 10 if len(names) <= 10 else 7
-    leaning = len(names) > 3
-    axes.set_xticks(range(len(names)), names, rotation=55 if leaning else 0, ha="right" if leaning else "center")
-    axes.set_yticks(range(len(names)), names)
-    axes.tick_params(length=0, labelsize=size)
+    rows = names if few else [f"{name}  {number}" for name, number in zip(names, numbers, strict=True)]
+    columns = names if few else [str(number) for number in numbers]
+    axes.set_yticks(range(len(names)), rows)
+    axes.set_xticks(range(len(names)), columns)
+    if leaning:
+        for label in axes.get_xticklabels():
+            label.set(rotation=55, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0, labelsize=10 if few else SMALL)
     axes.set(xlabel="answer", ylabel="label in the folder")
-    return png(figure)
+    return figure
 
 
-def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> bytes:
+def _is_dark(colour: NDArray[np.float64]) -> bool:
+    """Whether white text has more contrast on it than black, by the luminance of WCAG 2."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05
+
+
+def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Figure:
     """The share of right answers against confidence, with 95 % intervals, and the number of photos below."""
-    figure = _blank(height=4.4)
+    figure = _blank(height=3.7)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     bin_of_image = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     counts = np.bincount(bin_of_image, minlength=BINS)
@@ -79,19 +99,19 @@ def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) 
     for b in used:
         below.annotate(
             str(counts[b]), ((b + 0.5) / BINS, counts[b]), (0, 2), textcoords="offset points", color=INK,
-            ha="center", fontsize=8,
+            ha="center", fontsize=SMALL,
         )  # fmt: skip
-    below.set(xlabel="confidence", ylabel="photos", ylim=(0, 1.3 * counts.max()))
+    below.set(xlabel="confidence", ylabel="photos", ylim=(0, 1.5 * counts.max()))
     below.set_xlim(used[0] / BINS - 0.03, 1.03)
     for axes in (above, below):
         _style(axes)
     percent_ticks(above, "y")
     percent_ticks(below, "x")
-    return png(figure)
+    return figure
 
 
-def learning_plot(curve: LearningCurve) -> bytes:
-    figure, axes = figure_with_axes(height=3.4)
+def learning_plot(curve: LearningCurve) -> Figure:
+    figure, axes = figure_with_axes(height=2.9)
     mean = curve.accuracy.mean(axis=1)
     axes.fill_between(curve.sizes, curve.accuracy.min(axis=1), curve.accuracy.max(axis=1), color=BLUE, alpha=0.25, lw=0)
     axes.plot(curve.sizes, mean, "o-", color=BLUE)
@@ -103,14 +123,14 @@ def learning_plot(curve: LearningCurve) -> bytes:
     axes.set_ylim(max(-0.02, curve.accuracy.min() - margin), min(1.02, curve.accuracy.max() + margin))
     axes.set(xlabel="photos per label (at most)", ylabel="accuracy")
     percent_ticks(axes, "y")
-    return png(figure)
+    return figure
 
 
 def map_plot(
     dots: MapPoints, names: Sequence[str], mistaken: NDArray[np.bool_], background: MapPoints | None = None
-) -> bytes:
+) -> Figure:
     """The embedding map; a ring marks each point that is `mistaken` (N,), the background is drawn pale."""
-    figure, axes = figure_with_axes(height=4.8)
+    figure, axes = figure_with_axes(height=4.0)
     if background is not None:
         x, y = background.points.T
         axes.scatter(x, y, s=70, c=background.colours, marker=".", linewidths=0, alpha=0.35)
@@ -118,7 +138,7 @@ def map_plot(
     if others.any():
         marker = "." if background is None else "x"
         x, y = dots.points[others].T
-        axes.scatter(x, y, c=INK, marker=marker, label="other labels", alpha=0.5)
+        axes.scatter(x, y, c=GREY, marker=marker, label="other labels", alpha=0.7)
     for index, name in enumerate(names):
         x, y = dots.points[dots.shown_as == index].T
         axes.scatter(x, y, s=22, c=COLOURS[index], marker=MARKERS[index], label=name, linewidths=0, alpha=0.8)
@@ -129,13 +149,13 @@ def map_plot(
     )  # fmt: skip
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
-    return png(figure)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=SMALL)
+    return figure
 
 
-def refusal_plot(curves: Mapping[str, NDArray[np.floating]], threshold: float) -> bytes:
+def refusal_plot(curves: Mapping[str, NDArray[np.floating]], threshold: float) -> Figure:
     """One curve per entry (legend -> scores (N,)): the share of photos above the threshold, for every threshold."""
-    figure, axes = figure_with_axes(height=3.6)
+    figure, axes = figure_with_axes(height=3.0)
     for colour, (legend, scores) in zip((BLUE, GREEN), curves.items(), strict=False):
         ordered = np.sort(scores)
         share = 1 - np.arange(1, len(ordered) + 1) / len(ordered)
@@ -145,19 +165,17 @@ def refusal_plot(curves: Mapping[str, NDArray[np.floating]], threshold: float) -
         axes.plot([threshold], [refused], "o", color=ORANGE)
     axes.axvline(threshold, color=ORANGE, linestyle="--")
     side = "right" if threshold > sum(axes.get_xlim()) / 2 else "left"
-    axes.annotate(
-        f"chosen: {threshold:.3f}", (threshold, 1.04), color=ORANGE, ha=side, va="bottom", annotation_clip=False
-    )
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
+    axes.annotate(f"chosen: {threshold:.3f}", (threshold, 1.04), color=INK, ha=side, va="bottom", annotation_clip=False)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False, labelcolor=INK, fontsize=SMALL)
     axes.set(xlabel="threshold (distance to the nearest label)", ylabel="answered with unknown", ylim=(-0.03, 1.03))
     percent_ticks(axes, "y")
-    return png(figure)
+    return figure
 
 
 def _blank(height: float) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH, height), layout="constrained")
+    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor=PAPER)
 
 
 def figure_with_axes(height: float) -> tuple[Figure, Axes]:
@@ -184,10 +202,11 @@ def percent_ticks(axes: Axes, which: Literal["x", "y"]) -> None:
     axis, (low, high) = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
     ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high)
     axis.set_ticks([tick for tick in ticks if max(low, 0) <= tick <= min(high, 1 + 1e-9)])
-    axis.set_major_formatter(PercentFormatter(1.0))
+    whole = all(abs(100 * tick - round(100 * tick)) < 1e-6 for tick in ticks)
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=0 if whole else 1))
 
 
 def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, transparent=True, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from handful.service.artifact.verdict import Verdict
 from handful.service.terminal.label_text import drawable_names
 from handful.training.metrics import Metrics, suspected_labels
+from handful.training.photos.sources import Problem
 from handful.training.report.page import ReportPage, data_uri
 from handful.training.report.plots import confusion_plot, reliability_plot
 from handful.training.report.thumbnails import contact_sheet, jpeg, thumbnail
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 
 MAX_SUSPECTED = 12  # photos shown
 MAX_MISTAKES = 12  # further photos shown
-MAX_CONFUSION_LABELS = 20
+MAX_CONFUSION_LABELS = 12
+MAX_PROBLEMS = 40  # of each group
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class AnsweredPhotos:
     confusion: NDArray[np.int64]  # (L, L)
     paths: Sequence[Path]
     names: Sequence[str]  # of the photos, as shown on the page
+    kept: Sequence[bytes] = ()  # JPEGs to show where a path has no file; none: no photo has one
 
     @cached_property
     def answers(self) -> NDArray[np.int64]:
@@ -55,20 +59,33 @@ class AnsweredPhotos:
     def wrong(self) -> NDArray[np.bool_]:
         return np.asarray(self.answers != self.label_index)
 
+    def sources(self, rows: Sequence[int]) -> list[tuple[Path, bytes]]:
+        return [(self.paths[row], self.kept[row] if self.kept else b"") for row in rows]
+
     @cached_property
     def drawable(self) -> list[str]:
         return drawable_names(self.labels)
 
 
 def shared_sections(
-    page: ReportPage, photos: AnsweredPhotos, measured: Metrics, *, show_photos: bool
+    page: ReportPage, photos: AnsweredPhotos, measured: Metrics, verdict: Verdict | None, *, show_photos: bool
 ) -> dict[str, Any]:
-    """The base template's variables about the photos; without `show_photos` they are named but not shown."""
-    suspected, suspected_count, mistakes = _mistakes(page, photos, show_photos=show_photos)
+    """The base template's variables about the photos; without `show_photos` they are named but not shown.
+
+    A model no better than guessing suspects no label, as its answers say nothing about the folder; where it is mostly
+    wrong, its mistakes are not shown either.
+    """
+    guessing = verdict is not None and verdict.level == "guessing"
+    shows_mistakes = not guessing or int(photos.wrong.sum()) * 2 < len(photos.wrong)
+    suspected, suspected_count, mistakes = _mistakes(
+        page, photos, MAX_MISTAKES if shows_mistakes else 0, suspect=not guessing, show_photos=show_photos
+    )
     return {
+        "verdict": verdict,
         "measured": measured,
         "right": int((~photos.wrong).sum()),
         "commonest": float(np.bincount(photos.label_index).max() / len(photos.label_index)),
+        "commonest_label": photos.labels[np.bincount(photos.label_index).argmax()],
         "suspected": suspected,
         "suspected_count": suspected_count,
         "mistakes": mistakes,
@@ -77,29 +94,43 @@ def shared_sections(
         "confusion_limit": MAX_CONFUSION_LABELS,
         "rows": _rows(photos),
         "mean_confidence": float(photos.confidence.mean()),
-        "reliability": page.add("reliability.png", reliability_plot(photos.confidence, ~photos.wrong)),
+        "reliability": page.plot("reliability.png", reliability_plot(photos.confidence, ~photos.wrong)),
     }
 
 
-def thumbnails_of(paths: Sequence[Path], page: ReportPage, sheet: str, *, show: bool) -> list[str | None]:
-    """Each photo as a data URI, None for one that cannot be read or shown; `sheet` is a file with all of them."""
-    thumbnails = [thumbnail(path) if show else None for path in paths]
-    if paths and show:
+def problem_sections(problems: Sequence[Problem], lists_all: str) -> dict[str, Any]:
+    """The base template's variables about a folder's problems: what is left out, and what is used all the same."""
+    groups = [[each for each in problems if each.leaves_out == left_out] for left_out in (True, False)]
+    titles = ("Left out", "Used, but worth a look")
+    shown = [(title, group[:MAX_PROBLEMS], len(group)) for title, group in zip(titles, groups, strict=True) if group]
+    beside = sum(each.kind == "no_label" for each in problems)
+    return {"problem_groups": shown, "lists_all": lists_all, "beside": beside}
+
+
+def thumbnails_of(
+    sources: Sequence[tuple[Path, bytes]], page: ReportPage, sheet: str, *, show: bool
+) -> list[str | None]:
+    """Each photo as a data URI, None for one that cannot be read or shown; `sheet` is a file with all of them.
+
+    A source is the photo's path, and the JPEG that is kept of it.
+    """
+    thumbnails = [thumbnail(*source) if show else None for source in sources]
+    if sources and show:
         page.add(sheet, contact_sheet(thumbnails))
     return [None if image is None else data_uri("image/jpeg", jpeg(image)) for image in thumbnails]
 
 
 def _mistakes(
-    page: ReportPage, photos: AnsweredPhotos, *, show_photos: bool
+    page: ReportPage, photos: AnsweredPhotos, most: int, *, suspect: bool, show_photos: bool
 ) -> tuple[list[GalleryPhoto], int, list[GalleryPhoto]]:
     """The suspected wrong labels, how many there are, and the worst other mistakes; most confident answers first."""
-    suspected = suspected_labels(photos.probabilities, photos.label_index)
+    suspected = suspected_labels(photos.probabilities, photos.label_index) if suspect else []
     suspected_rows = {suspect.index for suspect in suspected}
     others = [int(row) for row in np.flatnonzero(photos.wrong) if row not in suspected_rows]
-    worst = sorted(others, key=lambda row: (-photos.confidence[row], row))[:MAX_MISTAKES]
+    worst = sorted(others, key=lambda row: (-photos.confidence[row], row))[:most]
     shown = [(each.index, each.suggested, each.probability) for each in suspected[:MAX_SUSPECTED]]
     rows = [*shown, *((row, int(photos.answers[row]), float(photos.confidence[row])) for row in worst)]
-    uris = thumbnails_of([photos.paths[row] for row, _, _ in rows], page, "mistakes.png", show=show_photos)
+    uris = thumbnails_of(photos.sources([row for row, _, _ in rows]), page, "mistakes.png", show=show_photos)
     pictures = [
         GalleryPhoto(photos.names[row], photos.labels[photos.label_index[row]], photos.labels[answer], probability, uri)
         for (row, answer, probability), uri in zip(rows, uris, strict=True)
@@ -113,7 +144,9 @@ def _confusion(page: ReportPage, photos: AnsweredPhotos) -> str:
     seen = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
     mistakes = wrong.sum(axis=0) + wrong.sum(axis=1)
     most = np.sort(seen[np.argsort(-mistakes[seen], kind="stable")[:MAX_CONFUSION_LABELS]])
-    return page.add("confusion.png", confusion_plot(counts[np.ix_(most, most)], [photos.drawable[i] for i in most]))
+    names = [photos.drawable[label] for label in most]
+    numbers = [label + 1 for label in most.tolist()]  # as in the table
+    return page.plot("confusion.png", confusion_plot(counts[np.ix_(most, most)], names, numbers))
 
 
 def _rows(photos: AnsweredPhotos) -> list[dict[str, Any]]:

@@ -13,17 +13,19 @@ from PIL import Image, ImageDraw, ImageFont
 SIDE = 176  # pixels of the longer side
 COLUMNS = 4
 CAPTION = 26  # pixels of height
-INK = "#777b80"  # readable on white and on black
+INK, PAPER = "#39414a", "white"
 
 
-def thumbnail(path: Path) -> Image.Image | None:
-    """None where the photo is gone or unreadable by now; the report leaves it out."""
-    try:
-        image = read_image(path, min_side=SIDE)
-    except ImageError:
-        return None
-    image.thumbnail((SIDE, SIDE))
-    return image
+def thumbnail(path: Path, kept: bytes = b"") -> Image.Image | None:
+    """Of the file, else of the JPEG that is kept of it; None where both are gone or unreadable."""
+    for source in (path, kept):
+        try:
+            image = read_image(source, min_side=SIDE)
+        except ImageError:
+            continue
+        image.thumbnail((SIDE, SIDE))
+        return image
+    return None
 
 
 def jpeg(image: Image.Image) -> bytes:
@@ -37,7 +39,7 @@ def contact_sheet(images: Sequence[Image.Image | None]) -> bytes:
     columns = min(COLUMNS, len(images))
     rows = -(-len(images) // columns)
     gap = 8
-    sheet = Image.new("RGBA", (columns * (SIDE + gap), rows * (SIDE + CAPTION + gap)))
+    sheet = Image.new("RGB", (columns * (SIDE + gap), rows * (SIDE + CAPTION + gap)), PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(18)
     for number, image in enumerate(images):
         left, top = number % columns * (SIDE + gap), number // columns * (SIDE + CAPTION + gap)

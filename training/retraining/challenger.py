@@ -33,6 +33,8 @@ def compare_with_champion(
     started = time.monotonic()
     known, new, rows = answers_to_compare(champion, photos, learned, settings)
     gate, probably_wrong = decide(champion.card.model, known, new)
+    if champion.card.verdict.level == "guessing":
+        probably_wrong = probably_wrong[:0]  # its answers say nothing about a label
     labels, names, likeliest = learned.inspected.labels, learned.inspected.names, new.champion.argmax(axis=1)
     suspected = [
         {

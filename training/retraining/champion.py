@@ -12,7 +12,7 @@ from handful.service.artifact.errors import BackboneUnsupported
 from handful.service.artifact.folder import WEIGHTS, Artifact, open_artifact
 from handful.service.classifier import Classifier
 from handful.service.compute.network import Network
-from handful.training.backbone import Backbone, load_backbone
+from handful.training.backbone import Backbone, load_named
 from handful.training.embeddings import Embedder
 from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.fit import Fitted
@@ -59,7 +59,7 @@ class ChampionModel:
         if self.card.finetune is None:
             return self.backbone
         named = self.card.backbone
-        backbone = load_backbone(named.ref if named.revision is None else f"{named.ref}@{named.revision}")
+        backbone = load_named(named.ref if named.revision is None else f"{named.ref}@{named.revision}")
         if backbone.sha256 != named.sha256:
             raise BackboneUnsupported(
                 f"The weights in {named.ref} are not those that {self.card.model} was fine-tuned from: their sha256 is"
@@ -75,7 +75,7 @@ class ChampionModel:
     def embedder(self, cache: Path) -> Embedder:
         """Embeds with its own backbone, in float even where the champion answers in 8-bit integers."""
         network = Network(self.classifier.network.backbone)
-        return Embedder(network, self.classifier.preprocessing, self.weights_sha256, cache)
+        return Embedder(network, self.classifier.preprocessing, self.weights_sha256, cache, thumbnails=True)
 
     def learn_settings(self, settings: RetrainSettings) -> LearnSettings:
         """As the champion was learned: its seed, and what `settings` leave open of head and fine-tuned layer."""

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from handful.service.artifact.errors import UsageError
-from handful.service.artifact.store import Store, check_name
+from handful.service.artifact.store import Store
+from handful.service.terminal.progress import COMPARING, LOADING_MODEL, REPORTING, next_stage
+from handful.training.checks import check_retrain
 from handful.training.finetune.distributed import process_group
 from handful.training.learning import learn_model
 from handful.training.photos.sources import Problem
@@ -30,15 +31,17 @@ def retrain_folder(folder: Path | None, settings: RetrainSettings) -> tuple[dict
     cannot be loaded; nothing is published then.
     """
     started = time.monotonic()
-    _raise_unless_consistent(folder, settings)
-    store = Store()
-    champion = _load_champion(store, settings)
+    store, path = Store(), check_retrain(folder, settings)
+    next_stage(LOADING_MODEL)
+    champion = ChampionModel.load(path)
     with process_group(fine_tuning=settings.finetune is not None) as ranks:
         photos = read_photos(folder, settings, champion, ranks)
         if photos.nothing_new and not (settings.changes_labels or settings.finetune):
             return unchanged_result(champion, photos, time.monotonic() - started), photos.inspected.problems
         learned = learn_model(photos.backbone, photos.inspected, champion.learn_settings(settings), ranks)
+    next_stage(COMPARING)
     challenger = compare_with_champion(champion, photos, learned, settings)
+    next_stage(REPORTING)
     version = publish_challenger(store, champion, challenger, settings)
     learned.remove_checkpoints()
     result = retrain_result(champion, challenger, version, time.monotonic() - started)
@@ -48,24 +51,7 @@ def retrain_folder(folder: Path | None, settings: RetrainSettings) -> tuple[dict
 def follow_retrain(folder: Path | None, settings: RetrainSettings) -> None:
     """The part in fine-tuning of every process of torchrun but the first; prints and publishes nothing."""
     if settings.finetune:
-        _raise_unless_consistent(folder, settings)
-        champion = _load_champion(Store(), settings)
+        champion = ChampionModel.load(check_retrain(folder, settings))
         with process_group(fine_tuning=True) as ranks:
             photos = read_photos(folder, settings, champion, ranks)
             learn_model(photos.backbone, photos.inspected, champion.learn_settings(settings), ranks)
-
-
-def _raise_unless_consistent(folder: Path | None, settings: RetrainSettings) -> None:
-    if settings.finetune and not settings.old:
-        raise UsageError(
-            "--finetune learns from the old photos again, which are not kept: name their folders by --with OLD_FOLDER,"
-            " once for each folder that was learned."
-        )
-    if settings.old and not settings.finetune:
-        raise UsageError("--with names folders of old photos, which only --finetune needs; leave it out, or add that.")
-    if folder is None and not (settings.changes_labels or settings.finetune):
-        raise UsageError("got neither a folder of new photos nor --drop or --rename; one of them is needed.")
-
-
-def _load_champion(store: Store, settings: RetrainSettings) -> ChampionModel:
-    return ChampionModel.load(store.resolve(check_name(settings.name) if settings.name else None))

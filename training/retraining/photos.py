@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from handful.service.artifact.errors import DataError, ImageError, UsageError
 from handful.service.artifact.image_files import relative_name
-from handful.service.terminal.progress import progress_bar
+from handful.service.terminal.progress import LOOKING, progress_bar
 from handful.training.backbone import Backbone
 from handful.training.embeddings import Embedded, Embedder
 from handful.training.finetune.distributed import Ranks
@@ -88,7 +88,7 @@ def read_again(
     parts = [read_folder(Path(os.path.abspath(folder))) for folder in folders]  # noqa: PTH100 - links stay
     _raise_unless_named(drop, rename, champion.known.labels, *(part.labels for part in parts))
     backbone = champion.pretrained()
-    embedder = embedder_of(backbone)
+    embedder = embedder_of(backbone, thumbnails=True)
     dataset, results = _union([(part, _embed(_paths(part), embedder)) for part in _edited(parts, drop, rename)])
     known = champion.known.edited(
         [label for label in drop if label in champion.known.labels],
@@ -106,7 +106,7 @@ def read_again(
 
 
 def _embed(paths: Sequence[Path], embedder: Embedder) -> list[Result]:
-    with progress_bar("embed", len(paths)) as progress:
+    with progress_bar(LOOKING, len(paths)) as progress:
         return embedder.embed(paths, progress)
 
 

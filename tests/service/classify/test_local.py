@@ -16,7 +16,7 @@ import pytest
 from commands import Command
 from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.classifier import Classifier, Prediction
-from handful.service.classify.local import classify_folder
+from handful.service.classify.local import GivenPhotos, classify_sources
 from handful.service.classify.result_files import columns
 
 
@@ -66,7 +66,7 @@ def test_every_file_is_one_row_with_its_answer_or_its_error(
     classifier: Classifier, folder: Path, tmp_path: Path, ending: str
 ) -> None:
     out = tmp_path / f"out{ending}"
-    summary = classify_folder(classifier, folder, out)
+    summary = classify_sources(classifier, GivenPhotos([folder]), out)
     rows = {row["path"]: row for row in read(out)}
     assert (summary.images, summary.failed) == (12, 4)
     assert set(rows) == NAMES
@@ -82,7 +82,7 @@ def test_every_file_is_one_row_with_its_answer_or_its_error(
 def test_the_rows_are_those_of_classifying_each_file_alone(
     classifier: Classifier, folder: Path, tmp_path: Path
 ) -> None:
-    classify_folder(classifier, folder, tmp_path / "out.jsonl")
+    classify_sources(classifier, GivenPhotos([folder]), tmp_path / "out.jsonl")
     for row in read(tmp_path / "out.jsonl"):
         if row["error"] or "\\" in row["path"]:
             continue
@@ -95,9 +95,9 @@ def test_an_unfinished_run_is_not_overwritten_unasked(classifier: Classifier, fo
     out = tmp_path / "out.csv"
     (tmp_path / "out.csv.partial").write_text("{}\n")
     with pytest.raises(UsageError, match="add --resume"):
-        classify_folder(classifier, folder, out)
+        classify_sources(classifier, GivenPhotos([folder]), out)
     with pytest.raises(UsageError, match="needs the same"):
-        classify_folder(classifier, folder, out, resume=True)
+        classify_sources(classifier, GivenPhotos([folder]), out, resume=True)
 
 
 @pytest.mark.parametrize("name", ["out.txt", "out", "nowhere/out.csv"])
@@ -105,7 +105,7 @@ def test_an_out_that_cannot_be_written_is_refused_at_once(
     classifier: Classifier, folder: Path, tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(UsageError, match="--out"):
-        classify_folder(classifier, folder, tmp_path / name)
+        classify_sources(classifier, GivenPhotos([folder]), tmp_path / name)
 
 
 def test_ten_views_are_averaged_and_refuse_what_one_view_refuses(classifier: Classifier, folder: Path) -> None:
@@ -123,17 +123,17 @@ def test_ten_views_are_averaged_and_refuse_what_one_view_refuses(classifier: Cla
 
 
 def test_a_run_with_ten_views_is_not_resumed_without(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
-    assert classify_folder(classifier, folder, tmp_path / "ten.csv", tta=True).images == 12
+    assert classify_sources(classifier, GivenPhotos([folder]), tmp_path / "ten.csv", tta=True).images == 12
     header = {"model": classifier.card.model, "weights": classifier.card.files, "tta": True}
     (tmp_path / "out.csv.partial").write_text(json.dumps(header) + "\n")
     with pytest.raises(UsageError, match="with --tta"):
-        classify_folder(classifier, folder, tmp_path / "out.csv", resume=True)
-    assert classify_folder(classifier, folder, tmp_path / "out.csv", resume=True, tta=True).images == 12
+        classify_sources(classifier, GivenPhotos([folder]), tmp_path / "out.csv", resume=True)
+    assert classify_sources(classifier, GivenPhotos([folder]), tmp_path / "out.csv", resume=True, tta=True).images == 12
 
 
 def test_an_out_inside_the_folder_is_no_image_of_it(classifier: Classifier, folder: Path) -> None:
-    classify_folder(classifier, folder, folder / "out.csv")
-    assert classify_folder(classifier, folder, folder / "out.csv").images == 12
+    classify_sources(classifier, GivenPhotos([folder]), folder / "out.csv")
+    assert classify_sources(classifier, GivenPhotos([folder]), folder / "out.csv").images == 12
 
 
 def test_killed_again_and_again_a_resumed_run_repeats_and_loses_nothing(

@@ -58,7 +58,8 @@ def test_the_chosen_engine_gives_the_eager_networks_embeddings(kind: str) -> Non
     assert network.engine.name in ({"folded", "fused"} if least == "folded" else {"eager"})
     assert difference(network.embed(batch), expected) < ROUNDING
     with torch.inference_mode():
-        assert difference(backbone(batch).cpu(), expected) < 1e-5  # the network itself is left as it was
+        # the network itself is left as it was; in another layout a GPU's TF32 rounds differently
+        assert difference(backbone(batch).cpu(), expected) < (1e-5 if DEVICE.type == "cpu" else 5e-3)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, (_, _, least) in NETWORKS.items() if least == "folded"])
@@ -113,25 +114,26 @@ def test_a_compiled_network_gives_the_same() -> None:
 def test_few_expected_images_run_eagerly_until_more_are_expected() -> None:
     network = Network(network_of("resnet18", RESNET))
     batch = torch.randn(4, 3, 64, 64)
-    network.choose_engine_for(4, 64)
+    network.choose_engine_for(4)
     few, name = network.embed(batch), network.engine.name
-    network.choose_engine_for(engine.FEW_IMAGES + 1, 64)
+    network.choose_engine_for(engine.FEW_IMAGES + 1)
     assert (name, network.engine.name != "eager") == ("eager", True)
     assert difference(few, network.embed(batch)) < ROUNDING
 
 
 def test_an_engine_stays_when_only_few_more_images_are_expected() -> None:
     network = Network(network_of("resnet18", RESNET))
-    network.choose_engine_for(engine.FEW_IMAGES + 1, 64)
+    network.choose_engine_for(engine.FEW_IMAGES + 1)
     made = network.engine
-    network.choose_engine_for(1, 64)
+    network.choose_engine_for(1)
     assert network.engine is made
 
 
+@pytest.mark.usefixtures("own_home")
 def test_it_is_compiled_only_for_very_many_images_on_a_gpu() -> None:
     network = Network(network_of("resnet18", RESNET))
     names = []
     for images in (1_000, 1_000_000):
-        network.choose_engine_for(images, 32)
+        network.choose_fastest_for(images, 32)
         names.append(network.engine.name == "compiled")
     assert names == [False, DEVICE.type == "cuda"]

@@ -25,7 +25,7 @@ def status(
         sent.append(message)
 
     settings = Settings(cors_origins=("https://friend.example",))
-    middleware = AuthMiddleware(PlainTextResponse("in"), settings, ServiceMetrics(), frozenset({"/model"}))
+    middleware = AuthMiddleware(PlainTextResponse("in"), settings, ServiceMetrics(), {"/model": {"GET", "HEAD"}})
     lines = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
     scope: dict[str, object] = {"type": "http", "method": method, "path": path, "headers": lines, "client": client}
     asyncio.run(middleware(scope, receive, send))

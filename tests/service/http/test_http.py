@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from handful.service.classifier import Classifier
-from handful.service.classify.local import classify_folder
+from handful.service.classify.local import GivenPhotos, classify_sources
 from PIL import Image
 from running_server import Server, encoded, running, until
 
@@ -70,7 +70,7 @@ def test_an_image_is_answered_alike_as_a_field_and_as_the_body(server: Server) -
 
 def test_answers_are_those_of_classify(server: Server, photos: Path, artifact: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
-    classify_folder(Classifier.load(artifact), photos, out)
+    classify_sources(Classifier.load(artifact), GivenPhotos([photos]), out)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     many = server.client.post(
         "/predict_many", files=[("images", (photos / row["path"]).open("rb")) for row in rows]
@@ -224,7 +224,7 @@ def test_a_method_that_is_not_there_is_405(server: Server, call: str) -> None:
     assert response.headers["allow"]
 
 
-HEAD = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: image/jpeg\r\n"
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
 
 
 def test_a_chunked_upload_cut_in_the_middle_ends_and_is_counted(server: Server) -> None:
@@ -308,7 +308,9 @@ def test_the_card_the_probes_the_page_and_the_description_answer(server: Server,
     assert server.client.get("/readyz").text == "colours:1\n"
     page = server.client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    assert "http" not in page.text.partition("<style>")[2]  # nothing comes from elsewhere
+    for path in ("/page.css", "/page.js"):
+        assert path[1:] in page.text
+        assert "http" not in server.client.get(path).text  # nothing comes from elsewhere
     described = server.client.get("/openapi.json").json()["paths"]
     assert {"/predict", "/predict_many", "/model", "/livez", "/readyz", "/metrics"} <= set(described)
     assert {"400", "401", "405", "408", "413", "415", "503"} <= set(described["/predict"]["post"]["responses"])

@@ -42,7 +42,7 @@ def test_an_endpoint_is_described_with_all_that_its_record_says() -> None:
     assert made["content"]["application/json"]["schema"] == {"type": "array", "items": {"anyOf": references}}
     assert list(made["headers"]) == ["Location"]
     described = {status: each["description"] for status, each in call["responses"].items()}
-    assert described["400"] == "label_wrong"
+    assert described["400"] == "label_wrong, parameter_wrong, request_broken"
     assert described["403"] == "cross_site, loopback_only"
     assert described["401"] == "key_wrong"
     assert {"PredictionBody", "LabelProbability", "ErrorBody"} <= set(document["components"]["schemas"])

@@ -69,6 +69,8 @@ def test_push_then_pull_gives_the_same_predictions(hub: Hub) -> None:
     pixels = torch.rand(4, 3, 32, 32)
     assert Classifier.load(pulled).predict(pixels) == Classifier.load(hub.artifact).predict(pixels)
     assert (pulled / "embeddings.safetensors").read_bytes() == (hub.artifact / "embeddings.safetensors").read_bytes()
+    assert pushed["thumbnails"] is False  # nobody asked for them
+    assert open_artifact(pulled).thumbnails() == []
 
 
 def test_plain_timm_opens_what_was_pushed_and_gives_the_same_logits(hub: Hub) -> None:
@@ -98,16 +100,19 @@ def test_a_public_repository_gets_nothing_of_a_single_photo(hub: Hub) -> None:
 
 
 def test_what_is_asked_for_is_pushed_and_what_is_not_any_more_is_removed(hub: Hub) -> None:
-    """The report comes with its flag, and leaves the repository with the next push without it."""
+    """Report and thumbnails come with their flags, and leave the repository with the next push without these."""
     done = hub.push("acme/open", embeddings=True, report=True, licence="mit")
     assert (done["private"], done["embeddings"], done["report"]) == (False, True, True)
     assert (hub.folder("acme/open") / "report/report.html").is_file()
+    pulled = open_artifact(Path(hub.pull("acme/open", "open")["path"]))
+    assert pulled.thumbnails() == open_artifact(hub.artifact).thumbnails() != []
     readme = (hub.folder("acme/open") / "README.md").read_text()
     for line in ("library_name: timm", "pipeline_tag: image-classification", "license: mit", "model-index:"):
         assert line in readme
     assert 'timm.create_model("hf-hub:acme/open"' in readme
     hub.push("acme/open")
     assert not (hub.folder("acme/open") / "report").exists()
+    assert not (hub.folder("acme/open") / "thumbnails.safetensors").exists()
 
 
 def test_a_later_pull_is_a_challenger_unless_promoted(hub: Hub) -> None:

@@ -19,7 +19,7 @@ from handful.service.artifact.store import Store
 from running_server import Server, encoded, publish_copy, running, until
 
 JPEG = encoded()
-KEY = "correct-horse"
+KEY = "correct-horse-battery"
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ from handful.training.ladder.command import _table, ladder
 from handful.training.ladder.features import MAX_IMAGES, train_head
 from handful.training.ladder.fit import ScratchNetwork, train_network
 from handful.training.ladder.hog import hog
-from handful.training.ladder.ladder import LadderSettings, climb_ladder
-from handful.training.ladder.rungs import DENSE, RUNGS, SMALL_CNN, chosen_rungs
+from handful.training.ladder.ladder import climb_ladder
+from handful.training.ladder.rungs import DENSE, RUNGS, SMALL_CNN
+from handful.training.ladder.settings import TITLES, LadderSettings, chosen_names
 from handful.training.ladder.squares import Squares
 from numpy.typing import NDArray
 
@@ -143,8 +144,8 @@ def test_a_photo_that_has_gone_meanwhile_is_named(tmp_path: Path) -> None:
 
 def test_an_unknown_rung_is_answered_with_those_that_exist() -> None:
     with pytest.raises(UsageError, match="There is no rung 'resnet'; allowed are majority, pixels, hog"):
-        chosen_rungs(["pixels", "resnet"])
-    assert chosen_rungs([]) == RUNGS
+        chosen_names(["pixels", "resnet"])
+    assert chosen_names([]) == tuple(TITLES) == tuple(RUNGS)
 
 
 def test_the_table_stays_readable_in_a_pipe() -> None:
@@ -159,13 +160,16 @@ def compare(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[s
     return handful(home, "compare", *arguments, cwd=home)
 
 
-def test_the_command_says_where_its_plot_lies(tmp_path: Path, photos: Path, backbone: Path) -> None:
-    done = compare(tmp_path, photos, "--backbone", backbone, "--rungs", "pixels, majority", "--json")
+def test_the_command_says_where_its_plot_lies(tmp_path: Path, photos: Path) -> None:
+    """The backbone does not exist, and is not looked for: no chosen rung uses it."""
+    done = compare(tmp_path, photos, "--backbone", "nobody/nothing", "--rungs", "pixels, majority", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [row["name"] for row in result["rows"]] == ["majority", "pixels"]
     assert (tmp_path / result["plot"]).is_file()
     assert result["plot"].startswith("compare-photos")
+    assert result["backbone"] is None
+    assert not (tmp_path / "cache").exists()  # nothing was embedded
 
 
 @pytest.mark.parametrize(

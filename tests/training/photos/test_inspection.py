@@ -52,6 +52,18 @@ def test_each_bad_file_is_named_with_its_kind(folder: Path, backbone: Path) -> N
     }
 
 
+def test_used_and_left_out_add_up_to_what_was_found(folder: Path, backbone: Path) -> None:
+    (folder / "blue/notes.txt").write_text("words")
+    shutil.copy(folder / "blue/01.png", folder / "blue/again.png")
+    shutil.copy(folder / "blue/04.png", folder / "red/other.png")
+    for number in range(3):
+        write_photo(folder / f"green/{number}.png", (0, 200, 0), number)
+    inspected = inspect_folder(folder, str(backbone))
+    assert inspected.left_out == {"unreadable": 1, "duplicate": 1, "two_labels": 2, "too_few_images": 3}
+    assert (inspected.found, len(inspected.images)) == (30, 23)
+    assert all(p.leaves_out for p in inspected.problems if not p.kind.startswith("near_duplicate"))
+
+
 def test_the_same_picture_in_another_file_is_a_duplicate(folder: Path, backbone: Path) -> None:
     Image.open(folder / "blue/01.png").save(folder / "blue/99.bmp")
     assert kinds(folder, backbone) == {"blue/99.bmp": "duplicate"}

@@ -64,11 +64,19 @@ def test_too_many_labels_or_too_few_photos_give_no_curve(label_count: int, per_l
 
 
 @pytest.mark.parametrize(
-    ("gain", "gain_error", "verdict"),
-    [(0.05, 0.01, "Probably yes"), (0.0, 0.005, "Probably little"), (0.02, 0.03, "These photos are too few to tell")],
+    ("gain", "gain_error", "trend", "words"),
+    [
+        (0.05, 0.01, "rising", "Probably yes"),
+        (0.0, 0.005, "flat", "Probably little"),
+        (0.02, 0.03, "unclear", "These photos are too few to tell"),
+    ],
 )
-def test_the_verdict_promises_no_more_than_the_error_allows(gain: float, gain_error: float, verdict: str) -> None:
-    assert curve_with(gain, gain_error).verdict.startswith(verdict)
+def test_the_sentence_promises_no_more_than_the_error_allows(
+    gain: float, gain_error: float, trend: str, words: str
+) -> None:
+    curve = curve_with(gain, gain_error)
+    assert curve.trend == trend
+    assert curve.sentence.startswith(words)
 
 
 def test_the_rank_counts_earlier_images_of_the_same_label() -> None:

@@ -61,7 +61,8 @@ def test_the_page_agrees_with_the_json(others: Path, evaluated: tuple[dict[str, 
     assert f"colours:1 on {others.name}" in text
     assert f"{100 * result['accuracy']:.1f} % of the photos were labelled right" in text
     assert "4 photos lie under labels that the model does not know (green)" in text
-    assert "1 remark, 1 file left out" in text
+    assert "held 14 files: 9 measured, 4 of labels that the model does not know, 1 left out" in text
+    assert "blue/broken.png" in text
     assert "blue/odd.png" in text
     assert "Would more photos help" not in text
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +21,7 @@ from handful.training.head.selection import SelectedHead
 from handful.training.metrics import metrics
 from handful.training.photos.inspection import Inspected
 from handful.training.photos.sources import Problem
+from handful.training.report.learning_curve import curve_of
 from handful.training.report.of_training import write_report
 from PIL import Image
 
@@ -36,7 +39,7 @@ def inspected_of(labels: tuple[str, ...], per_label: int, root: Path, problems: 
         Embedded(root / f"{label}" / f"{row}.png", "0" * 64, "0" * 64, embedding.astype(np.float32))
         for row, (label, embedding) in enumerate(zip(index, embeddings, strict=True))
     )
-    return Inspected(labels, images, index, np.arange(len(index)), problems, len(index))
+    return Inspected(labels, images, index, np.arange(len(index)), problems, len(index), root=root)
 
 
 def fitted_of(inspected: Inspected, mistakes: int) -> Fitted:
@@ -78,7 +81,7 @@ def card_of(inspected: Inspected, fitted: Fitted) -> ModelCard:
 
 def report_of(folder: Path, inspected: Inspected, mistakes: int = 2) -> str:
     fitted = fitted_of(inspected, mistakes)
-    write_report(folder, card_of(inspected, fitted), inspected, fitted)
+    write_report(folder, card_of(inspected, fitted), inspected, fitted, curve_of(inspected, fitted, 0))
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -112,6 +115,10 @@ class Page(HTMLParser):
         self.texts.append(data)
 
 
+def words(page: str) -> str:
+    return " ".join("".join(Page(page).texts).split())
+
+
 def test_the_page_asks_for_nothing_outside_itself(tmp_path: Path) -> None:
     inspected = inspected_of(("bags", "shoes"), 10, tmp_path)
     save_pictures(inspected)
@@ -136,10 +143,55 @@ def test_the_pictures_lie_beside_the_page(tmp_path: Path) -> None:
 
 
 def test_the_accuracy_stands_with_its_interval(tmp_path: Path) -> None:
-    text = " ".join("".join(Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path))).texts).split())
+    text = words(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path)))
     assert "90.0 % of the photos" in text
     assert "18 of 20 photos" in text
     assert "69.9 % to 97.2 %" in text
+
+
+def test_the_verdict_and_what_to_do_come_before_numbers_and_problems_are_not_folded_away(tmp_path: Path) -> None:
+    problems = (
+        Problem("bags/cut.jpg", "image_truncated", "The image is truncated."),
+        Problem("bags/1.jpg", "near_duplicate", "It looks like bags/2.jpg."),
+        Problem("beside.jpg", "no_label", "It lies beside the labels."),
+    )
+    inspected = replace(
+        inspected_of(("bags", "shoes"), 10, tmp_path, problems), found=23, left_out={"unreadable": 1, "duplicate": 2}
+    )
+    page = report_of(tmp_path / "report", inspected)
+    text = words(page)
+    order = [
+        *("Not yet reliable", "What to do next", "Mistakes", "The photos", "Left out", "Used, but worth a look"),
+        *("Would more photos help?", "What the accuracy means", "Label by label", "How it was made"),
+    ]
+    places = [page.index(f">{each}<") for each in order]
+    assert places == sorted(places)
+    assert "held 23 files: 20 used, 3 left out (1 unreadable, 2 the same as another photo)" in text
+    assert "1 more file lies beside the labels’ folders" in text
+    assert "details" not in Page(page).elements
+
+
+def test_a_model_that_guesses_says_so_first_and_accuses_no_label(tmp_path: Path) -> None:
+    inspected = inspected_of(("bags", "shoes"), 10, tmp_path)
+    page = report_of(tmp_path / "report", inspected, mistakes=10)
+    text = words(page)
+    assert text.index("No better than guessing") < text.index("50.0 % of the photos were labelled right")
+    assert "Is the folder right?" not in text
+    assert "Is the folder right?" in words(report_of(tmp_path / "other", inspected, mistakes=2))
+
+
+def test_a_photo_without_its_file_is_shown_and_named_as_the_artifact_keeps_it(tmp_path: Path) -> None:
+    """Of a retrain's known photos only the first, which an older artifact kept nothing of, cannot be shown."""
+    inspected = inspected_of(("bags", "shoes"), 10, tmp_path)
+    buffer = io.BytesIO()
+    Image.new("RGB", (96, 60), (200, 30, 30)).save(buffer, "JPEG")
+    known = [replace(inspected.images[0], kept_as="")]
+    known += [replace(each, thumbnail=buffer.getvalue(), kept_as="bags/red.jpg") for each in inspected.images[1:]]
+    page = Page(report_of(tmp_path / "report", replace(inspected, images=tuple(known), known=20)))
+    assert "bags/red.jpg (learned before)" in page.texts
+    assert "a photo learned before (000000000000…)" in page.texts
+    assert page.texts.count("The photo is not available.") == 1
+    assert sum(address.startswith("data:image/jpeg") for address in page.addresses) == 1
 
 
 def test_strange_labels_are_shown_as_text_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
@@ -165,7 +217,7 @@ def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
 def test_a_photo_that_is_gone_is_still_named(tmp_path: Path) -> None:
     page = Page(report_of(tmp_path / "report", inspected_of(("bags", "shoes"), 10, tmp_path)))
     assert "The photo is not available." in page.texts
-    assert "0.png" in page.texts
+    assert "0/0.png" in page.texts
     assert (tmp_path / "report/mistakes.png").is_file()
 
 
@@ -194,7 +246,7 @@ def test_hundreds_of_labels_fit_on_the_page(tmp_path: Path) -> None:
     page = Page(report_of(tmp_path, inspected_of(labels, 5, tmp_path), mistakes=200))
     text = "".join(page.texts)
     assert all(label in text for label in labels)
-    assert "the 20 labels with the most mistakes of 300" in text
+    assert "the 12 labels with the most mistakes of 300" in text
     with Image.open(tmp_path / "confusion.png") as picture:
         assert max(picture.size) < 1000
 

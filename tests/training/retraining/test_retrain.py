@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from conftest import COLOURS, home_at, write_photo
 from handful.service.artifact.card import FineTuneCard
 from handful.service.artifact.errors import DataError, UsageError
 from handful.service.artifact.folder import WEIGHTS, file_sha256, open_artifact
+from handful.service.artifact.images import read_image
 from handful.service.artifact.store import Store
 from handful.service.classifier import Classifier
 from handful.training.cli import retrain
@@ -61,7 +64,8 @@ def test_new_photos_are_learned_without_the_old_ones(own: Path, tmp_path: Path) 
     assert result["model"] == "colours:2"
     assert result["previous"] == "colours:1"
     assert (result["new"], result["known"], result["relabelled"]) == (12, 0, [])
-    assert result["images"] == {"used": 36, "skipped": 0, "per_label": {"blue": 18, "red": 18}}
+    per_label = {"blue": 18, "red": 18}
+    assert result["images"] == {"found": 36, "used": 36, "skipped": 0, "left_out": {}, "per_label": per_label}
     assert result["promoted"], result["reason"]
     assert result["champion"]["known"]["images"] == 24
     assert result["challenger"]["new"] == {"images": 12, "accuracy": 1.0, **_log_loss(result["challenger"]["new"])}
@@ -74,6 +78,20 @@ def test_new_photos_are_learned_without_the_old_ones(own: Path, tmp_path: Path) 
 
 def _log_loss(side: dict[str, float]) -> dict[str, float]:
     return {"log_loss": side["log_loss"]}
+
+
+def test_old_and_new_photos_have_a_thumbnail_and_a_name(own: Path, tmp_path: Path) -> None:
+    """Those of the known photos are the old ones, though no file of theirs is at hand; the report shows both."""
+    result = run(two(tmp_path / "new", 6), own)
+    before, after = (open_artifact(own / f"models/colours/{number}").thumbnails() for number in (1, 2))
+    assert (len(before), len(after)) == (24, 36)
+    assert after[:24] == before
+    assert [each.name for each in before[:2]] == ["blue/00.jpg", "blue/01.png"]
+    assert [each.name for each in after[24:26]] == ["blue/0.png", "blue/1.png"]
+    assert all(max(read_image(each.jpeg).size) <= 96 for each in after)
+    report = Path(result["report"]).read_text(encoding="utf-8")
+    assert report.count("The photo is not available.") == 0
+    assert "learned from 36 photos: 24 learned before and 12 new" in " ".join(report.split())
 
 
 def test_known_photos_keep_their_folds_and_embeddings(own: Path, tmp_path: Path) -> None:
@@ -117,7 +135,9 @@ def test_a_small_new_label_is_left_out_and_a_small_addition_is_not(own: Path, tm
     with home_at(own):
         result, problems = retrain_folder(new, RetrainSettings())
     assert result["labels"] == ["blue", "red"]
-    assert result["images"] == {"used": 28, "skipped": 4, "per_label": {"blue": 12, "red": 16}}
+    assert (result["images"]["found"], result["images"]["used"], result["images"]["skipped"]) == (32, 28, 4)
+    assert result["images"]["left_out"] == {"too_few_images": 4}
+    assert result["images"]["per_label"] == {"blue": 12, "red": 16}
     assert ("green", "too_few_images") in {(problem.path, problem.kind) for problem in problems}
 
 
@@ -163,6 +183,10 @@ def test_without_kept_embeddings_it_says_what_it_needs(tmp_path: Path, photos: P
         result, _ = train_folder(photos, settings)
     artifact = open_artifact(Path(result["path"]))
     assert set(artifact.embeddings()) == {"unknown.directions"}
+    assert artifact.thumbnails() == []
+    assert not list((tmp_path / "home").rglob("thumbnails*"))
+    with closing(sqlite3.connect(tmp_path / "home/cache/embeddings.sqlite3")) as cache:
+        assert cache.execute("SELECT count(*) FROM thumbnails").fetchone() == (0,)
     assert not artifact.card.data.embeddings_kept
     with pytest.raises(DataError, match="handful train FOLDER --name colours"):
         run(two(tmp_path / "new", 4), tmp_path / "home")
@@ -234,7 +258,7 @@ def test_the_command_says_what_it_did_and_exits_by_it(
     swapped = new_photos(tmp_path / "swapped", 6, 8000, blue="red", red="blue")
     done = CliRunner().invoke(retrain, [str(swapped), "--name", "colours"])
     assert done.exit_code == 1
-    assert "colours:3 is not made the champion" in done.stdout
+    assert "colours:3 is not in use; colours:2 stays." in done.stdout
     done = CliRunner().invoke(retrain, ["--rename", "red=rouge"])
     assert done.exit_code == 0
     assert "rouge" in done.stdout

@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 from handful.service.artifact.errors import HandfulError, UsageError
+from handful.service.terminal.output import command_line
 
 NAME = "demo"
 HOST, PORT = "127.0.0.1", 3000
@@ -25,7 +26,7 @@ HOST, PORT = "127.0.0.1", 3000
 
 def run_demo(folder: Path) -> dict[str, Any]:
     """Runs every step in `folder`; the result is `train`'s with `classified`, `classify`'s, beside it."""
-    photos, out = folder / "photos", folder / "predictions.csv"
+    photos, out = photos_of(folder), folder / "predictions.csv"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; a folder to work in is expected.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,9 +39,14 @@ def run_demo(folder: Path) -> dict[str, Any]:
     return {**trained, "classified": classified}
 
 
+def photos_of(folder: Path) -> Path:
+    """The photos of a demo that works in this folder."""
+    return folder / "photos"
+
+
 def _step(*arguments: str, allow_problems: bool = False) -> dict[str, Any]:
     """Runs `handful ARGUMENTS --json`, its progress on our stderr, and returns its document."""
-    click.secho(f"$ handful {' '.join(arguments)}", err=True, bold=True)
+    click.echo(f"$ {command_line(*arguments)}", err=True)
     command = [sys.executable, "-m", "handful", *arguments, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own command
     if done.returncode not in ((0, 1) if allow_problems else (0,)):
@@ -52,8 +58,8 @@ def _step(*arguments: str, allow_problems: bool = False) -> dict[str, Any]:
 def serve_demo(folder: Path) -> int:
     """Serves until it is stopped; prints a curl command to paste, and its answer, once the server is ready."""
     port = PORT if _is_free(PORT) else _free_port()
-    arguments = ["serve", "--name", NAME, "--host", HOST, "--port", str(port)]
-    click.secho(f"$ handful {' '.join(arguments)}", err=True, bold=True)
+    arguments = ["serve", "--model", NAME, "--port", str(port)]
+    click.echo(f"\n$ {command_line(*arguments)}", err=True)
     with subprocess.Popen([sys.executable, "-m", "handful", *arguments]) as server:  # noqa: S603 - our own command
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         try:
@@ -69,12 +75,12 @@ def _show_call(folder: Path, port: int, server: subprocess.Popen[bytes]) -> None
         if server.poll() is not None:
             return
         time.sleep(0.1)
-    photo = min(path for path in (folder / "photos").rglob("*.jpg"))
+    photo = min(path for path in photos_of(folder).rglob("*.jpg"))
     call = f"curl -F image=@{shlex.quote(str(photo))} http://{HOST}:{port}/predict"
     body, headers = photo.read_bytes(), {"Content-Type": "image/jpeg"}
-    click.secho(f"$ {call}", err=True, bold=True)
+    click.echo(f"$ {call}", err=True)
     click.echo(_ask(port, "POST", "/predict", body, headers)[1], err=True)
-    click.echo(f"A page to try it: http://{HOST}:{port}/   Ctrl-C ends.", err=True)
+    click.echo("Ctrl-C ends the service.", err=True)
 
 
 def _ready(port: int) -> bool:

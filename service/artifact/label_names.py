@@ -1,0 +1,51 @@
+"""What a label may be called, wherever it comes from: a folder, a request, or a stranger's model.
+
+A label becomes the name of a folder, a column of a table and a line on a terminal, so it must be harmless in each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+MAX_NAME_BYTES = 255  # of one name, on every file system in use
+# control characters, halves of surrogate pairs, line separators, and characters that make a name display as another
+_CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
+# what a spreadsheet would compute: a formula with a call, a reference to another file or a command in it
+_FORMULA = re.compile(r"[=+@-].*[(|!]", re.DOTALL)
+
+
+def has_controls(text: str) -> bool:
+    """Whether the text could control a terminal, or would display as another text."""
+    return _CONTROLS.search(text) is not None
+
+
+def printable(text: str) -> str:
+    """The text with `?` in place of each character that could control a terminal."""
+    return _CONTROLS.sub("?", text)
+
+
+def label_error(label: str) -> str | None:
+    """Why this cannot be a label, as the end of a sentence; None if it can."""
+    if not label or len(label) > MAX_NAME_BYTES or len(label.encode(errors="replace")) > MAX_NAME_BYTES:
+        return f"has {len(label)} characters; 1 to {MAX_NAME_BYTES} bytes are allowed"
+    if has_controls(label):
+        return "contains control characters"
+    if "/" in label or "\\" in label:
+        return "contains a slash or backslash"
+    if label.startswith("."):
+        return "begins with a dot"
+    if _FORMULA.match(label):
+        return "would be a formula in a spreadsheet"
+    return None
+
+
+def labels_error(labels: Sequence[str]) -> str | None:
+    """What is wrong with a model's labels, as a sentence without its full stop; None if nothing is."""
+    for label in labels:
+        if error := label_error(label):
+            return f"the label {label[:60]!r} {error}"
+    if len(set(labels)) < len(labels):
+        twice = next(label for number, label in enumerate(labels) if label in labels[:number])
+        return f"the label {twice!r} occurs twice"
+    return None

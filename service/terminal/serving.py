@@ -1,0 +1,75 @@
+"""What `serve` says: its address at once, and how to call it as soon as it answers."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import threading
+import time
+
+import click
+from handful.service.artifact.errors import UsageError
+
+POLL_SECONDS = 0.2
+
+
+def starting_words(host: str, port: int, *, has_model: bool) -> str:
+    words = f"Starting the service on {address(host, port)}/"
+    if has_model:
+        return f"{words} ..."
+    return f"{words}\nThere is no model yet: `handful train FOLDER` makes one, and it is served as soon as it is there."
+
+
+def announce(host: str, port: int, *, has_key: bool) -> None:
+    """Says, from a thread, what is served and how to ask it, once it answers."""
+    threading.Thread(target=_announce, args=(host, port, has_key), name="announce", daemon=True).start()
+
+
+def _announce(host: str, port: int, has_key: bool) -> None:  # noqa: FBT001 - of a thread
+    while (model := _ready_model(host, port)) is None:
+        time.sleep(POLL_SECONDS)
+    url = address(host, port)
+    key = ' -H "Authorization: Bearer $HANDFUL_API_KEY"' if has_key else ""
+    click.echo(
+        f"{model} answers at {url}/ (a page to try it; Ctrl-C ends the service). From a terminal:\n"
+        f"    curl{key} -F image=@photo.jpg {url}/predict",
+        err=True,
+    )
+
+
+def address(host: str, port: int) -> str:
+    """Where a browser on this machine finds it; an address that means all of them is loopback there."""
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only compared
+    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+
+
+def _ready_model(host: str, port: int) -> str | None:
+    """NAME:VERSION of the model that answers; None while none does."""
+    here = address(host, port).removeprefix("http://").rpartition(":")[0].strip("[]")
+    connection = http.client.HTTPConnection(here, port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        return response.read().decode().strip() if response.status == http.client.OK else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def check_address(host: str, port: int, *, has_key: bool) -> None:
+    """Raises `UsageError` for an address that is invalid or in use, and without a key for any but loopback."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError as e:
+        raise UsageError(f"--host {host!r} is not an IP address; one like 127.0.0.1 is expected.") from e
+    if not address.is_loopback and not has_key:
+        raise UsageError(f"{host} can be reached from other machines: set HANDFUL_API_KEY, or use 127.0.0.1.")
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as e:
+            raise UsageError(f"{host}:{port} cannot be listened on: {e.strerror}.") from e

@@ -1,0 +1,119 @@
+"""Requests that schemathesis makes from the service's own description: every answer is one that it describes.
+
+Hooks: a field or body of bytes is an image, a zip, or any bytes. Checks: those of schemathesis on the answer, and ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from handful.service.http.exchange import EVERY_ANSWER
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from running_server import Server, encoded, publish_copy, running
+from zips import zipped
+
+schemathesis = pytest.importorskip("schemathesis")
+from schemathesis.checks import CheckContext, not_a_server_error  # noqa: E402 - where it is installed
+from schemathesis.specs.openapi.checks import (  # noqa: E402
+    allow_header_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+EXAMPLES = 15  # per call and kind
+CALLS = (
+    *("GET /", "GET /page.css", "GET /page.js", "GET /livez", "GET /healthz", "GET /readyz", "GET /metrics"),
+    *("GET /model", "POST /predict", "POST /predict_many"),
+    *(
+        "GET /retrain",
+        "POST /retrain",
+        "GET /retrain/{job}",
+        "DELETE /retrain/{job}",
+        "GET /feedback",
+        "POST /feedback",
+    ),
+)
+KINDS = [
+    *((call, "positive") for call in CALLS),
+    *((call, "negative") for call in CALLS if call.startswith("POST")),  # what no other call can be given wrongly
+]
+FILES = st.one_of(
+    st.sampled_from([encoded(), encoded("PNG"), encoded()[:200], zipped({"red/1.jpg": encoded()}), zipped({})]),
+    st.binary(max_size=200),
+)
+BINARY_TYPES = ("image/*", "application/zip")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("described")
+    publish_copy(folder / "home", artifact)
+    with running(folder / "home", feedback=str(folder / "corrections"), max_jobs="1") as server:
+        yield server
+        assert "Traceback" not in server.output()
+
+
+@pytest.fixture(scope="module")
+def schema(server: Server) -> Any:
+    schemathesis.openapi.format("binary", FILES)
+    for media_type in BINARY_TYPES:
+        schemathesis.openapi.media_type(media_type, FILES)
+        schemathesis.serializer(media_type)(_as_bytes)
+    return schemathesis.openapi.from_url(f"{server.client.base_url}/openapi.json".replace("//o", "/o"))
+
+
+def _as_bytes(_: Any, value: Any) -> Any:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def error_has_our_form(_: CheckContext, response: Any, __: Any) -> None:
+    """Every error is one code and one sentence; every answer has the headers that all have."""
+    for name in EVERY_ANSWER:
+        assert name.decode() in {header.lower() for header in response.headers}
+    if response.status_code >= 400:
+        error = response.json()["error"]
+        assert set(error) == {"code", "message"}
+        assert len(error["message"]) < 400
+
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    allow_header_conformance,
+    error_has_our_form,
+]
+
+
+def test_every_call_is_tried(schema: Any) -> None:
+    described = {f"{result.ok().method.upper()} {result.ok().path}" for result in schema.get_all_operations()}
+    assert described == set(CALLS)  # schemathesis leaves out the document itself
+
+
+@pytest.mark.parametrize(("call", "mode"), KINDS)
+def test_every_answer_is_one_that_is_described(schema: Any, call: str, mode: str) -> None:
+    method, _, path = call.partition(" ")
+    operation = schema[path][method]
+    cases = operation.as_strategy(generation_mode=schemathesis.GenerationMode(mode))
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=cases)
+    def tried(case: Any) -> None:
+        case.call_and_validate(checks=CHECKS, timeout=60)
+
+    tried()

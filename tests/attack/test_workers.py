@@ -1,0 +1,140 @@
+"""Workers that die or hang, and strangers who would give their supervisor orders."""
+
+from __future__ import annotations
+
+import signal
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil  # type: ignore[import-untyped]  # bentoml brings it, nobody its types
+import pytest
+from running_server import Server, encoded, publish_copy, running, until
+
+JPEG = encoded()
+
+
+@pytest.fixture
+def model_home(tmp_path: Path, artifact: Path) -> Path:
+    publish_copy(tmp_path / "home", artifact)
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("pair") / "home"
+    publish_copy(home, artifact)
+    with running(home, workers="2", stuck_seconds="3") as server:
+        until(lambda: len(server.workers()) == 2)
+        yield server
+
+
+class Clients:
+    """Ask in threads, with a new connection each time; an answer is a status, or an error's name."""
+
+    def __init__(self, server: Server, count: int = 4) -> None:
+        self.url, self.answers, self.ended = str(server.client.base_url), list[int | str](), threading.Event()
+        self.threads = [threading.Thread(target=self._ask) for _ in range(count)]
+
+    def _ask(self) -> None:
+        while not self.ended.is_set():
+            try:
+                headers = {"Content-Type": "image/jpeg"}
+                asked = httpx.post(f"{self.url}/predict", content=JPEG, headers=headers, timeout=60, trust_env=False)
+                self.answers.append(asked.status_code)
+            except httpx.TransportError as e:
+                self.answers.append(type(e).__name__)
+
+    def __enter__(self) -> Clients:
+        for thread in self.threads:
+            thread.start()
+        until(lambda: len(self.answers) > 20)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        for thread in self.threads:
+            thread.join()
+
+    def lost(self) -> list[int | str]:
+        return [each for each in self.answers if each != 200]
+
+
+def alive(process: psutil.Process) -> bool:
+    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+
+
+def wait_for_another(server: Server, gone: psutil.Process, count: int) -> None:
+    until(lambda: not alive(gone) and len([each for each in server.workers() if alive(each)]) == count)
+
+
+def test_a_killed_worker_costs_only_what_it_held_since_the_other_one_answers(pair: Server) -> None:
+    with Clients(pair) as clients:
+        for killed in pair.workers():
+            killed.kill()
+            wait_for_another(pair, killed, 2)
+            seen = len(clients.answers)
+            until(lambda seen=seen: len(clients.answers) > seen + 50)  # type: ignore[misc]
+            time.sleep(3)  # the new one begins to answer meanwhile
+    assert len(clients.lost()) <= 2 * len(clients.threads)
+    assert not [each for each in clients.lost() if isinstance(each, int)]  # nobody was refused
+
+
+def test_a_hung_worker_is_replaced(pair: Server) -> None:
+    hung = pair.workers()[0]
+    with Clients(pair) as clients:
+        hung.send_signal(signal.SIGSTOP)
+        wait_for_another(pair, hung, 2)
+    assert len(clients.lost()) <= len(clients.threads)
+    assert f"Worker {hung.pid} gives no sign of life" in pair.output()
+    assert pair.output().count("no sign of life") == 1
+
+
+def test_a_killed_single_worker_is_waited_for(model_home: Path) -> None:
+    with running(model_home) as server, Clients(server) as clients:
+        killed = server.workers()[0]
+        killed.kill()
+        wait_for_another(server, killed, 1)
+        seen = len(clients.answers)
+        until(lambda: len(clients.answers) > seen + 20)
+    assert len(clients.lost()) <= len(clients.threads)
+    assert not [each for each in clients.lost() if isinstance(each, int)]
+
+
+def test_a_hung_worker_does_not_keep_the_service_from_ending(model_home: Path) -> None:
+    with running(model_home, drain_seconds="1") as server:
+        server.workers()[0].send_signal(signal.SIGSTOP)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: server.process.poll() is not None)
+
+
+def test_nobody_can_give_the_supervisor_orders(pair: Server) -> None:
+    """It listens on the service's own port and nowhere else, unless in a folder that nobody else may enter."""
+    family = [psutil.Process(pair.process.pid), *pair.workers()]
+    ports = {
+        connection.laddr.port
+        for process in family
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert ports == {pair.port}
+    paths = {Path(each.laddr) for process in family for each in process.net_connections("unix") if each.laddr}
+    assert all(stat.S_IMODE(path.parent.stat().st_mode) == 0o700 for path in paths)
+
+
+def test_metrics_add_up_over_workers_that_are_forks(pair: Server) -> None:
+    def counted() -> float:
+        text = pair.client.get("/metrics").text
+        return sum(
+            float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith("handful_images_total")
+        )
+
+    before = counted()
+    for _ in range(40):
+        httpx.post(
+            f"{pair.client.base_url}/predict", content=JPEG, headers={"Content-Type": "image/jpeg"}, trust_env=False
+        )
+    assert counted() == before + 40

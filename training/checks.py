@@ -1,0 +1,90 @@
+"""What can be known to be wrong before torch is loaded, so that a slip of the hand is answered at once.
+
+The commands call these checks first. Code that others call too, such as `read_folder`, calls them again.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from handful.service.artifact.errors import BackboneNotFound, UsageError
+from handful.service.artifact.store import Store
+from handful.training.settings import RetrainSettings
+
+BUILTIN = "builtin"
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists
+
+
+def check_labelled_folder(folder: Path) -> None:
+    """Raises `UsageError` for a path that is no folder."""
+    if not folder.is_dir():
+        kind = "a file" if folder.is_file() else "not there"
+        raise UsageError(f"{folder} is {kind}; a folder with one sub-folder of images per label is expected.")
+
+
+def check_backbone(ref: str) -> None:
+    """Raises `UsageError` for what is no reference, `BackboneNotFound` for a folder that lacks a network."""
+    if is_local(ref):
+        local_files(ref, Path(ref))
+    elif ref != BUILTIN:
+        from handful.service.artifact.hub import parse_ref  # takes a quarter of a second
+
+        if parse_ref(ref) is None:
+            raise not_a_backbone(ref)
+
+
+def is_local(ref: str) -> bool:
+    """Whether a reference names a folder of this machine."""
+    if ref.startswith((".", "/", "~")) or "\\" in ref or ref[1:2] == ":":
+        return True
+    return ref not in {"", BUILTIN} and Path(ref).is_dir()
+
+
+def not_a_backbone(ref: str) -> UsageError:
+    return UsageError(f"The backbone is {ref!r}, allowed: ORG/NAME[@REVISION], a local folder, or {BUILTIN}.")
+
+
+def local_files(ref: str, folder: Path) -> tuple[Path, Path]:
+    """The configuration and the weights in a backbone's folder; `BackboneNotFound` where it lacks them."""
+    with suppress(RuntimeError):  # the home of an unknown user: a folder that does not exist
+        folder = folder.expanduser()
+    if not folder.is_dir():
+        raise BackboneNotFound(f"The backbone {ref!r} is not an existing folder ({folder}).")
+    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if weights is None or not (folder / CONFIG).is_file():
+        raise BackboneNotFound(f"The folder {folder} lacks {CONFIG} or the weights, {' or '.join(WEIGHTS)}.")
+    return folder / CONFIG, weights
+
+
+def check_retrain(folder: Path | None, settings: RetrainSettings) -> Path:
+    """The champion's folder; raises `UsageError` for settings that contradict each other, and for what is not there."""
+    if settings.finetune and not settings.old:
+        raise UsageError(
+            "--finetune learns from the old photos again, which are not kept: name their folders by --with OLD_FOLDER,"
+            " once for each folder that was learned."
+        )
+    if settings.old and not settings.finetune:
+        raise UsageError("--with names folders of old photos, which only --finetune needs; leave it out, or add that.")
+    if folder is None and not (settings.changes_labels or settings.finetune):
+        raise UsageError("got neither a folder of new photos nor --drop or --rename; one of them is needed.")
+    for each in [*settings.old, *([] if folder is None else [folder])]:
+        check_labelled_folder(each)
+    store = Store()
+    path = store.resolve(settings.model)
+    champion = store.served(path.parent.name)
+    if path.name != champion:
+        raise UsageError(
+            f"{settings.model} is not the version in use, which is {path.parent.name}:{champion}; only that one can"
+            f" learn more. `handful models promote {settings.model}` changes which one it is."
+        )
+    return path
+
+
+def check_report(folder: Path, models: Path) -> None:
+    """Raises `UsageError` where a report may not be written: into a file, or among the models."""
+    if folder.resolve().is_relative_to(models.resolve()):
+        raise UsageError(f"The report's folder, {folder}, is among the models, which never change; name another one.")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; a folder for the report is expected.")
