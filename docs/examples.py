@@ -31,11 +31,12 @@ SETUP = (
 EXAMPLES = {  # name of the part of a page -> commands; in the order in which they run
     "check": ("handful check messy",),
     "train": ("handful train photos --name bags --backbone builtin",),
-    "evaluate": ("handful evaluate new-photos",),
-    "classify": ("handful classify new-photos --out predictions.csv", "head -n 3 predictions.csv"),
+    "evaluate": ("handful evaluate new-photos --model bags",),
+    "classify one": ("handful classify new-photos/handbags/0007.jpg --model bags",),
+    "classify": ("handful classify new-photos --out predictions.csv --model bags", "head -n 3 predictions.csv"),
     "explain": ("handful explain new-photos/handbags/0007.jpg --out why.png",),
     "predict": ("curl -F image=@new-photos/handbags/0007.jpg http://127.0.0.1:3000/predict | python3 -m json.tool",),
-    "retrain": ("handful retrain new-photos",),
+    "retrain": ("handful retrain new-photos --model bags",),
     "models": ("handful models list",),
     "compare": (
         "handful compare photos --backbone builtin --rungs majority,pixels,hog,dense,lenet5,cnn,linear,hidden",

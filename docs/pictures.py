@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 
-import numpy as np
 from PIL import Image
 
 from docs.blocks import ROOT
@@ -28,24 +27,13 @@ def renew() -> None:
         report = folder / "home/models/bags/1/report/report.html"
         page.open(report.as_uri(), 800, 860)
         _save("report", page.screenshot())
-        shell(f"handful explain {PHOTO} --out why.png", folder)
-        _save("explain", _top_row((folder / "why.png").read_bytes()))
+        shell(f"handful explain {PHOTO} --out why.png --short", folder)
+        _save("explain", (folder / "why.png").read_bytes())
         with serving(folder, environment(folder)) as address:
             page.open(f"http://{address}/", 720, 640)
             page.choose_file("input[type=file]", folder / PHOTO)
             page.wait_for("document.querySelector('#answer h2')")
             _save("page", page.screenshot())
-
-
-def _top_row(picture: bytes) -> bytes:
-    """Everything above the first wide white gap below the photo."""
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
-    filled = np.asarray(image).min(axis=(1, 2)) < 250  # (H,) rows with something in them
-    photo = image.width // 4
-    bottom = photo + int(np.argmin(filled[photo:]))
-    out = io.BytesIO()
-    image.crop((0, 0, image.width, bottom + 8)).save(out, "PNG")
-    return out.getvalue()
 
 
 def _save(name: str, picture: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ def tables() -> dict[str, str]:
     return {
         **flags,
         "settings": setting_table(),
-        "calls": call_table(_api().endpoints),
+        "calls": call_table(api().endpoints),
         "errors": error_table(),
-        "metrics": metric_table(_api().metrics),
+        "metrics": metric_table(api().metrics),
     }
 
 
@@ -90,7 +91,9 @@ def _setting_default(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _api() -> Api:
+@cache
+def api() -> Api:
+    """A service with the default settings, whatever the environment says."""
     return Api(Settings.model_construct(feedback=Path("corrections")))
 
 

@@ -133,7 +133,7 @@ def _version(artifact: Path) -> str:
 @click.command()
 @model_flag("--name")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to listen on.")
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The port to listen on.")
 def serve(*, model: str | None, host: str, port: int) -> None:
     """Answer over HTTP, with a web page to try it.
 

@@ -17,13 +17,12 @@ from pathlib import Path
 import click
 import pytest
 import yaml  # type: ignore[import-untyped]  # huggingface_hub installs it; there are no types for it
-from handful.service.api import Api
 from handful.service.settings import PREFIX, Settings, variable
 from PIL import Image
 
 from docs.blocks import PAGES, ROOT, blocks
 from docs.pictures import MAX_BYTES
-from docs.tables import leaf_commands, tables
+from docs.tables import api, leaf_commands, tables
 from handful.__main__ import handful
 
 OTHER_VARIABLES = {"HANDFUL_HOME"}  # read by commands too, so it is no field of Settings
@@ -125,10 +124,11 @@ def test_every_table_is_in_a_page() -> None:
     assert {name for page in PAGES for name in blocks(page)} >= tables().keys()
 
 
-def test_every_command_is_shown() -> None:
+def test_every_command_is_shown_and_every_flag_has_a_meaning() -> None:
     shown = {" ".join(line.split()) for _, line in PASTED} | set(MENTIONED)
-    for name in leaf_commands():
+    for name, command in leaf_commands().items():
         assert any(line == name or line.startswith(f"{name} ") for line in shown), name
+        assert not [each.name for each in command.params if isinstance(each, click.Option) and not each.help], name
 
 
 def test_every_make_target_exists() -> None:
@@ -144,7 +144,7 @@ def test_every_variable_exists_and_is_documented() -> None:
 
 
 def test_every_call_over_http_in_the_pages_exists() -> None:
-    endpoints = {(each.method, each.path) for each in Api(Settings(feedback=Path("corrections"))).endpoints}
+    endpoints = {(each.method, each.path) for each in api().endpoints}
     lines = [line for _, line in shell_lines() if re.search(r"\bcurl\b.*http://", line)]
     assert len(lines) > 5
     for line in lines:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from handful.service.artifact.verdict import TITLES
 from handful.service.terminal.output import command_line, next_lines
 from handful.service.terminal.progress import (
     COMPARING,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 SHOWN = 20  # problems in the text of a training; --json and `check` list all
 # kinds of problems by which no file is left out of those that lie below the labels
 REMARKS = {"near_duplicate", "near_duplicate_two_labels", "imbalance", "no_label", "empty_label"}
-VERDICTS = {"guessing": "No better than guessing", "not_yet": "Not yet reliable", "good": "Good"}
 
 
 def check_stages() -> dict[str, float]:
@@ -127,7 +127,7 @@ def _verdict_lines(result: dict[str, Any]) -> tuple[list[str], bool]:
     verdict = result.get("verdict")
     if not verdict:
         return [], False
-    return [f"{VERDICTS[verdict['level']]}: {verdict['sentence']}"], verdict["level"] == "guessing"
+    return [f"{TITLES[verdict['level']]}: {verdict['sentence']}"], verdict["level"] == "guessing"
 
 
 def _accuracy_lines(result: dict[str, Any]) -> list[str]:

@@ -29,10 +29,10 @@ from handful.service.artifact.checks import (
 )
 from handful.service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent
 from handful.service.artifact.model_card import render_model_card
-from handful.service.artifact.thumbnails import Thumbnail, unpacked_thumbnails
 from safetensors import SafetensorError
 
 if TYPE_CHECKING:
+    from handful.service.artifact.thumbnails import Thumbnail
     from torch import Tensor
 
 CARD, CONFIG, WEIGHTS, EMBEDDINGS, THUMBNAILS, MODEL_CARD = (
@@ -68,6 +68,8 @@ class Artifact:
 
     def thumbnails(self) -> list[Thumbnail]:
         """In the order of the embeddings; empty where the artifact has none."""
+        from handful.service.artifact.thumbnails import unpacked_thumbnails  # imports numpy, as `_save` does torch
+
         if THUMBNAILS not in self.card.files:
             return []
         try:
@@ -167,7 +169,7 @@ def _readable_sha256(path: Path) -> str:
     except PermissionError as e:
         raise ArtifactIncomplete(
             f"{path} may not be read by this user: only the one who trained the model may read what tells of its"
-            " photos; run as that user (docker run --user), or give it the file."
+            " photos; run as that user (`docker run --user`), or give it the file."
         ) from e
 
 

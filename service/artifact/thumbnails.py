@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # numpy takes a sixth of a second, which a mistyped name need not wait for
+    import numpy as np
+    from numpy.typing import NDArray
 
 SIDE = 96  # pixels of the longer side
 
@@ -39,10 +40,14 @@ def unpacked_thumbnails(arrays: Mapping[str, NDArray[Any]]) -> list[Thumbnail]:
 
 
 def _joined(parts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    import numpy as np
+
     return np.frombuffer(b"".join(parts), np.uint8).copy(), np.cumsum([len(part) for part in parts], dtype=np.int64)
 
 
 def _parted(joined: NDArray[Any], ends: NDArray[Any]) -> list[bytes]:
+    import numpy as np
+
     starts, length = np.concatenate([[0], ends])[:-1], ends[-1] if len(ends) else 0
     if joined.dtype != np.uint8 or (starts > ends).any() or length != len(joined):
         raise ValueError("the ends of its parts do not fit their bytes")

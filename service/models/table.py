@@ -11,6 +11,7 @@ from handful.service.artifact.errors import ArtifactError, ModelNotFound
 from handful.service.artifact.folder import read_card
 from handful.service.artifact.label_names import printable
 from handful.service.artifact.store import Store
+from handful.service.artifact.verdict import TITLES
 from handful.service.terminal.output import command_line, next_lines
 from rich.console import Console
 from rich.table import Table
@@ -22,7 +23,6 @@ COLUMNS = {"": 0, "model": 0, "accuracy (95 %)": 0, "verdict": 72, "images": 50}
     ("trained", "labels", "parent")
 )
 MOST_MODEL = 20  # columns of NAME:VERSION on a terminal
-VERDICTS = {"guessing": "no better than guessing", "not_yet": "not yet reliable", "good": "good"}
 
 
 def list_versions(store: Store, model: str | None = None) -> tuple[list[dict[str, Any]], list[str]]:
@@ -117,7 +117,7 @@ def _cells(version: dict[str, Any]) -> dict[str, str]:
     verdict = version.get("verdict") or {}
     return name | {
         "accuracy (95 %)": f"{cv['accuracy']:.1%} ({100 * low:.1f}-{high:.1%})",
-        "verdict": VERDICTS.get(verdict.get("level", ""), ""),
+        "verdict": TITLES[verdict["level"]].lower() if verdict else "",
         "images": str(version["data"]["images"]),
         "trained": version["created_at"][:16].replace("T", " "),
         "labels": ", ".join(version["labels"]),

@@ -26,6 +26,7 @@ def test_codes_of_images_are_those_that_clients_know() -> None:
         "not_an_image",
         "image_unreadable",
         "image_truncated",
+        "image_too_complex",
         "image_too_many_bytes",
         "image_too_many_pixels",
         "image_too_complex",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def test_the_page_agrees_with_the_json(others: Path, evaluated: tuple[dict[str, 
     assert (result["images"], result["foreign"]["images"], problem_count) == (9, 4, 1)
     text = text_of(result["report"])
     assert f"colours:1 on {others.name}" in text
+    assert re.search(r"(guessing|reliable|Good) on these photos \d", text)
     assert f"{100 * result['accuracy']:.1f} % of the photos were labelled right" in text
     assert "4 photos lie under labels that the model does not know (green)" in text
     assert "held 14 files: 9 measured, 4 of labels that the model does not know, 1 left out" in text
