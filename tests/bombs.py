@@ -41,6 +41,13 @@ def png(width: int, height: int, depth: int = 16, colour: int = 0) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
+def png_with_texts(megabytes: int) -> bytes:
+    """A pixel, and packed comments that Pillow unpacks before it decodes."""
+    texts = _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1_000_000), 9)) * megabytes
+    data = png(1, 1, depth=8)
+    return data[:33] + texts + data[33:]
+
+
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 

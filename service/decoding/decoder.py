@@ -72,12 +72,18 @@ def _limited(task: Task) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_PROF, task.seconds)  # SIGPROF ends it, in the middle of C code too
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        _limit_memory(pages * resource.getpagesize() + task.granted_bytes + SLACK_BYTES)
+        _limit_memory(pages * resource.getpagesize() + task.granted_bytes + SLACK_BYTES + _resized_bytes(task))
     try:
         yield
     finally:
         _limit_memory(resource.RLIM_INFINITY)
         signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _resized_bytes(task: Task) -> int:
+    """Of the resized picture, which is at most eight times as long as it is wide, and its half-resized one."""
+    preprocessing = task.preprocessing
+    return int(64 * (preprocessing.side_pixels / preprocessing.crop_pct) ** 2) if preprocessing else 0
 
 
 def _limit_memory(count: int) -> None:

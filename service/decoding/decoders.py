@@ -154,6 +154,9 @@ class _Lane:
 
     def _process(self) -> DecoderProcess:
         process: DecoderProcess | None = getattr(self._own, "process", None)
+        if process and process.ended:
+            process.kill()
+            process = None
         try:
             process = process or self.source.decoder(self.niceness)
         except OSError as e:

@@ -83,6 +83,11 @@ class DecoderProcess:
         self.kill()
         raise DecoderLost(Reason.MEMORY if kind == NO_MEMORY else Reason.TIME)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone although nothing was asked: the system may have killed it for its memory."""
+        return self.connection.poll(0)
+
     def kill(self) -> None:
         self.connection.close()
         with suppress(ProcessLookupError):

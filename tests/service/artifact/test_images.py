@@ -9,10 +9,12 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import bombs
 import numpy as np
 import pytest
 from handful.service.artifact.errors import (
     ImageError,
+    ImageTooComplex,
     ImageTooManyBytes,
     ImageTooManyPixels,
     ImageTruncated,
@@ -154,6 +156,49 @@ def test_too_many_pixels_is_refused_before_decoding() -> None:
         read_image(bomb(20000, 10050))
     with pytest.raises(ImageTooManyPixels, match=r"at most 0\.005 megapixels"):
         read_image(encoded(picture(), "PNG"), max_megapixels=0.005)
+
+
+def test_a_side_that_no_camera_has_is_refused() -> None:
+    with pytest.raises(ImageTooManyPixels, match="65501 x 1 pixels; at most 65500 pixels per side"):
+        read_image(bombs.run_length_bmp(65_501, 1))
+
+
+def test_scans_of_a_jpeg_are_counted_and_those_beside_the_picture_are_not() -> None:
+    honest = encoded(picture(), "JPEG", progressive=True)
+    assert honest.count(b"\xff\xda") < 20
+    assert read_image(bombs.progressive_jpeg(100, 64)).size == (64, 64)
+    with pytest.raises(ImageTooComplex, match="at most 100"):
+        read_image(bombs.progressive_jpeg(101, 64))
+    beside = b"\xff\xda\0\x08" * 200
+    comment = b"\xff\xfe" + struct.pack(">H", len(beside) + 2) + beside
+    for data in (honest[:2] + comment + honest[2:], honest + beside):
+        assert read_image(data).size == (96, 64)
+    first = honest.index(b"\xff\xda")
+    assert read_image(honest[:first] + comment + honest[first:]).size == (96, 64)
+
+
+@pytest.mark.parametrize(
+    "data", [bombs.webp_canvas(9000, 9000), bombs.tiled_tiff(64, 16_384), bombs.run_length_bmp(65_000, 1_530)]
+)
+def test_what_would_take_too_much_memory_is_refused_before_decoding(data: bytes) -> None:
+    with pytest.raises(ImageTooComplex, match=r"would take \d+ MB of memory; at most 900 MB are allowed"):
+        read_image(data)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16", "F", "P", "CMYK"])
+def test_a_picture_converted_in_bands_is_the_same_as_at_once(mode: str) -> None:
+    big = picture(900, 700)  # more than two bands
+    image = big.convert("L").convert("I").convert("I;16") if mode == "I;16" else big.convert(mode)
+    whole = image
+    if mode in {"RGBA", "LA"}:
+        whole = Image.new("RGB", image.size, "white")
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+        whole.paste(image.convert("RGBA"), mask=image.getchannel("A"))
+    if mode in {"I;16", "F"}:
+        values = np.asarray(image, dtype=np.float64) * (1 / 257 if mode == "I;16" else 1.0)
+        whole = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    read = read_image(encoded(image, "TIFF"))
+    assert np.array_equal(np.asarray(read), np.asarray(whole.convert("RGB")))
 
 
 def bomb(width: int, height: int) -> bytes:

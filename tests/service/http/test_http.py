@@ -19,7 +19,8 @@ from PIL import Image
 from running_server import Server, encoded, running, until
 
 JPEG = encoded()
-IMAGE_CODES = {"not_an_image", "image_unreadable", "image_truncated", "image_too_many_bytes", "image_too_many_pixels"}
+IMAGE_CODES = {"not_an_image", "image_unreadable", "image_truncated", "image_too_many_bytes"}
+IMAGE_CODES |= {"image_too_many_pixels", "image_too_complex"}
 
 
 @pytest.fixture(scope="module")
