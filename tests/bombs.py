@@ -43,7 +43,8 @@ def png(width: int, height: int, depth: int = 16, colour: int = 0) -> bytes:
 
 def png_with_texts(megabytes: int) -> bytes:
     """A pixel, and packed comments that Pillow unpacks before it decodes."""
-    texts = _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1_000_000), 9)) * megabytes
+    packed = zlib.compress(bytes(1_000_000), 9)
+    texts = b"".join(_chunk(b"zTXt", b"%d\0\0" % number + packed) for number in range(megabytes))
     data = png(1, 1, depth=8)
     return data[:33] + texts + data[33:]
 
