@@ -70,6 +70,14 @@ def test_the_installed_package_is_the_one_that_is_imported(installed: Path, else
     assert not {path.name for path in installed.iterdir()} & {"service", "training"}
 
 
+def test_every_file_of_the_checkout_is_installed(installed: Path) -> None:
+    """Counted on the disk: in an editable environment an import finds what a wheel lacks."""
+    for room, below in (("handful", "handful"), ("service", "handful/service"), ("training", "handful/training")):
+        files = {path.relative_to(ROOT / room) for path in (ROOT / room).rglob("*") if path.is_file()}
+        wanted = {path for path in files if "__pycache__" not in path.parts and path.suffix != ".md"}
+        assert {path for path in wanted if not (installed / below / path).is_file()} == set()
+
+
 def test_every_command_is_there_and_one_classifies(installed: Path, elsewhere: Path) -> None:
     listed = run(installed, elsewhere, "-m", "handful", "--help")
     assert {"classify", "retrain", "serve", "train"} <= set(listed.split())

@@ -27,11 +27,11 @@ IMAGE_CODES |= {"image_too_many_pixels", "image_too_complex"}
 def server(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Server]:
     own = tmp_path_factory.mktemp("served") / "home"
     shutil.copytree(home / "models", own / "models")
-    before = state_of(own)
+    before = state_of(own / "models")
     with running(own) as server:
         yield server
         assert "Traceback" not in server.output()
-    assert state_of(own) == before  # the models are only read
+    assert state_of(own / "models") == before  # the models are only read
 
 
 def state_of(folder: Path) -> list[tuple[Path, int]]:
