@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from handful.service.artifact.decoding_cost import MAX_DECODE_MEGABYTES
 from handful.service.artifact.errors import UsageError
-from handful.service.artifact.images import MAX_MEGABYTES, MAX_MEGAPIXELS
+from handful.service.artifact.limits import MAX_DECODE_MEGABYTES, MAX_MEGABYTES, MAX_MEGAPIXELS, decode_megabytes
 from pydantic import AliasGenerator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -60,7 +59,8 @@ class Settings(BaseSettings):
         MAX_DECODE_MEGABYTES,
         ge=100,
         le=1_000_000,
-        description="MB in which large images are decoded at once per worker; one that needs more is refused",
+        description="MB in which large images are decoded at once per worker; one that needs more is refused; unset: 9"
+        " per megapixel that is allowed, at least 900",
     )
     decode_seconds: float = Field(
         10.0, gt=0, le=3600, description="seconds of computing in which an image must be decoded, else 413"
@@ -117,6 +117,13 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="comma-separated origins whose web pages may call the service; none: CORS is off"
     )
+
+    @property
+    def decode_megabytes(self) -> float:
+        """`max_decode_megabytes`, or where that is not set what `max_megapixels` may take."""
+        if "max_decode_megabytes" in self.model_fields_set:
+            return self.max_decode_megabytes
+        return decode_megabytes(self.max_megapixels)
 
     @property
     def api_keys(self) -> tuple[str, ...]:

@@ -12,17 +12,20 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from handful.service.artifact.errors import ImageTooComplex, ImageTooManyPixels
+from handful.service.artifact.formats.colours import BAND_PIXELS
+from handful.service.artifact.formats.samples import TiffLayout
 from PIL import Image
 
 MAX_SIDE = 65_500  # pixels; the most that a JPEG can have, and no camera or scanner exceeds it
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each one costs a pass over all pixels
-MAX_DECODE_MEGABYTES = 900.0
-BAND_PIXELS = 1 << 18  # converted to RGB at once, so that only the picture itself is in memory twice
 _BAND_BYTES = 64  # per pixel of a band: some copies in float64
 _SLOW_SCANS = 30e6  # pixels times scans of a progressive JPEG: half a second
+_SLOW_SAMPLES = 4e6  # pixels of a TIFF whose samples are read apart
 _FIXED_BYTES = 3_000_000
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1}  # in Pillow's memory; 4 in other modes
 _WEBP_BYTES = 21  # per pixel: four copies in Pillow, and one of a lossless decoder
+_BOXED_BYTES = {"HEIF": 17, "AVIF": 17}  # per pixel: planes, what is made of them, and copies; measured 9 to 16.4
+_BOXED_SLOW = {"HEIF": 3e6, "AVIF": 12e6}  # pixels that take a third of a second
 _TURNING = (b"eXIf", b"Raw profile type", b"com.adobe.xmp")  # where a PNG says it
 _SCAN, _END = 0xDA, b"\xd9"  # a JPEG's markers, after 0xFF
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])")
@@ -76,7 +79,11 @@ def decoding_cost(image: Image.Image, data: bytes, full: tuple[int, int], max_me
     scans = _scans(image, data)
     if scans > MAX_SCANS:
         raise ImageTooComplex(f"The JPEG has more than {MAX_SCANS} scans; at most {MAX_SCANS} are allowed.")
-    held = _held_bytes(data, _picture_bytes(image, data) + _codec_bytes(image, full, scans), full, max_megabytes)
+    decoded = _picture_bytes(image, data) + _codec_bytes(image, full, scans)
+    if image.format in _BOXED_BYTES:
+        decoded = max(decoded, full[0] * full[1] * _BOXED_BYTES[image.format])
+        return Cost(_held_bytes(data, decoded, full, max_megabytes), full[0] * full[1] > _BOXED_SLOW[image.format])
+    held = _held_bytes(data, decoded, full, max_megabytes)
     slow = image.format == "BMP" and any(tile[0] == "bmp_rle" for tile in image.tile)  # type: ignore[attr-defined]
     return Cost(held, slow or scans * full[0] * full[1] > _SLOW_SCANS)
 
@@ -98,6 +105,15 @@ def webp_size(data: bytes) -> tuple[int, int] | None:
 def webp_cost(size: tuple[int, int], data: bytes, max_megabytes: float) -> Cost:
     """As `decoding_cost`, of a WebP that is not opened."""
     return Cost(_held_bytes(data, size[0] * size[1] * _WEBP_BYTES, size, max_megabytes), slow=False)
+
+
+def samples_cost(layout: TiffLayout, data: bytes, max_megabytes: float) -> Cost:
+    """As `decoding_cost`, of a TIFF whose samples are read apart: two copies as stored, two as a picture."""
+    pixels = layout.size[0] * layout.size[1]
+    band = _BAND_BYTES * layout.samples * min(pixels, BAND_PIXELS)
+    packed = layout.tile[0] * layout.tile[1] * layout.stored_bytes
+    decoded = pixels * (2 * layout.stored_bytes + 8) + 2 * packed + band
+    return Cost(_held_bytes(data, decoded, layout.size, max_megabytes), slow=pixels > _SLOW_SAMPLES)
 
 
 def _held_bytes(data: bytes, decoded: int, size: tuple[int, int], max_megabytes: float) -> int:

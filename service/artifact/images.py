@@ -9,16 +9,15 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 
-import numpy as np
 from handful.service.artifact.decoding_cost import (
-    BAND_PIXELS,
-    MAX_DECODE_MEGABYTES,
     Cost,
     DecodingMemory,
     check_pixels,
     decoding_cost,
+    samples_cost,
     webp_cost,
     webp_size,
 )
@@ -26,48 +25,56 @@ from handful.service.artifact.errors import (
     ImageError,
     ImageTooComplex,
     ImageTooManyBytes,
-    ImageTooManyPixels,
     ImageTruncated,
     ImageUnreadable,
     NotAnImage,
 )
-from numpy.typing import NDArray
+from handful.service.artifact.formats.colours import to_srgb
+from handful.service.artifact.formats.jpeg_end import whole_without_end
+from handful.service.artifact.formats.kinds import ALLOWED, EXPORT, SUFFIXES, begins_like_image, is_raw, is_webp
+from handful.service.artifact.formats.metadata import without_metadata, without_texts
+from handful.service.artifact.formats.opening import not_opened, not_understood, plugins
+from handful.service.artifact.formats.primaries import numbered_profile
+from handful.service.artifact.formats.samples import TiffLayout, read_samples, tiff_layout
+from handful.service.artifact.limits import ImageLimits, image_limits
 from PIL import Image, ImageOps, UnidentifiedImageError
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-# Endings of image files; a file of a format that is not read here gets an error instead of being passed over.
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
-) | frozenset(
-    (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")
-)
-MAX_MEGABYTES = 20.0
-MAX_MEGAPIXELS = 100.0
-ALLOWED = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 
 # Pillow warns of big images and damaged EXIF: the size is checked here, and EXIF is not needed.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
-_MEMORY = DecodingMemory(int(MAX_DECODE_MEGABYTES * 1e6))  # all threads of a command share it
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 class OpenedImage:
     """An image of which only the header has been read; `cost` tells what `decode` will take."""
 
-    def __init__(self, opened: Callable[[], Image.Image], cost: Cost) -> None:
-        self._opened, self.cost = opened, cost
+    def __init__(self, data: bytes, opened: Callable[[bytes], Image.Image], cost: Cost, min_side: int | None) -> None:
+        self.cost, self._data, self._opened, self._min_side = cost, data, opened, min_side
 
     def decode(self) -> Image.Image:
-        with self._opened() as image:
+        with self._opened(self._data) as image:
+            return to_srgb(self._upright(self._loaded(image)))
+
+    def _loaded(self, image: Image.Image) -> Image.Image:
+        try:
             image.load()
-            try:
-                ImageOps.exif_transpose(image, in_place=True)
-            except MemoryError:
+        except OSError as e:
+            whole = whole_without_end(self._data, self._opened) if _may_lack_its_end(self._data, e) else None
+            if whole is None:
                 raise
-            except Exception:  # noqa: BLE001, S110 - damaged EXIF is common and harmless: the pixels are whole
-                pass
-            return _rgb(image)
+            image = whole
+        if "icc_profile" not in image.info and (profile := numbered_profile(self._data)):
+            image.info["icc_profile"] = profile
+        return image
+
+    def _upright(self, image: Image.Image) -> Image.Image:
+        boxed = image.format in {"AVIF", "HEIF"}
+        try:
+            ImageOps.exif_transpose(image, in_place=True)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001, S110 - damaged EXIF is common and harmless: the pixels are whole
+            pass
+        factor = min(image.size) // self._min_side if boxed and self._min_side else 1
+        return image.reduce(factor) if factor > 1 else image
 
 
 @contextmanager
@@ -75,51 +82,124 @@ def opened_image(
     data: bytes,
     *,
     min_side: int | None = None,
-    max_megabytes: float = MAX_MEGABYTES,
-    max_megapixels: float = MAX_MEGAPIXELS,
-    max_decode_megabytes: float = MAX_DECODE_MEGABYTES,
+    max_megabytes: float | None = None,
+    max_megapixels: float | None = None,
+    max_decode_megabytes: float | None = None,
+    name: str | None = None,
 ) -> Iterator[OpenedImage]:
-    """Reads the header and checks every limit. In the block, too, all errors are `ImageError`s or `MemoryError`."""
-    if len(data) > max_megabytes * 1e6:
-        raise ImageTooManyBytes(f"The image has {len(data) / 1e6:.1f} MB; at most {max_megabytes:g} MB are allowed.")
+    """Reads the header and checks every limit, by default the environment's.
+
+    In the block, too, all errors are `ImageError`s or `MemoryError`. A file's name tells of a kind that is not read.
+    """
+    limits = _limits(max_megabytes, max_megapixels)
+    memory = max_decode_megabytes or limits.decode_megabytes
+    if len(data) > limits.megabytes * 1e6:
+        got = len(data) / 1e6
+        raise ImageTooManyBytes(f"The image has {got:.1f} MB; at most {limits.megabytes:g} MB are allowed.")
     if not data:
         raise ImageUnreadable(f"The image is empty (0 bytes); a {ALLOWED} file is expected.")
-    with _translated(data, max_megapixels):
+    _lift_ceiling(limits.megapixels)
+    with _translated(data, name):
         if size := webp_size(data):  # Pillow already allocates the whole picture when it opens one
-            check_pixels(size, max_megapixels)
-            yield OpenedImage(lambda: _open(data), webp_cost(size, data, max_decode_megabytes))
-            return
-        with _open(data) as image:
-            full = image.size
-            check_pixels(full, max_megapixels)
-            if min_side is not None and image.format in {"JPEG", "MPO"}:
-                image.draft(None, (min_side, min_side))  # the smallest scale with both sides at least this long
-            yield OpenedImage(lambda: image, decoding_cost(image, data, full, max_decode_megabytes))
+            check_pixels(size, limits.megapixels)
+            yield OpenedImage(data, _open, webp_cost(size, data, memory), min_side)
+        elif (layout := tiff_layout(data)) and _is_read_apart(layout, name):
+            check_pixels(layout.size, limits.megapixels)
+            yield OpenedImage(data, partial(read_samples, layout=layout), samples_cost(layout, data, memory), min_side)
+        else:
+            data, image = _opened_somehow(without_texts(data))
+            with image:
+                full = image.size
+                check_pixels(full, limits.megapixels)
+                opened = partial(_drafted, min_side=min_side)
+                first = _drafted(image, min_side)
+                cost = decoding_cost(first, data, full, memory)
+                yield OpenedImage(data, lambda again: first if again is data else opened(_open(again)), cost, min_side)
+
+
+def _limits(megabytes: float | None, megapixels: float | None) -> ImageLimits:
+    if megabytes is not None and megapixels is not None:
+        return ImageLimits(megabytes, megapixels)
+    usual = image_limits()
+    return ImageLimits(megabytes or usual.megabytes, megapixels or usual.megapixels)
+
+
+def _lift_ceiling(megapixels: float) -> None:
+    """Pillow has a limit of its own, 178 megapixels; here the size is checked before anything is decoded."""
+    if Image.MAX_IMAGE_PIXELS is not None and megapixels * 1e6 > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = None
+
+
+def _is_read_apart(layout: TiffLayout, name: str | None) -> bool:
+    if layout.is_preview or (name and is_raw(name)):
+        raise NotAnImage(f"It is a camera's raw file, which is not read: {EXPORT}.")
+    if layout.is_subsampled or (layout.is_unusual and not layout.is_readable):
+        raise ImageUnreadable(f"The TIFF is of a kind that is not read ({layout}); {EXPORT}.")
+    return layout.is_unusual
+
+
+def _opened_somehow(data: bytes) -> tuple[bytes, Image.Image]:
+    """The header, if need be of the same picture without its metadata."""
+    try:
+        return data, _open(data)
+    except MemoryError:
+        raise
+    except Exception:
+        less = without_metadata(data)
+        if less is None:
+            raise
+        try:
+            return less, _open(less)
+        except UnidentifiedImageError:
+            pass
+        raise
 
 
 def _open(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=FORMATS)
+    return Image.open(io.BytesIO(data), formats=plugins(data))
+
+
+def _drafted(image: Image.Image, min_side: int | None) -> Image.Image:
+    if min_side is not None and image.format in {"JPEG", "MPO"}:
+        image.draft(None, (min_side, min_side))  # the smallest scale with both sides at least this long
+    return image
+
+
+def _may_lack_its_end(data: bytes, error: OSError) -> bool:
+    return data.startswith(b"\xff\xd8") and "truncated" in str(error)
 
 
 def read_image(
     source: bytes | Path,
     *,
     min_side: int | None = None,
-    max_megabytes: float = MAX_MEGABYTES,
-    max_megapixels: float = MAX_MEGAPIXELS,
+    max_megabytes: float | None = None,
+    max_megapixels: float | None = None,
+    name: str | None = None,
 ) -> Image.Image:
-    """Decode the first frame, upright, as RGB; transparent pixels are blended with white.
+    """Decode the first frame, upright, as RGB in sRGB; transparent pixels are blended with white.
 
     A JPEG is decoded at the smallest DCT scale (1/8, 1/4, 1/2) at which both sides still have at least
     `min_side` pixels; None decodes it at full size. Whatever the bytes are, the only errors raised are `ImageError`s.
     """
-    data = source if isinstance(source, bytes) else read_bytes(source, max_megabytes=max_megabytes)
-    limits = {"max_megabytes": max_megabytes, "max_megapixels": max_megapixels}
+    limits = _limits(max_megabytes, max_megapixels)
+    data = source if isinstance(source, bytes) else read_bytes(source, max_megabytes=limits.megabytes)
+    name = name or (source.name if isinstance(source, Path) else None)
+    options = {"max_megabytes": limits.megabytes, "max_megapixels": limits.megapixels}
     try:
-        with opened_image(data, min_side=min_side, **limits) as image, _MEMORY.held(image.cost.held_bytes):
+        with (
+            opened_image(data, min_side=min_side, name=name, **options) as image,
+            _memory(limits).held(image.cost.held_bytes),
+        ):
             return image.decode()
     except MemoryError as e:
         raise ImageTooComplex("This machine's memory does not suffice to decode the image.") from e
+
+
+@lru_cache(maxsize=4)
+def _memory(limits: ImageLimits) -> DecodingMemory:
+    """All threads of a command share it."""
+    return DecodingMemory(int(limits.decode_megabytes * 1e6))
 
 
 def may_be_image(path: Path) -> bool:
@@ -128,7 +208,7 @@ def may_be_image(path: Path) -> bool:
         return True
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:
-            return file.read(4).startswith(_SIGNATURES)
+            return begins_like_image(file.read(16))
     except OSError:
         return False
 
@@ -138,8 +218,9 @@ def content_sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_bytes(path: Path, *, max_megabytes: float = MAX_MEGABYTES) -> bytes:
+def read_bytes(path: Path, *, max_megabytes: float | None = None) -> bytes:
     """A regular file's bytes. Raises an `ImageError` for anything else, and for a file above the limit."""
+    max_megabytes = max_megabytes or image_limits().megabytes
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:
             status = os.fstat(file.fileno())
@@ -159,75 +240,20 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe without a writer would block
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """In bands of rows, so that a large picture is not in memory several times."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    width, height = image.size
-    rows = max(1, BAND_PIXELS // width)
-    bands = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
-    highest = max(_numbers(image.crop(band)).max(initial=0.0) for band in bands) if _is_deep(image) else 0.0
-    if len(bands) == 1:
-        return _rgb_band(image, highest)
-    rgb = Image.new("RGB", image.size)
-    for band in bands:
-        rgb.paste(_rgb_band(image.crop(band), highest), band)
-    return rgb
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith("I") or image.mode == "F"
-
-
-def _rgb_band(image: Image.Image, highest: float) -> Image.Image:
-    if _is_deep(image):
-        return _eight_bits(image, highest).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
-    return image.convert("RGB")
-
-
-def _eight_bits(image: Image.Image, highest: float) -> Image.Image:
-    """16-bit grey is divided by 257; 32-bit integers and floats are scaled by the range that the whole image uses."""
-    values = _numbers(image)
-    if image.mode == "F" and highest <= 1.0:
-        scale = 255.0
-    elif highest <= 255 and not image.mode.startswith("I;16"):
-        scale = 1.0
-    elif highest <= 65535:
-        scale = 1 / 257
-    else:
-        scale = 255 / highest
-    return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
-
-
-def _numbers(image: Image.Image) -> NDArray[np.float64]:
-    """A 16-bit or 32-bit image's values; what is no number counts as 0."""
-    return np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-
-
 def _webp_is_short(data: bytes) -> bool:
-    return data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
+    return is_webp(data) and int.from_bytes(data[4:8], "little") + 8 > len(data)
 
 
 @contextmanager
-def _translated(data: bytes, max_megapixels: float) -> Iterator[None]:
+def _translated(data: bytes, name: str | None) -> Iterator[None]:
     """Turns what Pillow raises (OSError, ValueError, SyntaxError, struct.error and more) into an `ImageError`."""
     try:
         yield
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as e:
-        if data.startswith(_SIGNATURES):
-            raise ImageUnreadable("The image's header is damaged or cut off.") from e
-        raise NotAnImage(f"It is not an image of a supported format; {ALLOWED} is allowed.") from e
-    except Image.DecompressionBombError as e:
-        got = "more than 178 megapixels"  # Pillow's own limit
-        raise ImageTooManyPixels(f"The image has {got}; at most {max_megapixels:g} megapixels are allowed.") from e
+        raise not_opened(data, name) from e
     except Exception as e:
         if "truncated" in str(e).lower() or _webp_is_short(data):
             raise ImageTruncated("The image is truncated: it ends before its last row.") from e
-        raise ImageUnreadable(f"The image is damaged: {e}.") from e
+        raise not_understood(str(e)) from e

@@ -12,17 +12,17 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from handful.service.artifact.errors import ImageError
+from handful.service.artifact.formats.opening import prepare_decoders
 from handful.service.artifact.images import OpenedImage, opened_image
 from handful.service.decoding.messages import LARGE, NO_MEMORY, PIXELS, Task, decoded_task, encoded_error
-from PIL import Image
 
 CHECKED_SIDE = 64  # pixels; decoding a JPEG at this size is fast and still reads it to its end
 SLACK_BYTES = 16_000_000  # of memory, for Python itself
 
 
 def prepare() -> None:
-    """Imports every decoder of Pillow now, so that the forked processes share it."""
-    Image.init()
+    """Imports every decoder now, so that the forked processes share it."""
+    prepare_decoders()
 
 
 def answer_tasks(descriptor: int, niceness: int) -> None:

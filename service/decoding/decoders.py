@@ -44,7 +44,7 @@ class Decoders:
         self._small = _Lane(source, metrics, cores, 0, SMALL_SECONDS * PATIENCE)
         self._large = _Lane(source, metrics, cores, NICENESS, settings.decode_seconds * LARGE_PATIENCE)
         self._small_bytes = min(SMALL_BYTES, SMALL_LANE_BYTES // cores)
-        self._memory = Budget(int(settings.max_decode_megabytes * 1e6))
+        self._memory = Budget(int(settings.decode_megabytes * 1e6))
         self._images = Capacity(max(settings.max_images, settings.max_waiting_images // 4), "large images")
         held = max(settings.max_request_megabytes, settings.max_held_megabytes / 2)
         self._bytes = Capacity(int(held * 1e6), "bytes of large images")
@@ -77,7 +77,7 @@ class Decoders:
             preprocessing=preprocessing,
             max_megabytes=self.settings.max_image_megabytes,
             max_megapixels=self.settings.max_megapixels,
-            max_decode_megabytes=self.settings.max_decode_megabytes,
+            max_decode_megabytes=self.settings.decode_megabytes,
             granted_bytes=self._small_bytes,
             slow=False,
             seconds=min(SMALL_SECONDS, self.settings.decode_seconds),

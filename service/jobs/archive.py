@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from handful.service.artifact.images import SUFFIXES
+from handful.service.artifact.formats.kinds import SUFFIXES
 from handful.service.http.errors import (
     NO_SPACE_ERRNOS,
     ArchiveDamaged,

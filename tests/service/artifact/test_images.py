@@ -223,7 +223,7 @@ def bomb(width: int, height: int) -> bytes:
         (b"hello, this is no image at all", NotAnImage),
         (b"%PDF-1.7 ...", NotAnImage),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", NotAnImage),
-        (b"\0\0\0\x18ftypheic" + b"\0" * 64, NotAnImage),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 64, ImageUnreadable),
         (b"\x89PNG\r\n\x1a\n", ImageError),
         (b"GIF89a", ImageError),
         (b"BM", ImageError),

@@ -1,0 +1,1 @@
+"""What files of pictures hold beside plain sRGB pixels: other kinds, colours, sample layouts, metadata."""

@@ -1,0 +1,62 @@
+"""JPEGs without an end marker: whether only the marker is missing, or also a part of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PIL import Image
+
+END = b"\xff\xd9"
+# libjpeg shows a missing part as grey or as it shows what follows. Bits that no encoder would go on with differ from
+# grey, and where nothing is missing they are not looked at.
+_FILLER = bytes(range(1, 255)) * 300
+_BAND_PIXELS = 1 << 18
+
+
+def whole_without_end(data: bytes, open_image: Callable[[bytes], Image.Image]) -> Image.Image | None:
+    """The decoded picture if no row is missing; None if the file was cut off before. `open_image` may fail."""
+    data = data.rstrip(b"\0")  # a part that was never written is not a part of the picture
+    data += b"\0" if data.endswith(b"\xff") else b""
+    if not _scans_are_complete(data):
+        return None
+    image = open_image(data + END)
+    image.load()
+    other = open_image(data + _FILLER + END)
+    other.load()
+    return image if _same(image, other) else None
+
+
+def _same(one: Image.Image, other: Image.Image) -> bool:
+    width, height = one.size
+    rows = max(1, _BAND_PIXELS // width)
+    boxes = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    return one.size == other.size and all(one.crop(box).tobytes() == other.crop(box).tobytes() for box in boxes)
+
+
+def _scans_are_complete(data: bytes) -> bool:
+    """Whether the scans that begin in the file bring every component to its full precision."""
+    components, left = 0, dict[tuple[int, int], int]()  # (component, frequency) -> missing bits
+    for marker, body in _segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC} and len(body) > 5:
+            components = body[5]
+            left = {(body[6 + 3 * n], k): 99 for n in range(components) if 6 + 3 * n < len(body) for k in range(64)}
+        elif marker == 0xDA and body and len(body) >= 4 + 2 * body[0]:
+            first, last, bits = body[-3], body[-2], body[-1] & 15
+            for n in range(body[0]):
+                left |= {(body[1 + 2 * n], k): bits for k in range(first, last + 1)}
+    return bool(left) and not any(left.values())
+
+
+def _segments(data: bytes) -> list[tuple[int, bytes]]:
+    """(marker, body) of every segment, those between scans included; compressed data is passed over."""
+    found: list[tuple[int, bytes]] = []
+    position = 2
+    while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data):
+        marker = data[position + 1]
+        if marker in {0x00, 0x01, 0xFF, *range(0xD0, 0xD9)}:
+            position += 1 if marker == 0xFF else 2
+            continue
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4])
+        found.append((marker, data[position + 4 : end]))
+        position = end
+    return found
