@@ -23,7 +23,8 @@ import bentoml
 from bentoml._internal.utils import circus
 from bentoml.exceptions import InvalidArgument, ServiceUnavailable
 from handful.service.bento import packed_model
-from handful.service.http.schemas import ErrorBody, PredictionBody
+from handful.service.http.errors import NotReady
+from handful.service.http.schemas import ErrorBody, PredictionBody, error_body
 from handful.service.serving.connections import accept_few_at_once, bound_connections, set_limits, watch_connections
 from handful.service.serving.forked import leave
 from handful.service.serving.shutdown import announce_supervisor, cap_drain, end_with_supervisor, log_again
@@ -31,11 +32,13 @@ from handful.service.serving.supervisor import supervised
 from handful.service.serving.watchdog import show_life
 from handful.service.settings import IMPORT_ROOT, Settings
 from prometheus_client import values
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from handful.service.api import Api
 
+logger = logging.getLogger(__name__)
 # read at import, because BentoML then needs the number of workers
 settings = Settings.from_environ()
 if settings.model is None:
@@ -56,11 +59,17 @@ class Front:
         self._answer: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._answer:
-            await self._answer(scope, receive, send)
+        if scope["type"] == "http":
+            await (self._answer or _not_started)(scope, receive, send)
         elif scope["type"] == "lifespan":
             async with AsyncExitStack() as stack:
-                await self._start(stack)
+                try:
+                    await self._start(stack)
+                except Exception:
+                    logger.exception("The service cannot start.")
+                    # uvicorn would go on without it, and BentoML's routes would answer
+                    await send({"type": "lifespan.startup.failed"})
+                    return
                 # requests come here directly from now on: one of BentoML's middlewares would answer in its own form
                 # after a time limit of its own
                 scope["app"].middleware_stack = self
@@ -88,6 +97,12 @@ class Front:
             async with asyncio.timeout(START_SECONDS):
                 await api.champion.tried.wait()
         Front.api, self._answer = api, api.app
+
+
+async def _not_started(scope: Scope, receive: Receive, send: Send) -> None:
+    """Never BentoML's routes: they fetch URLs that clients send."""
+    error = NotReady("The service is starting.")
+    await JSONResponse(error_body(error.code, str(error)), error.status, error.headers)(scope, receive, send)
 
 
 def _beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

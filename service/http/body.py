@@ -105,7 +105,8 @@ async def _receive_chunks(receive: Receive, limit_bytes: int, keep: Callable[[by
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit_bytes:
-            await _discard(receive, DISCARDED * limit_bytes)
+            if message.get("more_body"):
+                await _discard(receive, DISCARDED * limit_bytes)
             raise _too_large(limit_bytes)
         await keep(chunk)
         if not message.get("more_body"):
