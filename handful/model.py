@@ -86,6 +86,7 @@ class Model:
         self._artifact = open_artifact(path)
         self.result: dict[str, Any] = result or {}
         self.problems = tuple(problems)
+        self._prepared_for = 0  # photos
 
     @property
     def path(self) -> Path:
@@ -146,6 +147,7 @@ class Model:
         return self._answers(list(named_photos(photo)), tta=tta)  # type: ignore[arg-type]  # it is iterable
 
     def _answers(self, photos: Sequence[NamedPhoto], *, tta: bool) -> Predictions:
+        self._prepare(len(photos), tta=tta)
         answers = self.classifier.classify([photo.source for photo in photos], tta=tta)
         predictions = Predictions()
         for photo, (source, answer) in zip(photos, answers, strict=True):
@@ -153,6 +155,12 @@ class Model:
                 raise type(answer)(f"{photo.name}: {answer}") from answer
             predictions.append(Prediction(photo.name, self.card.model, self.labels, answer, source))
         return predictions
+
+    def _prepare(self, photos: int, *, tta: bool) -> None:
+        """Chooses how the network is computed, as the command does; for more photos than before, again."""
+        if not tta and photos > self._prepared_for:
+            self.classifier.choose_fastest_for(photos)
+            self._prepared_for = photos
 
     def classify(
         self, source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, tta: bool = False
@@ -166,8 +174,7 @@ class Model:
 
         paths = [source] if isinstance(source, str | os.PathLike) else list(source)
         photos = GivenPhotos([Path(path).expanduser() for path in paths])
-        if not tta:
-            self.classifier.choose_fastest_for(sum(1 for _ in photos))
+        self._prepare(sum(1 for _ in photos), tta=tta)
         return Predictions(
             Prediction(photos.name(path), self.card.model, self.labels, answer, path)
             for path, answer in self.classifier.classify(photos, tta=tta)
@@ -242,6 +249,8 @@ class Model:
             ("verdict", Html(f"{strong(self.verdict.title)}: {escaped(self.verdict.sentence)}")),
             ("backbone", self.card.backbone.ref),
             ("folder", str(self.path)),
+            *([("retrained", str(self.result["reason"]))] if "reason" in self.result else []),
+            *([("problems", f"{len(self.problems)}: `Model.problems`")] if self.problems else []),
             *self._photo_rows(),
         ]
         return table((), rows, self.card.model)

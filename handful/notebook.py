@@ -51,7 +51,7 @@ def bar(share: float) -> Html:
     )
 
 
-def thumbnail(source: Source) -> Html:
+def small_picture(source: Source) -> Html:
     """Empty where the photo cannot be read, or is not there any more."""
     try:
         image = from_pillow(source) if isinstance(source, Image.Image) else read_image(source, min_side=SIDE)

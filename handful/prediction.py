@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handful.notebook import Html, bar, escaped, strong, table, thumbnail
+from handful.notebook import Html, bar, escaped, small_picture, strong, table
 from handful.service.artifact.errors import ImageError
 from handful.service.artifact.preprocessing import Source
 from handful.service.classify.result_files import Row, result_row
@@ -87,7 +87,7 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         rows = [(name, bar(share)) for name, share in list(self.probabilities.items())[:MOST_LABELS]]
-        return f"<div>{thumbnail(self._source)} {_headline(self)} ({escaped(self.photo)})</div>{table((), rows)}"
+        return f"<div>{small_picture(self._source)} {_headline(self)} ({escaped(self.photo)})</div>{table((), rows)}"
 
 
 class Predictions(list[Prediction]):
@@ -103,7 +103,7 @@ class Predictions(list[Prediction]):
 
     def _repr_html_(self) -> str:
         shown = [
-            (thumbnail(each._source), each.photo, _headline(each), bar(each.confidence) if not each.error else "")
+            (small_picture(each._source), each.photo, _headline(each), bar(each.confidence) if not each.error else "")
             for each in self[:MOST_ROWS]
         ]
         left = len(self) - len(shown)
