@@ -87,7 +87,7 @@ class Api:
                 "/schema.json",
                 self.bentoml_schema,
                 "What bentoml.SyncHTTPClient and AsyncHTTPClient ask first.",
-                answers={200: Answer("BentoML's description of predict and predict_many", dict[str, object])},
+                answers={200: Answer("A description of predict and predict_many", dict[str, object])},
             ),
             *(
                 Endpoint("GET", path, _page_file(file, kind), summary, answers={200: Answer("Text", str, kind)})

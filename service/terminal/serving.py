@@ -32,7 +32,7 @@ def starting_words(host: str, port: int, models: Path | None) -> str:
 
 def _can_be_made(folder: Path) -> bool:
     existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
-    return os.access(existing, os.W_OK)
+    return existing.is_dir() and os.access(existing, os.W_OK)
 
 
 def check_bentoml_home() -> None:
