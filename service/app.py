@@ -141,7 +141,7 @@ class ImageClassifier:
     whole batch for one bad image, and its tasks forget every job when the server starts.
     """
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]  # bentoml types it only in part
     async def predict(self, image: Path) -> PredictionBody:
         """The answer for one image."""
         (answer,) = await _answers([image])
@@ -149,7 +149,7 @@ class ImageClassifier:
             raise InvalidArgument(ErrorBody.model_validate(answer).error.message)
         return PredictionBody.model_validate(answer)
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]  # bentoml types it only in part
     async def predict_many(self, images: list[Path]) -> list[PredictionBody | ErrorBody]:
         """An answer, or an error, for each image, in their order."""
         answers = await _answers(images)

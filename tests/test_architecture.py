@@ -68,8 +68,9 @@ def definitions(kind: type[ast.ClassDef] | type[ast.FunctionDef]) -> dict[str, l
     defined: dict[str, list[str]] = defaultdict(list)
     for module in [*SERVICE, *TRAINING, *INTERFACE]:
         for node in tree(module).body:
-            public = isinstance(node, kind) and not node.name.startswith("_")
-            if public and (module, node.name) not in PUBLIC_TWINS:
+            if not isinstance(node, kind) or node.name.startswith("_"):
+                continue
+            if (module, node.name) not in PUBLIC_TWINS:
                 defined[node.name].append(module)
     return defined
 
