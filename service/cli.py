@@ -150,14 +150,16 @@ def serve(*, model: str | None, host: str, port: int) -> None:
             os.environ["HANDFUL_MODEL"] = str(artifact)
     os.environ["BENTOML_DO_NOT_TRACK"] = "true"
 
-    from handful.service.terminal.serving import announce, check_address, starting_words
+    from handful.service.terminal.serving import announce, check_address, check_bentoml_home, starting_words
 
-    click.echo(starting_words(host, port, has_model=bool(os.environ.get("HANDFUL_MODEL") or store.names())), err=True)
+    has_model = bool(os.environ.get("HANDFUL_MODEL") or store.names())
+    click.echo(starting_words(host, port, None if has_model else store.models), err=True)
 
     from handful.service.settings import ANNOUNCED, Settings
 
     settings = Settings.from_environ()
     check_address(host, port, has_key=settings.api_key is not None)
+    check_bentoml_home()
     os.environ[ANNOUNCED] = "1"
     announce(host, port, has_key=settings.api_key is not None)
 

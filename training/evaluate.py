@@ -17,14 +17,15 @@ from handful.training.report.of_evaluation import write_evaluation_report
 
 
 def evaluate_folder(
-    folder: Path, model: str | None, report: Path | None = None, *, tta: bool = False
+    folder: Path, model: str | Path | None, report: Path | None = None, *, tta: bool = False
 ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """What `handful evaluate` prints, and the problems of the folder; the report is written to the folder `report`.
 
+    `model` is an artifact's folder, or as `Store.resolve` takes it.
     `UsageError` where the report cannot be written or would lie among the models.
     """
     store = Store()
-    artifact = open_artifact(store.resolve(model))
+    artifact = open_artifact(model if isinstance(model, Path) else store.resolve(model))
     card = artifact.card
     where = report or home() / "reports" / f"{card.name}-{card.version}" / name_from_folder(folder)
     check_report(where, store.models)

@@ -122,6 +122,22 @@ def read_image(
         raise ImageTooComplex("This machine's memory does not suffice to decode the image.") from e
 
 
+def from_pillow(image: Image.Image) -> Image.Image:
+    """An image that a program has opened or made, as `read_image` gives those that it reads; `image` stays as it is.
+
+    The only errors raised are `ImageError`s.
+    """
+    with _translated(b"", MAX_MEGAPIXELS):
+        check_pixels(image.size, MAX_MEGAPIXELS)
+        return OpenedImage(lambda: _with_pixels(image), Cost(0, slow=False)).decode()
+
+
+def _with_pixels(image: Image.Image) -> Image.Image:
+    if 0 in image.size:
+        raise ImageUnreadable(f"The image has {image.width} × {image.height} pixels; at least one is expected.")
+    return image.copy()
+
+
 def may_be_image(path: Path) -> bool:
     """Whether a file has the ending of an image file, or else begins like one."""
     if path.suffix.lower() in SUFFIXES:

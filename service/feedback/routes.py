@@ -68,7 +68,7 @@ class FeedbackRoutes:
                 },
                 errors=(*BODY_ERRORS, *IMAGE_ERRORS, *errors),
                 parameters=PARAMETERS,
-                content={**form(fields, optional={"new"}), "image/*": FILE},
+                content={**form(fields, optional={"new"}), "image/*": FILE, "application/octet-stream": FILE},
             ),
             Endpoint(
                 "GET",

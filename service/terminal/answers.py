@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ MOST_LABELS = 5  # of one photo
 def classify_text(result: dict[str, Any], folder: Path) -> str:
     """Rows, unless they are in a file; then counts that add up. The paths of rows are relative to `folder`."""
     rows = result.get("rows")
-    lines = [] if rows is None else _rows(rows)
+    lines = [] if rows is None else answer_lines(rows)
     if rows is None or len(rows) != 1:
         lines += ["", _counts(result)] if lines else [_counts(result)]
     if rows is None:
@@ -49,7 +49,8 @@ def _name(result: dict[str, Any]) -> str:
     return name
 
 
-def _rows(rows: list[Mapping[str, Any]]) -> list[str]:
+def answer_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line per photo; of a single photo the most probable labels, too."""
     if len(rows) == 1:
         return [*_one(rows[0])]
     words = [_word(row) for row in rows]
