@@ -12,7 +12,7 @@ import click
 
 from handful.service.artifact.errors import HandfulError
 from handful.service.cli import commands as service_commands
-from handful.service.terminal.output import EXIT_WRONG_USE, CommandGroup, printable_lines
+from handful.service.terminal.output import EXIT_WRONG_USE, CommandGroup, escape_unprintable, printable_lines
 
 ORDER = (  # of use
     *("demo", "sample", "check", "train", "classify", "explain", "evaluate", "retrain", "compare", "models", "serve"),
@@ -52,6 +52,7 @@ for _name, _command in sorted(_commands().items(), key=lambda item: ORDER.index(
 def main() -> None:
     """The console script. Every failure is one sentence on stderr and an exit status."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
+    escape_unprintable()
     try:
         status = handful.main(prog_name="handful", standalone_mode=False)
     except click.exceptions.Exit as e:
@@ -69,6 +70,9 @@ def main() -> None:
         status = 0
     except OSError as e:
         status = _fail(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}.")
+    finally:
+        if unpacking := sys.modules.get("handful.service.artifact.sources.unpacking"):
+            unpacking.remove_unpacked()
     sys.exit(status if isinstance(status, int) else 0)
 
 

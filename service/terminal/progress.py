@@ -58,20 +58,24 @@ def working(words: str, shares: Mapping[str, float]) -> Iterator[None]:
 
     `shares` are the command's stages in their order, each with its usual share of the time.
     """
-    global _bar  # one terminal, one bar
+    global _bar, _speaking  # one terminal, one bar
     if os.environ.get("RANK", "0") != "0":  # under torchrun only the first process speaks
         yield
         return
     click.echo(printable_lines(words), err=True)
+    _speaking = True
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield
+        try:
+            yield
+        finally:
+            _speaking = False
         return
     _bar = _Bar(shares)
     try:
         with _bar.progress:
             yield
     finally:
-        _bar = None
+        _bar, _speaking = None, False
 
 
 @contextmanager
@@ -107,6 +111,14 @@ def note(text: str) -> None:
     """A line that stays on the terminal, above the bar."""
     if _bar:
         _bar.progress.console.print(printable_lines(text), highlight=False, markup=False)
+
+
+def announce(text: str) -> None:
+    """A line on stderr that a person should read; outside `working` nothing is shown."""
+    if _bar:
+        note(text)
+    elif _speaking:
+        click.echo(printable_lines(text), err=True)
 
 
 @contextmanager
@@ -176,6 +188,7 @@ class _Bar:
 
 
 _bar: _Bar | None = None
+_speaking = False  # whether a command is in `working`
 
 
 class _Lines:
