@@ -70,9 +70,6 @@ def main() -> None:
         status = 0
     except OSError as e:
         status = _fail(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}.")
-    finally:
-        if unpacking := sys.modules.get("handful.service.artifact.sources.unpacking"):
-            unpacking.remove_unpacked()
     sys.exit(status if isinstance(status, int) else 0)
 
 

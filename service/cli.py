@@ -30,9 +30,9 @@ from handful.service.terminal.progress import (
     LOOKING,
     LOOKING_INSIDE,
     STARTING,
-    announce,
     next_stage,
     progress_bar,
+    tell,
     working,
 )
 
@@ -82,7 +82,7 @@ def classify(
         classifier = Classifier.load(artifact)
         count = sum(1 for _ in photos)
         for words in photos.read_as:
-            announce(words)
+            tell(words)
         if not tta:
             classifier.choose_fastest_for(count)
         with progress_bar(LOOKING, count) as progress:

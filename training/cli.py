@@ -86,8 +86,8 @@ def sample(*, out: Path, per_label: int, seed: int, as_json: bool) -> None:
 def check(*, data: Path, backbone: str, path_column: str | None, label_column: str | None, as_json: bool) -> None:
     """Report what is wrong with labelled photos, file by file.
 
-    DATA holds one folder of photos per label, or is a zip of one, a table of paths and labels, an export of Label Studio
-    or Roboflow, or hf://datasets/ORG/NAME. Exit status 1: something is wrong.
+    DATA holds one folder of photos per label, or is a zip of one, a table of paths and labels, an export of Label
+    Studio or Roboflow, or hf://datasets/ORG/NAME. Exit status 1: something is wrong.
     """
     from handful.training.checks import check_backbone, check_labelled_folder
 
@@ -117,8 +117,9 @@ def check(*, data: Path, backbone: str, path_column: str | None, label_column: s
 def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
     """Learn labelled photos, measure the result and keep it.
 
-    DATA holds one folder of photos per label, or is a zip of one, a table of paths and labels, an export of Label Studio
-    or Roboflow, or hf://datasets/ORG/NAME. The new version is cross-validated, calibrated and stored with a report.
+    DATA holds one folder of photos per label, or is a zip of one, a table of paths and labels, an export of Label
+    Studio or Roboflow, or hf://datasets/ORG/NAME. The new version is
+    cross-validated, calibrated and stored with a report.
 
     Exit status 1: done, but some files were left out, which are listed, or it is no better than guessing.
     """
@@ -150,7 +151,8 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
 def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> None:
     """Teach a model more photos; the old ones are not needed.
 
-    NEW holds one folder of photos per label, or is another source as for `train`. They are learned on top of what the champion (the version in use) knows. A
+    NEW holds one folder of photos per label, or is another source as for `train`. They are learned on top of what the
+    champion (the version in use) knows. A
     photo that is known under another label is relabelled. NEW may be missing where --drop, --rename or --finetune is
     given.
 
@@ -177,14 +179,14 @@ def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> No
 
 def _first_look(data: Path, columns: ColumnNames, *, several: bool = False) -> None:
     """Says at once what the source is read as, and that there are no labels, or none that can be told apart."""
-    from handful.service.terminal.progress import announce
+    from handful.service.terminal.progress import tell
     from handful.training.photos.sources import read_folder, require_two_labels
 
     dataset = read_folder(data, columns)
     if several:
         require_two_labels(dataset, data)
     for words in dataset.first_words:
-        announce(words)
+        tell(words)
 
 
 def _champion(result: dict[str, Any]) -> str:
@@ -225,7 +227,8 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled photos that it has not seen.
 
-    DATA holds one folder of photos per label, or is another source as for `train`. Exit status 1: done, but some files were left out; they are listed.
+    DATA holds one folder of photos per label, or is another source as for `train`. Exit status 1: done, but some files
+    were left out; they are listed.
     """
     from handful.service.artifact.store import Store
     from handful.training.checks import check_labelled_folder, check_report

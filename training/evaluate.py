@@ -10,7 +10,7 @@ from handful.service.artifact.folder import open_artifact
 from handful.service.artifact.sources.columns import ColumnNames
 from handful.service.artifact.store import Store, home, name_from_folder
 from handful.service.classifier import Classifier
-from handful.service.terminal.progress import LOADING_MODEL, REPORTING, announce, next_stage
+from handful.service.terminal.progress import LOADING_MODEL, REPORTING, next_stage, tell
 from handful.training.answers import answer_dataset
 from handful.training.checks import check_report
 from handful.training.photos.inspection import Inspected
@@ -38,10 +38,10 @@ def evaluate_folder(
     check_report(where, store.models)
     whole = read_folder(folder, columns, card.labels)
     for words in whole.first_words:
-        announce(words)
+        tell(words)
     dataset = whole.held_out[0] if whole.held_out else whole
     if dataset is not whole:
-        announce(f"measured on {dataset.name}/")
+        tell(f"measured on {dataset.name}/")
     next_stage(LOADING_MODEL)
     evaluated = answer_dataset(Classifier.from_artifact(artifact), dataset, tta=tta)
     next_stage(REPORTING)

@@ -10,7 +10,7 @@ from typing import Any
 from handful.service.artifact.folder import open_artifact
 from handful.service.artifact.sources.columns import ColumnNames
 from handful.service.artifact.store import Store, check_name, name_from_folder
-from handful.service.terminal.progress import INTEGERS, LOADING, REPORTING, announce, next_stage
+from handful.service.terminal.progress import INTEGERS, LOADING, REPORTING, next_stage, tell
 from handful.training.backbone import load_backbone
 from handful.training.evaluate import held_out_result
 from handful.training.export import Export, published_result
@@ -82,7 +82,7 @@ def _with_overlap(inspected: Inspected, dataset: Dataset) -> Inspected:
     """Says at once where photos to measure on are among those to learn from."""
     found = overlap_problems(dataset, {image.content_sha256 for image in inspected.images})
     for problem in found:
-        announce(f"{problem.path}: {problem.detail}")
+        tell(f"{problem.path}: {problem.detail}")
     return replace(inspected, problems=(*inspected.problems, *found))
 
 

@@ -98,7 +98,7 @@ def print_result(result: object, text: str, *, as_json: bool) -> None:
 
 
 def escape_unprintable() -> None:
-    """From here on a letter that stdout or stderr cannot encode is printed as its number, such as \\xf6."""
+    """From here on a letter that stdout or stderr cannot encode is printed as its number."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -113,7 +113,7 @@ def note(text: str) -> None:
         _bar.progress.console.print(printable_lines(text), highlight=False, markup=False)
 
 
-def announce(text: str) -> None:
+def tell(text: str) -> None:
     """A line on stderr that a person should read; outside `working` nothing is shown."""
     if _bar:
         note(text)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from handful.service.artifact.errors import UsageError
 from handful.service.terminal.output import EXIT_PROBLEMS, command_line, json_option, next_lines, print_result
-from handful.service.terminal.progress import LOADING, LOOKING, STARTING, announce, working
+from handful.service.terminal.progress import LOADING, LOOKING, STARTING, tell, working
 from handful.training.ladder.settings import TITLES, LadderSettings, chosen_names, stage_texts
 from handful.training.options import backbone_option, column_options, seed_option
 from handful.training.settings import SourceSettings
@@ -44,8 +44,8 @@ def ladder(
 ) -> None:
     """Compare ways to learn a folder, from pixels to fine-tuning.
 
-    DATA holds one folder of photos per label, or is another source as for `train`; all rungs of the ladder are tested on the same folds of it. The
-    pretrained network is loaded only where a chosen rung uses it.
+    DATA holds one folder of photos per label, or is another source as for `train`; all rungs of the ladder are tested
+    on the same folds of it. The pretrained network is loaded only where a chosen rung uses it.
 
     Exit status 1: done, but some files were left out; `handful check` lists them.
     """
@@ -68,7 +68,7 @@ def ladder(
 
         columns = SourceSettings(path_column=path_column, label_column=label_column).columns
         for words in read_folder(data, columns).first_words:  # or that there are no labels
-            announce(words)
+            tell(words)
         from handful.training.ladder.ladder import climb_ladder
 
         result, _ = climb_ladder(data, settings, out or Path(f"compare-{name_from_folder(data)}"), columns)

@@ -90,8 +90,8 @@ def require_two_labels(dataset: Dataset, source: Path) -> None:
     if len(dataset.labels) == 1:
         [label] = dataset.labels
         raise DataError(
-            f"{source} holds one label, {label} ({len(dataset.examples)} files); to learn, at least two are needed, each in"
-            f" a folder of its own, such as {source}/{label}/ and {source}/other/."
+            f"{source} holds one label, {label} ({len(dataset.examples)} files); to learn, at least two are needed,"
+            f" each in a folder of its own, such as {source}/{label}/ and {source}/other/."
         )
 
 
@@ -130,6 +130,7 @@ def _not_learned(train: Dataset, held_out: Collection[Dataset]) -> list[Problem]
         if foreign:
             named = ", ".join(foreign[:MOST_NAMED]) + (", …" if len(foreign) > MOST_NAMED else "")
             which = f"The label {named} is" if len(foreign) == 1 else f"The labels {named} are"
-            detail = f"{which} not in {train.name or 'train'}/, so nothing of it is learned; known is {', '.join(train.labels[:MOST_NAMED])}."
+            known = ", ".join(train.labels[:MOST_NAMED])
+            detail = f"{which} not in {train.name or 'train'}/, so nothing of it is learned; known is {known}."
             problems.append(Problem(part.name, "not_learned", detail))
     return problems

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from handful.service.artifact.errors import DataError, ImageError, UsageError
 from handful.service.artifact.sources.listing import name_below
-from handful.service.terminal.progress import LOOKING, announce, progress_bar
+from handful.service.terminal.progress import LOOKING, progress_bar, tell
 from handful.training.backbone import Backbone
 from handful.training.embeddings import Embedded, Embedder
 from handful.training.finetune.distributed import Ranks
@@ -62,7 +62,7 @@ def read_photos(folder: Path | None, settings: RetrainSettings, champion: Champi
 def _read(source: Path, settings: RetrainSettings, champion: ChampionModel) -> Dataset:
     dataset = read_folder(source, settings.columns, champion.known.labels)
     for words in dataset.first_words:
-        announce(words)
+        tell(words)
     return dataset
 
 

@@ -126,7 +126,7 @@ def _usual(names: Iterable[str], columns: Sequence[str]) -> str | None:
 
 def cell_text(cell: Any) -> str:
     """A cell as text, in the normal form of labels; empty for none."""
-    if cell is None or cell != cell:  # noqa: PLR0124 - not a number
+    if cell is None or cell != cell:  # nan
         return ""
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)

@@ -118,9 +118,9 @@ def _divided_source(top: Level, folders: Sequence[Path], source: str, notes: lis
             parts.append(_labelled(inner, source, folder.name))
         elif part_role(folder.name) == "train":
             raise DataError(
-                f"{folder.name}/ of {source} holds {_photos(inner.photos)} and no folders, so their labels are not known;"
-                f" it should hold one folder per label, such as {folder.name}/handbags/ and {folder.name}/shoes/, or be"
-                " named by a table of paths and labels."
+                f"{folder.name}/ of {source} holds {_photos(inner.photos)} and no sub-folders, so their labels are"
+                f" not known; it should hold one folder per label, such as {folder.name}/handbags/ and"
+                f" {folder.name}/shoes/, or be named by a table of paths and labels."
             )
         else:
             detail = f"It holds {_photos(inner.photos)} and no folders per label; nothing is measured on it."
@@ -218,13 +218,13 @@ def _asks(alike: Sequence[Level], source: str) -> DataError:
 
 def _without_labels(level: Level, source: str) -> DataError:
     held = f"{_photos(level.photos)} and " if level.photos else ""
-    return DataError(f"{source} holds {held}no folders, so there are no labels: {_looks(source)}.")
+    return DataError(f"{source} holds {held}no sub-folders, so there are no labels: {_looks(source)}.")
 
 
 def _looks(source: str) -> str:
     return (
-        f"put the photos of each label into a folder of its own, such as {source}/handbags/ and {source}/shoes/, or name"
-        " a table of paths and labels (.csv, .jsonl, .parquet)"
+        f"put the photos of each label into a folder of its own, such as {source}/handbags/ and {source}/shoes/, or"
+        " name a table of paths and labels (.csv, .jsonl, .parquet)"
     )
 
 

@@ -26,7 +26,7 @@ def is_hub_dataset(path: Path) -> bool:
     return path.as_posix().startswith(("hf:/", "hf://"))
 
 
-def address(path: Path) -> str:
+def hub_address(path: Path) -> str:
     """As a person writes it."""
     return re.sub(r"^hf:/+", "hf://", path.as_posix())
 
@@ -37,7 +37,7 @@ def read_hub_dataset(
     """`UsageError` for an address of another form, a `HubError` where the Hub does not deliver it."""
     from handful.service.artifact.hub import HubRef, large_file, parse_ref, repo_files, repo_folder  # takes 0.25 s
 
-    source = address(path)
+    source = hub_address(path)
     match = _ADDRESS.fullmatch(path.as_posix())
     if match is None or parse_ref(match["repo"]) is None:
         raise UsageError(

@@ -13,7 +13,7 @@ from handful.service.artifact.image_files import relative_name
 from handful.service.artifact.label_names import labels_error, normal_label
 
 _PART = re.compile(
-    r"(?:[a-z0-9]+[ _.-]+)?(?P<role>train(?:ing)?|trn|val(?:id(?:ation)?)?|dev|test(?:ing)?|tst|hold[ _-]?out|held[ _-]?out)"
+    r"(?:[a-z0-9]+[ _.-]+)?(?P<role>train(?:ing)?|trn|val(?:id(?:ation)?)?|dev|test(?:ing)?|tst|h[eo]ld[ _-]?out)"
     r"(?:[ _.-]*(?:set|data|dataset|images?|imgs?|photos?|pictures|pics|split|part|folder|files?))*[ _.-]*\d*"
 )
 _ROLES = {"tr": "train", "va": "val", "de": "val", "te": "test", "ts": "test", "ho": "test", "he": "test"}

@@ -41,12 +41,6 @@ def unpacked(key: object, fill: Callable[[Path], object]) -> Path:
     return _unpacked[key]
 
 
-def remove_unpacked() -> None:
-    """What this process has unpacked."""
-    while _unpacked:
-        shutil.rmtree(_unpacked.popitem()[1], ignore_errors=True)
-
-
 def _new_folder() -> Path:
     try:
         cache = private_folder(home() / "cache")
