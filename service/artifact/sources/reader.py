@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Collection
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from handful.service.artifact.errors import DataError, UsageError
@@ -22,8 +23,10 @@ EXPECTED = (
     "a folder with one sub-folder of photos per label, a zip of one, a table of paths and labels (.csv, .tsv, .jsonl,"
     " .json, .parquet), an export of Label Studio or Roboflow, or hf://datasets/ORG/NAME"
 )
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of a Hugging Face ImageFolder
-ONE_HOT = "_classes.csv"  # of Roboflow
+TABLES = {  # in a folder of photos, by their names
+    ("metadata.csv", "metadata.jsonl", "metadata.parquet"): "Hugging Face ImageFolder",
+    ("_classes.csv",): "Roboflow _classes.csv",
+}
 LOOSE = ("images", "imgs", "photos", "pictures", "data", "train", "all")  # folders of photos that a table names
 ARCHIVES = {
     b"\x1f\x8b": "a gzip archive",
@@ -115,16 +118,18 @@ def _read_folder(
     folder: Path, source: str, settings: TableSettings, known_labels: Collection[str], *, zipped: bool = False
 ) -> PhotoSource:
     top = unwrapped(Level(folder), known_labels)
+    levels = [top, *(top.below() if len(top.folders) == 1 and not top.photos else ())]  # photos around a table
     unlabelled: DataError | None = None
-    for names, kind in ((METADATA, "Hugging Face ImageFolder"), ((ONE_HOT,), "Roboflow _classes.csv")):
-        if tables := _tables_named(top, names):
+    for level, (names, kind) in product(levels, TABLES.items()):
+        if tables := _tables_named(level, names):
             try:
-                return read_tables(tables, source, settings, top.path, kind=kind)
+                return read_tables(tables, source, settings, level.path, kind=kind)
             except LabelColumnMissing as e:
                 unlabelled = e  # captions, beside a folder per label perhaps
     if tables := _parquet_files(top):
         return read_tables(tables, source, settings, top.path)
-    if unlabelled is None and (table := _only_table(top)):
+    table = next(filter(None, map(_only_table, levels)), None)
+    if unlabelled is None and table:
         return read_table(table, source, settings)
     settings.named.check_unused(source, "a zip of folders" if zipped else "a folder of folders")
     try:
