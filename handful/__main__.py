@@ -12,7 +12,7 @@ import click
 
 from handful.service.artifact.errors import HandfulError
 from handful.service.cli import commands as service_commands
-from handful.service.terminal.output import EXIT_WRONG_USE, CommandGroup, escape_unprintable, printable_lines
+from handful.service.terminal.output import EXIT_WRONG_USE, CommandGroup, escape_unprintable, print_words
 
 ORDER = (  # of use
     *("demo", "sample", "check", "train", "classify", "explain", "evaluate", "retrain", "compare", "models", "serve"),
@@ -76,7 +76,7 @@ def main() -> None:
 def _fail(message: str, context: click.Context | None = None) -> int:
     """With the command's context, the sentence ends with where its use is explained."""
     more = f" See `{context.command_path} --help`." if context and "--help" not in message else ""
-    click.echo(printable_lines(f"handful: {message}{more}"), err=True)
+    print_words(f"handful: {message}{more}")
     return EXIT_WRONG_USE
 
 

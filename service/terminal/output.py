@@ -88,13 +88,13 @@ def print_result(result: object, text: str, *, as_json: bool) -> None:
     """Prints the result as one JSON document, or the text for a person, which fits the width of a terminal."""
     if as_json:
         text = json.dumps(result, ensure_ascii=False, indent=2)
-        click.echo(text if _fits_stdout(text) else json.dumps(result, indent=2))
+        _print(text if _fits_stdout(text) else json.dumps(result, indent=2))
         return
     lines = printable_lines(text).splitlines()
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
         lines = [part for line in lines for part in _broken(line, width)]
-    click.echo("\n".join(lines))
+    _print("\n".join(lines))
 
 
 def escape_unprintable() -> None:
@@ -102,6 +102,15 @@ def escape_unprintable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _print(text: str) -> None:
+    click.echo(text, file=sys.stdout)  # click would replace a stdout in ASCII by one in UTF-8
+
+
+def print_words(text: str) -> None:
+    """On stderr, for a person."""
+    click.echo(printable_lines(text), file=sys.stderr)
 
 
 def _fits_stdout(text: str) -> bool:

@@ -21,8 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
-import click
-from handful.service.terminal.output import printable_lines
+from handful.service.terminal.output import print_words, printable_lines
 
 if TYPE_CHECKING:  # rich is loaded where a bar is shown
     from rich.progress import Progress
@@ -62,7 +61,7 @@ def working(words: str, shares: Mapping[str, float]) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":  # under torchrun only the first process speaks
         yield
         return
-    click.echo(printable_lines(words), err=True)
+    print_words(words)
     _speaking = True
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         try:
@@ -118,7 +117,7 @@ def tell(text: str) -> None:
     if _bar:
         note(text)
     elif _speaking:
-        click.echo(printable_lines(text), err=True)
+        print_words(text)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -106,7 +107,7 @@ def read_tables(
     first_export = opened[0].export
     said = first_export.kind if first_export else kind or opened[0].table.kind
     notes = [note for each in opened for note in (*(() if each.export else (each.columns.note,)), *each.table.notes)]
-    return _source(source, said, collected, root, tuple(dict.fromkeys(notes)), settings)
+    return _source(source, said, collected, _common_root(collected, root), tuple(dict.fromkeys(notes)), settings)
 
 
 def _opened(part: str, path: Path, number: int, source: str, settings: TableSettings) -> _Opened:
@@ -253,6 +254,17 @@ def _source(
     more = [problem for problem in problems if problem not in placed]
     train = PhotoPart.of(root, train.photos, [*train.problems, *more], name=train.name)
     return PhotoSource(source, kind, train, held_out, notes)
+
+
+def _common_root(collected: _Collected, root: Path) -> Path:
+    """The table's folder, or where photos lie elsewhere the folder that all of them have in common."""
+    folders = {photo.path.parent for photos in collected.photos.values() for photo in photos}
+    if all(folder.is_relative_to(root) for folder in folders):
+        return root
+    try:
+        return Path(os.path.commonpath([*folders]))
+    except ValueError:  # on several drives
+        return root
 
 
 def _by_first_folder(collected: _Collected, root: Path) -> dict[str, list[SourcePhoto]]:
