@@ -89,10 +89,10 @@ def check(*, data: Path, backbone: str, path_column: str | None, label_column: s
     DATA holds one folder of photos per label, or is a zip of one, a table of paths and labels, an export of Label
     Studio or Roboflow, or hf://datasets/ORG/NAME. Exit status 1: something is wrong.
     """
-    from handful.training.checks import check_backbone, check_labelled_folder
+    from handful.training.checks import check_backbone, check_labelled_folder, source_text
 
     check_labelled_folder(data)
-    with working(f"Checking the photos in {data}.", check_stages()):
+    with working(f"Checking the photos in {source_text(data)}.", check_stages()):
         check_backbone(backbone)
         columns = SourceSettings(path_column=path_column, label_column=label_column).columns
         _first_look(data, columns)
@@ -124,11 +124,13 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
     Exit status 1: done, but some files were left out, which are listed, or it is no better than guessing.
     """
     from handful.service.artifact.store import check_name, name_from_folder
-    from handful.training.checks import check_backbone, check_labelled_folder
+    from handful.training.checks import check_backbone, check_labelled_folder, source_text
 
     check_labelled_folder(data)
     name = check_name(settings.name) if settings.name else name_from_folder(data)
-    with working(f"Learning from the photos in {data}; the model is called {name}.", train_stages(settings)):
+    with working(
+        f"Learning from the photos in {source_text(data)}; the model is called {name}.", train_stages(settings)
+    ):
         check_backbone(settings.backbone)
         _first_look(data, settings.columns, several=True)
         from handful.training.finetune.distributed import started_rank
@@ -159,10 +161,10 @@ def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> No
     Exit status 1: done, but some files were left out, the new version is no better than guessing, or it did not become
     champion (which --promote never asks for). The output says which.
     """
-    from handful.training.checks import check_retrain
+    from handful.training.checks import check_retrain, source_text
 
     path = check_retrain(new, settings)
-    photos = f"the photos in {new}" if new else "other labels"
+    photos = f"the photos in {source_text(new)}" if new else "other labels"
     with working(f"Teaching {path.parent.name}:{path.name} {photos}.", retrain_stages(settings)):
         from handful.training.finetune.distributed import started_rank
         from handful.training.retraining.command import follow_retrain, retrain_folder
@@ -231,14 +233,14 @@ def evaluate(
     were left out; they are listed.
     """
     from handful.service.artifact.store import Store
-    from handful.training.checks import check_labelled_folder, check_report
+    from handful.training.checks import check_labelled_folder, check_report, source_text
 
     check_labelled_folder(data)
     store = Store()
     path = store.resolve(model)
     if report:
         check_report(report, store.models)
-    with working(f"Measuring {path.parent.name}:{path.name} on the photos in {data}.", evaluate_stages()):
+    with working(f"Measuring {path.parent.name}:{path.name} on the photos in {source_text(data)}.", evaluate_stages()):
         from handful.training.evaluate import evaluate_folder
 
         columns = SourceSettings(path_column=path_column, label_column=label_column).columns

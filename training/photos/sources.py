@@ -129,8 +129,9 @@ def _not_learned(train: Dataset, held_out: Collection[Dataset]) -> list[Problem]
         foreign = [label for label in part.labels if label not in train.labels]
         if foreign:
             named = ", ".join(foreign[:MOST_NAMED]) + (", …" if len(foreign) > MOST_NAMED else "")
-            which = f"The label {named} is" if len(foreign) == 1 else f"The labels {named} are"
+            one = len(foreign) == 1
+            which, them = (f"The label {named} is", "it") if one else (f"The labels {named} are", "them")
             known = ", ".join(train.labels[:MOST_NAMED])
-            detail = f"{which} not in {train.name or 'train'}/, so nothing of it is learned; known is {known}."
+            detail = f"{which} not in {train.name or 'train'}/, so nothing of {them} is learned; known is {known}."
             problems.append(Problem(part.name, "not_learned", detail))
     return problems

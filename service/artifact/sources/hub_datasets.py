@@ -27,7 +27,7 @@ def is_hub_dataset(path: Path) -> bool:
 
 
 def hub_address(path: Path) -> str:
-    """As a person writes it."""
+    """As a person writes it, with two slashes."""
     return re.sub(r"^hf:/+", "hf://", path.as_posix())
 
 

@@ -101,7 +101,8 @@ def read_tables(
         uploads = each.export.uploads if each.export else None
         folder = each.folder_in(root) if inside else each.table.path.parent
         _collect(each.rows(), folder, collected, settings, uploads, inside=inside)
-    if collected.rows and collected.missing == collected.rows:
+    nowhere = collected.missing == collected.rows or not any(collected.photos.values())
+    if collected.missing and nowhere:
         first = next(problem for problems in collected.problems.values() for problem in problems)
         raise DataError(f"None of the {collected.rows:,} rows of {source} points to a file. {first.detail}")
     first_export = opened[0].export
@@ -198,7 +199,7 @@ def _located(row: _Row, folder: Path, settings: TableSettings, uploads: UploadFi
             f"points to the address {row.text}; only files are read: download it and write its path.",
             missing=True,
         )
-    where = f"; it is looked for {'anywhere below' if uploads else 'from'} the table's folder, {folder}"
+    where = f"; it is looked for {'anywhere below' if uploads else 'from'} the table's folder, {folder.resolve()}"
     raise _RowError("row_points_nowhere", f"points to {row.text}, which is no file there{where}.", missing=True)
 
 
