@@ -12,6 +12,7 @@ import torch
 from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import ArtifactInconsistent, ImageError
 from handful.service.artifact.folder import Artifact, open_artifact
+from handful.service.artifact.label_names import normal_label
 from handful.service.artifact.preprocessing import Preprocessing, Source, stacked
 from handful.service.artifact.unknown import UnknownDetector
 from handful.service.compute.network import Network, build_network
@@ -44,6 +45,7 @@ class Classifier:
         self, card: ModelCard, preprocessing: Preprocessing, network: Network, unknown: UnknownDetector
     ) -> None:
         self.card, self.preprocessing, self.network, self.unknown = card, preprocessing, network, unknown
+        self.labels = _in_one_form(card.labels)
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -76,10 +78,6 @@ class Classifier:
             raise ArtifactInconsistent(f"{self.card.model} cannot answer a grey image: {_first_lines(e)}.") from e
         if not 0 <= prediction.confidence <= 1:
             raise ArtifactInconsistent(f"{self.card.model} answers a grey image with no probabilities.")
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.card.labels
 
     def read(self, source: Source) -> Tensor:
         """One image -> `(3, S, S)` float32; raises an `ImageError`."""
@@ -143,6 +141,12 @@ class Classifier:
         parallel = network.parallel_batches
         for batch in run_batches(photos, read, lambda t: t, predictions, size=size, parallel_batches=parallel):
             yield from batch
+
+
+def _in_one_form(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """In NFC, which an earlier release did not ask for; as they are where it learned two forms of one label."""
+    normal = tuple(map(normal_label, labels))
+    return normal if len(set(normal)) == len(labels) else labels
 
 
 def _first_lines(error: BaseException) -> str:

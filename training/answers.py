@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import DataError, ImageError
-from handful.service.artifact.image_files import relative_name
+from handful.service.artifact.sources.listing import name_below
 from handful.service.classifier import Classifier, Prediction
 from handful.service.terminal.progress import TESTING, progress_bar
 from handful.training.metrics import Metrics, metrics
@@ -75,7 +75,7 @@ def answer_dataset(classifier: Classifier, dataset: Dataset, *, tta: bool = Fals
         for number, (path, answer) in enumerate(classifier.classify(given, tta=tta)):
             progress(1)
             if isinstance(answer, ImageError):
-                problems.append(Problem(relative_name(path, dataset.root), answer.code, str(answer)))
+                problems.append(Problem(name_below(path, dataset.root), answer.code, str(answer)))
             else:
                 rows.append(_Row.of(path, answer, classifier, keep=number in mapped))
     label_index = np.array([known.get(given[row.path], FOREIGN) for row in rows], dtype=np.int64)

@@ -5,6 +5,7 @@ The commands call these checks first. Code that others call too, such as `read_f
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,14 +15,19 @@ from handful.training.settings import RetrainSettings
 
 BUILTIN = "builtin"
 CONFIG = "config.json"
+SOURCES = "a folder with one sub-folder of photos per label, a zip of one, or a table of paths and labels"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists
 
 
-def check_labelled_folder(folder: Path) -> None:
-    """Raises `UsageError` for a path that is no folder."""
-    if not folder.is_dir():
-        kind = "a file" if folder.is_file() else "not there"
-        raise UsageError(f"{folder} is {kind}; a folder with one sub-folder of images per label is expected.")
+def check_labelled_folder(source: Path) -> None:
+    """Raises `UsageError` for a path that is not there; what is there is checked when it is read."""
+    if not source.as_posix().startswith("hf:/") and not source.exists():
+        raise UsageError(f"{source} is not there; {SOURCES} is expected.")
+
+
+def source_text(source: Path) -> str:
+    """As a person writes it: `Path` makes one slash of two."""
+    return re.sub("^hf:/+", "hf://", source.as_posix()) if source.as_posix().startswith("hf:/") else str(source)
 
 
 def check_backbone(ref: str) -> None:

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 SHOWN = 20  # problems in the text of a training; --json and `check` list all
 # kinds of problems by which no file is left out of those that lie below the labels
-REMARKS = {"near_duplicate", "near_duplicate_two_labels", "imbalance", "no_label", "empty_label"}
+REMARKS = {
+    *("near_duplicate", "near_duplicate_two_labels", "imbalance", "no_label", "empty_label", "similar", "one_label"),
+    *("label_not_utf8", "extra_folder", "unlabelled_part", "not_learned", "in_training"),
+}
 
 
 def check_stages() -> dict[str, float]:
@@ -159,7 +162,7 @@ def _next(result: dict[str, Any], data: Path, champion: str | None) -> list[str]
 def _first_photo(data: Path) -> Path | None:
     from handful.service.artifact.image_files import images  # numpy is loaded by now
 
-    return next((path for path in images(data) if path.is_file()), None)
+    return next((path for path in images(data) if path.is_file()), None) if data.is_dir() else None
 
 
 def _plural(count: int, one: str, several: str) -> str:
@@ -186,7 +189,9 @@ def _finetune_lines(finetune: dict[str, Any] | None) -> list[str]:
 
 def _held_out_line(part: str, metrics: dict[str, Any]) -> str:
     low, high = metrics["accuracy_ci95"]
-    return f"on {part}/: accuracy {metrics['accuracy']:.1%} ({low:.1%} to {high:.1%}), {metrics['images']} images"
+    learned = metrics.get("learned", 0)
+    also = f"; {learned} of them were learned too, which says nothing about new photos" if learned else ""
+    return f"on {part}/: accuracy {metrics['accuracy']:.1%} ({low:.1%} to {high:.1%}), {metrics['images']} images{also}"
 
 
 def retrain_text(result: dict[str, Any], problems: Sequence[Problem], data: Path | None, champion: str | None) -> str:
@@ -219,7 +224,7 @@ def retrain_text(result: dict[str, Any], problems: Sequence[Problem], data: Path
 
 def evaluate_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) -> str:
     low, high = result["accuracy_ci95"]
-    foreign = result["foreign"]
+    foreign, learned = result["foreign"], result.get("learned", 0)
     unknown = (
         f"{foreign['refused']} of {foreign['images']} photos under labels that it does not know: unknown, rightly."
     )
@@ -230,6 +235,11 @@ def evaluate_text(result: dict[str, Any], problems: Sequence[Problem], data: Pat
         f"It calls {100 * result['unknown_rate']:.0f} of 100 unknown. Macro F1 {result['macro_f1']:.3f}, log loss"
         f" {result['log_loss']:.3f}, calibration error {result['ece']:.3f}.",
         *([unknown] if foreign["images"] else []),
+        *(
+            [f"{learned} of these photos it has learned; what it says of them tells nothing of new ones."]
+            if learned
+            else []
+        ),
         "",
         f"report: {result['report']}",
         "",

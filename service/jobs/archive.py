@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from handful.service.artifact.images import SUFFIXES
+from handful.service.artifact.label_names import normal_label
 from handful.service.http.errors import (
     NO_SPACE_ERRNOS,
     ArchiveDamaged,
@@ -185,13 +186,13 @@ def _check_unlike(paths: Sequence[PurePosixPath]) -> None:
 
 def _unwrapped(entries: list[_Entry], labels: Collection[str]) -> list[_Entry]:
     """The entries with paths that begin with the label. Photos beside the labels stay; training reports them."""
-    tops = {entry.path.parts[0] for entry in entries}
+    tops = {normal_label(entry.path.parts[0]) for entry in entries}
     inside = [
         _Entry(entry.info, PurePosixPath(*entry.path.parts[1:])) for entry in entries if len(entry.path.parts) > 1
     ]
     if not inside:
         raise ArchiveUnlabelled("The files in the zip are not in folders; one folder of photos per label is expected.")
-    if len(tops) > 1 or tops <= set(labels):
+    if len(tops) > 1 or tops <= set(map(normal_label, labels)):
         return entries
     direct = [entry for entry in inside if len(entry.path.parts) == 1]
     if len(direct) == len(inside) or any(entry.path.suffix.lower() in SUFFIXES for entry in direct):

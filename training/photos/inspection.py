@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.errors import DataError, ImageError
-from handful.service.artifact.image_files import relative_name
+from handful.service.artifact.sources.listing import name_below
 from handful.service.artifact.thumbnails import Thumbnail
 from handful.training.embeddings import Embedded
 from handful.training.photos.duplicates import group_numbers, near_duplicates
@@ -23,6 +23,7 @@ REASONS = {  # why files are left out, after their number
     "duplicate": "the same as another photo",
     "two_labels": "the same picture under two labels",
     "too_few_images": "of a label with too few photos",
+    "row": "rows of a table that name no photo with one label",
 }
 
 
@@ -48,7 +49,7 @@ class Inspected:
     label_index: np.ndarray  # (N,) int64, into `labels`
     groups: np.ndarray  # (N,) int64: near-duplicates share a number
     problems: tuple[Problem, ...]
-    found: int  # files below the labels, and known photos that the folder does not hold
+    found: int  # files below the labels, rows of a table, and known photos that the source does not hold
     left_out: Mapping[str, int] = field(default_factory=dict)  # files by reason; together with the N photos: `found`
     known: int = 0  # rows
     recognised: int = 0  # files of the folder that are known photos
@@ -116,7 +117,7 @@ class _Inspector:
         self.before = [*zip(self.known.images, map(int, self.known.label_index), strict=True)]
         self.relabelled: dict[int, tuple[Embedded, int]] = {}  # by row of `before`
         self.recognised = 0
-        self.left_out: Counter[str] = Counter()  # by reason
+        self.left_out: Counter[str] = Counter({"row": dataset.rows_left_out})  # by reason
 
     def add(self, image: Embedded, kind: str, detail: str) -> None:
         self.problems.append(Problem(self.name(image), kind, detail))
@@ -127,7 +128,7 @@ class _Inspector:
     def leave_out_unreadable(self) -> None:
         for example, result in zip(self.dataset.examples, self.results, strict=True):
             if isinstance(result, ImageError):
-                name = relative_name(example.path, self.dataset.root)
+                name = name_below(example.path, self.dataset.root)
                 self.problems.append(Problem(name, result.code, f"{result} Replace or delete it."))
                 self.left_out["unreadable"] += 1
             else:
@@ -153,7 +154,10 @@ class _Inspector:
                 self.add(image, "duplicate", f"It is the same picture as {first}; delete one of them.")
 
     def separate_known(self) -> None:
-        """Leaves in `kept` only new photos. A known photo is recognised by its bytes or by its pixels."""
+        """Leaves in `kept` only new photos. A known photo is recognised by its bytes or by its pixels.
+
+        They are put in the order of their bytes: the same photos make the same model, whatever they are called.
+        """
         rows = {image.pixels_sha256: row for row, (image, _) in enumerate(self.before)}
         rows |= {image.content_sha256: row for row, (image, _) in enumerate(self.before)}
         fresh: list[tuple[Embedded, int]] = []
@@ -166,7 +170,7 @@ class _Inspector:
             self.before[row] = (replace(self.before[row][0], path=image.path, kept_as=None), self.before[row][1])
             if label != self.before[row][1]:
                 self.relabelled[row] = (self.before[row][0], label)
-        self.kept = fresh
+        self.kept = sorted(fresh, key=lambda row: (row[1], row[0].content_sha256))
 
     def leave_out_small_labels(self, min_images: int) -> None:
         """A label that the champion knows needs one photo only."""
@@ -212,7 +216,7 @@ class _Inspector:
             index,
             groups,
             tuple(self.problems),
-            len(self.results) + len(known) - self.recognised,
+            len(self.results) + self.dataset.rows_left_out + len(known) - self.recognised,
             left_out={reason: self.left_out[reason] for reason in REASONS if self.left_out[reason]},
             known=len(known),
             recognised=self.recognised,
@@ -253,4 +257,4 @@ def file_name(image: Embedded, root: Path | None) -> str:
     if image.kept_as is not None:
         return image.kept_as
     below = root is not None and image.path.is_relative_to(root)
-    return relative_name(image.path, root if root is not None and below else image.path.parent)
+    return name_below(image.path, root if root is not None and below else image.path.parent)

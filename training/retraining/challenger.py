@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from handful.service.artifact.card import GateCard
+from handful.service.artifact.label_names import normal_label
 from handful.training.learning import LearnedModel
 from handful.training.photos.known import align_labels
 from handful.training.retraining.champion import ChampionModel
@@ -65,7 +66,8 @@ def answers_to_compare(
     to_new, to_known = champion.answers_to(photos.fresh), known.answers
     if to_known is None:
         to_known = champion.out_of_fold_answers(known, inspected, learned.fitted)
-    names = [settings.rename.get(label, label) for label in champion.card.labels]
+    labels = map(normal_label, champion.card.labels)  # an earlier release may have learned two forms of one label
+    names = [settings.rename.get(label, label) for label in labels]
     aligned = [align_labels(to_known, known.labels, inspected.labels), align_labels(to_new, names, inspected.labels)]
     answers = np.concatenate(aligned)  # (N, L)
     shared = np.isin(inspected.labels, known.labels)

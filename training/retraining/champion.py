@@ -10,6 +10,7 @@ import torch
 from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import BackboneUnsupported
 from handful.service.artifact.folder import WEIGHTS, Artifact, open_artifact
+from handful.service.artifact.label_names import normal_label
 from handful.service.classifier import Classifier
 from handful.service.compute.network import Network
 from handful.training.backbone import Backbone, load_named
@@ -38,7 +39,9 @@ class ChampionModel:
     def load(cls, path: Path) -> ChampionModel:
         """`DataError` where it keeps no embeddings of its photos, an `ArtifactError` where it is damaged."""
         artifact = open_artifact(path)
-        return cls(artifact, Classifier.from_artifact(artifact), read_known(artifact))
+        known = read_known(artifact)
+        one_form = {label: normal_label(label) for label in known.labels if normal_label(label) != label}
+        return cls(artifact, Classifier.from_artifact(artifact), known.edited((), one_form))
 
     @property
     def card(self) -> ModelCard:

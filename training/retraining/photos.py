@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.errors import DataError, ImageError, UsageError
-from handful.service.artifact.image_files import relative_name
-from handful.service.terminal.progress import LOOKING, progress_bar
+from handful.service.artifact.sources.listing import name_below
+from handful.service.terminal.progress import LOOKING, progress_bar, tell
 from handful.training.backbone import Backbone
 from handful.training.embeddings import Embedded, Embedder
 from handful.training.finetune.distributed import Ranks
@@ -51,20 +51,25 @@ def read_photos(folder: Path | None, settings: RetrainSettings, champion: Champi
     """Reads and inspects what `settings` ask for, and embeds what was not embedded before."""
     started = time.monotonic()
     if settings.finetune is None:
-        photos = _read_new(champion, folder, settings.drop, settings.rename)
+        photos = _read_new(champion, folder, settings)
     else:
         folders = [*settings.old, *([] if folder is None else [folder])]
         with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
-            photos = read_again(champion, folders, settings.drop, settings.rename)
+            photos = read_again(champion, folders, settings)
     return replace(photos, seconds=time.monotonic() - started)
 
 
-def _read_new(
-    champion: ChampionModel, folder: Path | None, drop: Collection[str], rename: Mapping[str, str]
-) -> RetrainPhotos:
+def _read(source: Path, settings: RetrainSettings, champion: ChampionModel) -> Dataset:
+    dataset = read_folder(source, settings.columns, champion.known.labels)
+    for words in dataset.first_words:
+        tell(words)
+    return dataset
+
+
+def _read_new(champion: ChampionModel, folder: Path | None, settings: RetrainSettings) -> RetrainPhotos:
     """The folder's photos beside all known ones; the network skips files whose bytes are known."""
-    known = champion.known.edited(drop, rename)
-    dataset = Dataset(Path(), (), (), (), ()) if folder is None else read_folder(folder)
+    known = champion.known.edited(settings.drop, settings.rename)
+    dataset = Dataset(Path(), (), (), ()) if folder is None else _read(folder, settings, champion)
     paths = _paths(dataset)
     embedder = champion.embedder(cache_folder())
     contents = zip(paths, embedder.contents(paths), strict=True)
@@ -77,15 +82,14 @@ def _read_new(
     return RetrainPhotos(dataset, known, inspected, champion.backbone, inspected.embeddings[inspected.known :])
 
 
-def read_again(
-    champion: ChampionModel, folders: Sequence[Path], drop: Collection[str], rename: Mapping[str, str]
-) -> RetrainPhotos:
+def read_again(champion: ChampionModel, folders: Sequence[Path], settings: RetrainSettings) -> RetrainPhotos:
     """All photos of all folders, with embeddings by the pretrained backbone.
 
     The folders' labels count, not those that the champion learned. A picture in several folders has the label of the
     last one.
     """
-    parts = [read_folder(Path(os.path.abspath(folder))) for folder in folders]  # noqa: PTH100 - links stay
+    drop, rename = settings.drop, settings.rename
+    parts = [_with_absolute_paths(_read(folder, settings, champion)) for folder in folders]
     _raise_unless_named(drop, rename, champion.known.labels, *(part.labels for part in parts))
     backbone = champion.pretrained()
     embedder = embedder_of(backbone, thumbnails=True)
@@ -103,6 +107,12 @@ def read_again(
         again = _embed([image.path for image in inspected.images[inspected.known :]], champion.embedder(cache_folder()))
         fresh = np.stack([each.embedding for each in again if isinstance(each, Embedded)])
     return RetrainPhotos(dataset, held, inspected, backbone, fresh, len(known.images) - len(held.images))
+
+
+def _with_absolute_paths(dataset: Dataset) -> Dataset:
+    """Links stay as they are."""
+    examples = tuple(replace(example, path=example.path.absolute()) for example in dataset.examples)
+    return replace(dataset, root=Path(os.path.abspath(dataset.root)), examples=examples)  # noqa: PTH100
 
 
 def _embed(paths: Sequence[Path], embedder: Embedder) -> list[Result]:
@@ -157,7 +167,7 @@ def _union(parts: Sequence[tuple[Dataset, list[Result]]]) -> tuple[Dataset, list
 
 
 def _problems_below(root: Path, part: Dataset) -> list[Problem]:
-    folder = "" if part.root == root else f"{relative_name(part.root, root)}/"
+    folder = "" if part.root == root else f"{name_below(part.root, root)}/"
     return [replace(problem, path=f"{folder}{problem.path}") for problem in part.problems]
 
 

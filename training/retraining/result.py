@@ -37,7 +37,7 @@ def retrain_result(
         ),
         "promoted": version.promoted,
         "reason": version.reason,
-        **held_out_result(version.path, photos.dataset),
+        **held_out_result(version.path, photos.dataset, photos.inspected),
     }
 
 
