@@ -29,7 +29,7 @@ START_SECONDS = 120  # far more than needed, so that a loaded machine does not f
 class Server:
     """`handful serve` with its own home; `settings` are environment variables without the prefix HANDFUL_."""
 
-    def __init__(self, home: Path, *, open_files: int | None = None, **settings: str) -> None:
+    def __init__(self, home: Path, open_files: int | None = None, /, **settings: str) -> None:
         self.port, self.home = free_port(), home
         own = {f"HANDFUL_{name.upper()}": value for name, value in settings.items()}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HANDFUL_")}
@@ -71,9 +71,9 @@ class Server:
 
 
 @contextmanager
-def running(home: Path, *, open_files: int | None = None, **settings: str) -> Iterator[Server]:
+def running(home: Path, open_files: int | None = None, /, **settings: str) -> Iterator[Server]:
     """A server that is ready; its processes are ended even if the test fails."""
-    server = Server(home, open_files=open_files, **settings)
+    server = Server(home, open_files, **settings)
     workers: list[psutil.Process] = []
     try:
         server.wait_for("/readyz" if Store(home).names() else "/livez")

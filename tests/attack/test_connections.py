@@ -23,7 +23,7 @@ GET = "GET /livez HTTP/1.1\r\nHost: here\r\n"
 def server(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("connections") / "home"
     publish_copy(home, artifact)
-    with running(home, open_files=OPEN_FILES, head_seconds="1", body_seconds="20") as server:
+    with running(home, OPEN_FILES, head_seconds="1", body_seconds="20") as server:
         yield server
         assert "Too many open files" not in server.output()
         assert "is a bug" not in server.output()
