@@ -189,7 +189,9 @@ class Session:
 
     def served_networks(self) -> Sequence[str]:
         trained = self.bench.home / "models"
-        return [n for n in ("resnet34", "resnet50", "builtin-resnet") if (trained / n).exists()][: 1 if self.small else 2]
+        return [n for n in ("resnet34", "resnet50", "builtin-resnet") if (trained / n).exists()][
+            : 1 if self.small else 2
+        ]
 
     def serving(self, seconds: float) -> None:
         """`handful serve` on the device under load, the clients on the same cores."""

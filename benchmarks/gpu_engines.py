@@ -30,7 +30,14 @@ BATCHES = (1, 8, 32, 128, 256, 512)
 QUICK_BATCHES = (1, 4)
 NETWORKS = ("resnet50", "resnet34", "resnet18", "builtin-resnet")
 QUICK_NETWORKS = ("builtin-resnet",)
-COMPILED = (("resnet50", 256), ("resnet50", 1), ("resnet34", 256), ("builtin-resnet", 256), ("resnet34", 1), ("resnet18", 256))
+COMPILED = (
+    ("resnet50", 256),
+    ("resnet50", 1),
+    ("resnet34", 256),
+    ("builtin-resnet", 256),
+    ("resnet34", 1),
+    ("resnet18", 256),
+)
 AUTOTUNED = ("resnet50", 256)  # what max-autotune is tried on, last of all
 AGREE = 32  # images that answers are compared on
 WAITS = 32  # up to this batch the wait for one call is told, too

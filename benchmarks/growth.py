@@ -40,7 +40,9 @@ def by_images(bench: Bench) -> str:
     for images in (160, 480) if bench.quick else (160, 1_600, 16_000):
         folder = photos.different(photos.files_below(train), images, bench.scratch(f"images-{images}"))
         name = f"images{images}"
-        seconds = bench.handful("train", folder, "--name", name, "--backbone", "builtin-resnet", "--head", "linear")["seconds"]
+        seconds = bench.handful("train", folder, "--name", name, "--backbone", "builtin-resnet", "--head", "linear")[
+            "seconds"
+        ]
         out = bench.scratch("growth-out") / "rows.csv"
         classified = bench.handful("classify", folder, "--out", out, "--model", name)["seconds"]
         for part, value in zip(parts, (seconds["embed"], seconds["fit"], seconds["total"], classified), strict=True):

@@ -109,7 +109,9 @@ def retrain(bench: Bench) -> tuple[str, Target]:
         shutil.rmtree(bench.home / "cache", ignore_errors=True)
         further.append(model_seconds(bench.handful("retrain", new, "--name", name)))
         shutil.rmtree(bench.home / "cache", ignore_errors=True)
-        whole.append(model_seconds(bench.handful("train", train, "--name", f"whole{number}", "--backbone", "builtin-resnet")))
+        whole.append(
+            model_seconds(bench.handful("train", train, "--name", f"whole{number}", "--backbone", "builtin-resnet"))
+        )
     slow, fast = Measured(tuple(whole)), Measured(tuple(further))
     ratio = slow.median / fast.median
     text = f"With a tenth of the photos new: retrain {fast} s, train from nothing {slow} s, {ratio:.1f} times."

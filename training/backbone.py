@@ -1,7 +1,7 @@
 """A reference to a pretrained network -> that network without its last layer, pinned to a revision.
 
-A built-in network, a local folder and `ORG/NAME[@REVISION]` on the Hub hold two files: config.json in timm's format, and
-the weights. They are found in three ways; they are read, built and cut in one.
+A built-in network, a local folder and `ORG/NAME[@REVISION]` on the Hub hold two files: config.json in timm's format,
+and the weights. They are found in three ways; they are read, built and cut in one.
 """
 
 from __future__ import annotations

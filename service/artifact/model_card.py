@@ -51,6 +51,7 @@ def _body(card: ModelCard) -> str:
     )
     names = " | ".join(_cell(label) for label in card.labels)
     revision = f" at commit `{card.backbone.revision}`" if card.backbone.revision else ""
+    described = _described(card)
     return f"""# {card.model}
 
 Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with handful on {card.data.images} images
@@ -58,7 +59,7 @@ Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with ha
 
 **{card.verdict.title}.** {_cell(card.verdict.sentence)}
 
-- Backbone: `{card.backbone.ref}`{revision}{_described(card)}, weights sha256 `{card.backbone.sha256}`, {_training(card)}.
+- Backbone: `{card.backbone.ref}`{revision}{described}, weights sha256 `{card.backbone.sha256}`, {_training(card)}.
 - Head: {card.head.kind}, {", ".join(f"{k} {v}" for k, v in card.head.settings.items())}.
 - Accuracy {cv.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}) in {cv.folds}-fold cross-validation
   repeated {cv.repeats} times; macro F1 {cv.macro_f1:.3f}, log loss {cv.log_loss:.3f}.

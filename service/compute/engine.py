@@ -8,6 +8,7 @@
                network under autocast, where bfloat16 is native
     int8       a convolutional network on a CPU with 8-bit instructions, if the artifact says that int8 was tried and
                changed almost no answers (`train --int8`): see int8.py
+    openvino   a convolutional network through OpenVINO on a CPU, with the extra `openvino`; only by timing
     graph      the folded network recorded as a CUDA graph, per batch size: one image is three to five times as fast
     compiled   the folded network through torch.compile, on a GPU: only when very many images are expected, as
                compiling takes ten seconds to two minutes (on a CPU it gained 5 % over fused: training/LOG.md)
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
-EngineName = Literal["eager", "folded", "fused", "int8", "graph", "compiled"]
+EngineName = Literal["eager", "folded", "fused", "openvino", "int8", "graph", "compiled"]
 Arithmetic = Literal["int8", "bf16", "fp32"]
 Run = Callable[[Tensor], Tensor]  # (N, 3, S, S) float32 on the device -> (N, D) in any precision
 FEW_IMAGES = 64  # up to this many expected images no engine is prepared: preparing takes as long as 16 images (LOG.md)
@@ -122,6 +123,15 @@ def fused(backbone: nn.Module, device: torch.device) -> Engine | None:
         logger.info("oneDNN does not take this network (%s); it runs unfused", e)
         return None
     return engine
+
+
+def openvino(backbone: nn.Module, side_pixels: int) -> Engine:
+    """Through OpenVINO, for input of this side, on a CPU; `NotImplementedError` where it lacks one of the layers."""
+    from handful.service.compute.openvino import OpenVinoNetwork
+
+    low_precision = has_native_bfloat16(torch.device("cpu"))
+    network = OpenVinoNetwork(backbone, side_pixels, low_precision=low_precision)
+    return Engine(network, "openvino", low_precision, f"{_CONVOLUTIONS}, and OpenVINO is installed")
 
 
 def graph(backbone: nn.Module, device: torch.device) -> Engine | None:

@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any, cast
 
 import torch
+from timm.layers import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, fx, nn
 
@@ -46,7 +47,13 @@ class _Tracer(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, BatchNormAct2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, BatchNormAct2d | Conv2dSame) or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(network: nn.Module) -> fx.Graph:
+    """The network's layers in the order in which they are called; code that cannot be traced may raise anything."""
+    with _TRACING:
+        return _Tracer().trace(network)
 
 
 def fold(backbone: nn.Module, *, low_precision: bool) -> fx.GraphModule | None:
@@ -62,8 +69,7 @@ def fold(backbone: nn.Module, *, low_precision: bool) -> fx.GraphModule | None:
         backbone, {id(each): each for each in tensors}
     )  # shared with the backbone until new ones replace them below
     try:
-        with _TRACING:
-            graph = _Tracer().trace(network)
+        graph = trace(network)
     except Exception as e:  # noqa: BLE001 - code that cannot be traced may raise anything
         logger.info("%s cannot be folded: %s", type(backbone).__name__, e)
         return None

