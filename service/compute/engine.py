@@ -31,8 +31,9 @@ from typing import Literal, cast
 
 import torch
 from handful.service.compute.device import has_native_bfloat16, has_native_int8
-from handful.service.compute.folding import fold, fuse
+from handful.service.compute.folding import fold, fuse, starts_in_float32
 from handful.service.compute.int8 import Ranges, quantised
+from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
@@ -192,10 +193,25 @@ def compiled(backbone: nn.Module, batch: Tensor) -> Engine | None:
 
 def autocast(backbone: nn.Module, device: torch.device, *, low_precision: bool) -> Run:
     """The network as it is; with `low_precision`, torch chooses which operations run in bfloat16."""
+    if low_precision and starts_in_float32(backbone):
+        return _late_autocast(cast("EfficientNet", backbone), device)
 
     def run(batch: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
             return cast("Tensor", backbone(batch))
+
+    return run
+
+
+def _late_autocast(backbone: EfficientNet, device: torch.device) -> Run:
+    """As `autocast`, but `FLOAT32_LAYERS` run in float32."""
+
+    def run(batch: Tensor) -> Tensor:
+        batch = backbone.blocks[0](backbone.bn1(backbone.conv_stem(batch)))
+        with torch.autocast(device.type, torch.bfloat16):
+            for stage in backbone.blocks[1:]:
+                batch = stage(batch)
+            return cast("Tensor", backbone.forward_head(backbone.bn2(backbone.conv_head(batch))))
 
     return run
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from handful.service.compute.device import MOST_PARALLEL_BATCHES, SMALL_BATCH, cpu_count
-from handful.service.compute.folding import trace
+from handful.service.compute.folding import FLOAT32_LAYERS, starts_in_float32, trace
 from timm.layers import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, fx, nn
@@ -41,34 +41,40 @@ class OpenVinoNetwork:
 
     def __init__(self, backbone: nn.Module, side_pixels: int, *, low_precision: bool) -> None:
         """`NotImplementedError` where a layer has no counterpart here, ImportError without OpenVINO."""
-        self._core, self._precision = _openvino().Core(), "bf16" if low_precision else "f32"
-        self._model = _model(trace(backbone), backbone, side_pixels)
-        self._lock, self._compiled, self._local = threading.Lock(), dict[bool, Any](), threading.local()
+        self._core = _openvino().Core()
+        first = FLOAT32_LAYERS if low_precision and starts_in_float32(backbone) else ()
+        models = _models(trace(backbone), backbone, side_pixels, first)
+        precisions = ["f32"] * (len(models) - 1) + ["bf16" if low_precision else "f32"]
+        self._parts = [*zip(models, precisions, strict=True)]
+        self._lock, self._compiled, self._local = threading.Lock(), dict[bool, list[Any]](), threading.local()
 
     def __call__(self, batch: Tensor) -> Tensor:
         rows = batch.permute(0, 2, 3, 1).contiguous().numpy()  # no copy where the batch is channels-last
-        request = self._request(few=len(batch) <= SMALL_BATCH)
-        request.infer([rows], share_inputs=True)
-        return torch.from_numpy(request.get_output_tensor(0).data.copy())
+        for request in self._requests(few=len(batch) <= SMALL_BATCH):
+            request.infer([rows], share_inputs=True)
+            rows = request.get_output_tensor(0).data
+        return torch.from_numpy(rows.copy())
 
-    def _request(self, *, few: bool) -> Any:
-        """One per thread: a request holds its activations."""
-        requests: dict[bool, Any] = vars(self._local).setdefault("requests", {})
+    def _requests(self, *, few: bool) -> list[Any]:
+        """Of each part, for this thread alone: a request holds its activations."""
+        requests: dict[bool, list[Any]] = vars(self._local).setdefault("requests", {})
         if few not in requests:
             with self._lock:
                 if few not in self._compiled:
                     self._compiled[few] = self._compile(1 if few else min(cpu_count(), MOST_PARALLEL_BATCHES))
-            requests[few] = self._compiled[few].create_infer_request()
+            requests[few] = [part.create_infer_request() for part in self._compiled[few]]
         return requests[few]
 
-    def _compile(self, streams: int) -> Any:
+    def _compile(self, streams: int) -> list[Any]:
         settings = {
-            "INFERENCE_PRECISION_HINT": self._precision,
             "INFERENCE_NUM_THREADS": cpu_count(),
             "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,  # the cores are shared with decoding
         }
-        return self._core.compile_model(self._model, "CPU", settings)
+        return [
+            self._core.compile_model(model, "CPU", {**settings, "INFERENCE_PRECISION_HINT": precision})
+            for model, precision in self._parts
+        ]
 
 
 def _openvino() -> Any:
@@ -82,19 +88,34 @@ def _openvino() -> Any:
     return sys.modules["openvino"]
 
 
-def _model(graph: fx.Graph, backbone: nn.Module, side_pixels: int) -> Any:
+def _models(graph: fx.Graph, backbone: nn.Module, side_pixels: int, first: tuple[str, ...]) -> list[Any]:
+    """The network, or, where `first` names its first layers, a model of these and one of the rest."""
     ov = _openvino()
-    image = ov.opset13.parameter([-1, side_pixels, side_pixels, 3], ov.Type.f32)
-    values: dict[fx.Node, Node] = {}
+    ops, cut = ov.opset13, _last_of(graph, first)
+    image = ops.parameter([-1, side_pixels, side_pixels, 3], ov.Type.f32)
+    models, values = list[Any](), dict[fx.Node, Node]()
     for node in graph.nodes:
-        arguments = fx.map_arg(node.args, lambda each: values[each])
+        arguments = fx.map_arg(node.args, values.__getitem__)
         if node.op == "placeholder":
-            values[node] = ov.opset13.transpose(image, np.array([0, 3, 1, 2]))
+            values[node] = ops.transpose(image, np.array([0, 3, 1, 2]))
         elif node.op == "output":
-            return ov.Model([arguments[0]], [image], "backbone")
+            return [*models, ov.Model([arguments[0]], [image], "backbone")]
         else:
-            values[node] = _operation(ov.opset13, node, backbone)(*arguments, **node.kwargs)
+            values[node] = _operation(ops, node, backbone)(*arguments, **node.kwargs)
+        if node is cut:
+            models.append(ov.Model([values[node]], [image], "first layers"))
+            image = ops.parameter(values[node].get_output_partial_shape(0), ov.Type.f32)
+            values = {node: image}
     raise NotImplementedError("a network without an output")
+
+
+def _last_of(graph: fx.Graph, first: tuple[str, ...]) -> fx.Node | None:
+    within = [node for node in graph.nodes if str(node.target) in first or str(node.target).startswith(_below(first))]
+    return within[-1] if within else None
+
+
+def _below(layers: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{layer}." for layer in layers)
 
 
 def _operation(ops: Any, node: fx.Node, backbone: nn.Module) -> Callable[..., Node]:
