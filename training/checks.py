@@ -14,6 +14,8 @@ from handful.service.artifact.store import Store
 from handful.training.settings import RetrainSettings
 
 BUILTIN = "builtin"
+BUILTIN_RESNET = "builtin-resnet"
+BUILTINS = (BUILTIN, BUILTIN_RESNET)
 CONFIG = "config.json"
 SOURCES = "a folder with one sub-folder of photos per label, a zip of one, or a table of paths and labels"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists
@@ -34,7 +36,7 @@ def check_backbone(ref: str) -> None:
     """Raises `UsageError` for what is no reference, `BackboneNotFound` for a folder that lacks a network."""
     if is_local(ref):
         local_files(ref, Path(ref))
-    elif ref != BUILTIN:
+    elif ref not in BUILTINS:
         from handful.service.artifact.hub import parse_ref  # takes a quarter of a second
 
         if parse_ref(ref) is None:
@@ -45,11 +47,12 @@ def is_local(ref: str) -> bool:
     """Whether a reference names a folder of this machine."""
     if ref.startswith((".", "/", "~")) or "\\" in ref or ref[1:2] == ":":
         return True
-    return ref not in {"", BUILTIN} and Path(ref).is_dir()
+    return ref not in {"", *BUILTINS} and Path(ref).is_dir()
 
 
 def not_a_backbone(ref: str) -> UsageError:
-    return UsageError(f"The backbone is {ref!r}, allowed: ORG/NAME[@REVISION], a local folder, or {BUILTIN}.")
+    allowed = f"ORG/NAME[@REVISION], a local folder, {BUILTIN} or {BUILTIN_RESNET}"
+    return UsageError(f"The backbone is {ref!r}, allowed: {allowed}.")
 
 
 def local_files(ref: str, folder: Path) -> tuple[Path, Path]:

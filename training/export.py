@@ -102,6 +102,16 @@ class Export:
             return None
         return {name: torch.from_numpy(array) for name, array in packed_thumbnails(self.inspected.thumbnails).items()}
 
+    def _backbone_card(self) -> BackboneCard:
+        backbone, described = self.backbone, self.backbone.config
+        return BackboneCard(
+            ref=backbone.ref,
+            revision=backbone.revision,
+            sha256=backbone.sha256,
+            architecture=described["architecture"],
+            licence=described["pretrained_cfg"].get("license"),
+        )
+
     def _card(self, version: str, files: dict[str, str]) -> ModelCard:
         fitted, inspected, measured = self.fitted, self.inspected, self.fitted.metrics
         trend = self.curve.trend if self.curve else None
@@ -111,7 +121,7 @@ class Export:
             created_at=datetime.now(UTC).replace(microsecond=0),
             parent=self.parent,
             labels=inspected.labels,
-            backbone=BackboneCard(ref=self.backbone.ref, revision=self.backbone.revision, sha256=self.backbone.sha256),
+            backbone=self._backbone_card(),
             head=HeadCard(kind=fitted.head.kind, settings=dict(fitted.head.settings)),
             finetune=self.finetune,
             int8=self.int8,

@@ -58,7 +58,8 @@ class TrainSettings(SourceSettings):
 
     name: str | None = Field(None, description="The model's name; default: the folder's name.")
     backbone: Annotated[str, Flag(metavar="REF")] = Field(
-        DEFAULT_BACKBONE, description="ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, or builtin."
+        DEFAULT_BACKBONE,
+        description="ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, builtin or builtin-resnet.",
     )
     head: Literal["auto", "linear", "hidden"] = Field(
         "auto", description="The kind of head; auto: the one with the better cross-validated answers."

@@ -29,8 +29,10 @@ class BackboneCard(_Part):
     """The pretrained network, identified by its bytes."""
 
     ref: str = Field(description="as it was named, without the revision")
-    revision: str | None = Field(None, description="commit on the Hub; None for a folder or the built-in one")
+    revision: str | None = Field(None, description="commit on the Hub; None for a folder or a built-in one")
     sha256: Sha256 = Field(description="of the file of pretrained weights")
+    architecture: str | None = Field(None, description="timm's name; None in the card of an earlier release")
+    licence: str | None = Field(None, description="of the weights, as their description states it")
 
 
 class HeadCard(_Part):

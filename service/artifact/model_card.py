@@ -51,6 +51,7 @@ def _body(card: ModelCard) -> str:
     )
     names = " | ".join(_cell(label) for label in card.labels)
     revision = f" at commit `{card.backbone.revision}`" if card.backbone.revision else ""
+    described = _described(card)
     return f"""# {card.model}
 
 Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with handful on {card.data.images} images
@@ -58,7 +59,7 @@ Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with ha
 
 **{card.verdict.title}.** {_cell(card.verdict.sentence)}
 
-- Backbone: `{card.backbone.ref}`{revision}, weights sha256 `{card.backbone.sha256}`, {_training(card)}.
+- Backbone: `{card.backbone.ref}`{revision}{described}, weights sha256 `{card.backbone.sha256}`, {_training(card)}.
 - Head: {card.head.kind}, {", ".join(f"{k} {v}" for k, v in card.head.settings.items())}.
 - Accuracy {cv.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}) in {cv.folds}-fold cross-validation
   repeated {cv.repeats} times; macro F1 {cv.macro_f1:.3f}, log loss {cv.log_loss:.3f}.
@@ -73,6 +74,14 @@ Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with ha
 Rows are the folder's labels, columns the answers out of fold. Cross-validation tells how it does on photos like
 these; photos of another style may fare worse.
 """
+
+
+def _described(card: ModelCard) -> str:
+    """What the network is, and the licence of its weights, as far as the card says so."""
+    backbone = card.backbone
+    licence = f"licence {backbone.licence}" if backbone.licence else None
+    words = ", ".join(_cell(each) for each in (backbone.architecture, licence) if each)
+    return f" ({words})" if words else ""
 
 
 def _training(card: ModelCard) -> str:
