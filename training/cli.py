@@ -114,16 +114,18 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
     """Learn a labelled folder, measure the result and keep it.
 
     DATA holds one folder of photos per label. The new version is cross-validated, calibrated and stored with a report.
+    A folder other/ holds photos of no label, which are answered with unknown.
 
     Exit status 1: done, but some files were left out, which are listed, or it is no better than guessing.
     """
     from handful.service.artifact.store import check_name, name_from_folder
-    from handful.training.checks import check_backbone, check_labelled_folder
+    from handful.training.checks import check_backbone, check_labelled_folder, check_other
 
     check_labelled_folder(data)
     name = check_name(settings.name) if settings.name else name_from_folder(data)
     with working(f"Learning from the photos in {data}; the model is called {name}.", train_stages(settings)):
         check_backbone(settings.backbone)
+        check_other(settings.other)
         from handful.training.photos.sources import read_folder
 
         read_folder(data)  # says at once that there are no labels
@@ -148,8 +150,8 @@ def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> No
     """Teach a model more photos; the old ones are not needed.
 
     NEW holds one folder of photos per label. They are learned on top of what the champion (the version in use) knows. A
-    photo that is known under another label is relabelled. NEW may be missing where --drop, --rename or --finetune is
-    given.
+    photo that is known under another label is relabelled. A folder other/ holds photos of no label. NEW may be missing
+    where --other, --drop, --rename or --finetune is given.
 
     Exit status 1: done, but some files were left out, the new version is no better than guessing, or it did not become
     champion (which --promote never asks for). The output says which.

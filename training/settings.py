@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_BACKBONE = "timm/resnet34.tv_in1k"
 
+OTHER_HELP = "Photos of no label, as those in a folder other/: answered with unknown; may be given again."
+
 HeadChoice = Literal["same", "auto", "linear", "hidden"]
 
 
@@ -39,6 +41,7 @@ class TrainSettings(BaseModel):
     backbone: Annotated[str, Flag(metavar="REF")] = Field(
         DEFAULT_BACKBONE, description="ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, or builtin."
     )
+    other: Annotated[tuple[Path, ...], Flag(metavar="FOLDER")] = Field((), description=OTHER_HELP)
     head: Literal["auto", "linear", "hidden"] = Field(
         "auto", description="The kind of head; auto: the one with the better cross-validated answers."
     )
@@ -71,6 +74,7 @@ class RetrainSettings(BaseModel):
     model: Annotated[str | None, Flag(metavar="NAME[:VERSION]", former_name="--name")] = Field(
         None, description="The model; default: the only model, if there is just one."
     )
+    other: Annotated[tuple[Path, ...], Flag(metavar="FOLDER")] = Field((), description=OTHER_HELP)
     drop: Annotated[tuple[str, ...], Flag(metavar="LABEL")] = Field(
         (), description="Unlearn a label; may be given again."
     )

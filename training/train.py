@@ -18,6 +18,7 @@ from handful.training.finetune.layers import layers_from
 from handful.training.head.selection import HeadSettings
 from handful.training.learning import LearnedModel, LearnSettings, embed_folder, learn_model
 from handful.training.photos.inspection import Inspected, require_labels
+from handful.training.photos.other import with_other
 from handful.training.photos.sources import Dataset, Problem, read_folder
 from handful.training.settings import TrainSettings
 
@@ -30,7 +31,7 @@ def train_folder(folder: Path, settings: TrainSettings) -> tuple[dict[str, Any],
     started = time.monotonic()
     store = Store()
     name = check_name(settings.name) if settings.name else name_from_folder(folder)
-    dataset = read_folder(folder)
+    dataset = with_other(read_folder(folder), settings.other)
     with process_group(fine_tuning=settings.finetune is not None) as ranks:
         learned = _learn(dataset, settings, ranks)
     if settings.int8:
@@ -65,7 +66,7 @@ def follow_train(folder: Path, settings: TrainSettings) -> None:
     """The part in fine-tuning of every process of torchrun but the first; prints and publishes nothing."""
     if settings.finetune:
         with process_group(fine_tuning=True) as ranks:
-            _learn(read_folder(folder), settings, ranks)
+            _learn(with_other(read_folder(folder), settings.other), settings, ranks)
 
 
 def inspect_folder(folder: Path, backbone_ref: str) -> Inspected:
@@ -81,7 +82,7 @@ def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> LearnedMo
     if settings.finetune:
         layers_from(backbone.network, settings.finetune.layer)  # raises for a wrong name before the work begins
     with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
-        inspected, embed_seconds = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings)
+        inspected, embed_seconds = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings, generic=True)
     require_labels(inspected)
     how = LearnSettings(HeadSettings(kind=settings.head), settings.finetune, settings.seed)
     learned = learn_model(backbone, inspected, how, ranks)

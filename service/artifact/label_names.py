@@ -6,13 +6,19 @@ A label becomes the name of a folder, a column of a table and a line on a termin
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+OTHER = "other"  # the folder of photos of no label: examples of what is answered with unknown
 MAX_NAME_BYTES = 255  # of one name, on every file system in use
 # control characters, halves of surrogate pairs, line separators, and characters that make a name display as another
 _CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 # what a spreadsheet would compute: a formula with a call, a reference to another file or a command in it
 _FORMULA = re.compile(r"[=+@-].*[(|!]", re.DOTALL)
+
+
+def is_other(name: str, labels: Collection[str] = ()) -> bool:
+    """Whether a folder holds photos of no label. A model that has such a label, from before, keeps it."""
+    return name.casefold() == OTHER and name not in labels
 
 
 def has_controls(text: str) -> bool:

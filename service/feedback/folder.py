@@ -15,6 +15,7 @@ from typing import NamedTuple
 from handful.service.artifact.atomic import locked, private_folder, replacement, sweep
 from handful.service.artifact.image_files import entries
 from handful.service.artifact.images import content_sha256
+from handful.service.artifact.label_names import is_other
 from handful.service.http.errors import FeedbackFull, LabelUnknown, LabelWrong
 from handful.service.http.filenames import casefolded, filename_error, is_hidden, quoted
 from handful.service.http.schemas import FeedbackBody
@@ -103,13 +104,13 @@ class FeedbackFolder:
 
 
 def check_label(label: str, known: Collection[str], *, new: bool) -> str:
-    """The label itself, if it is one of the model's `known` labels or may become one.
+    """The label itself, if it is one of the model's `known` labels or may become one, or stands for none of them.
 
     Raises `LabelWrong` if it cannot name a folder, and `LabelUnknown` if the model lacks it and it is not meant as new.
     """
     if error := _label_error(label):
         raise LabelWrong(f"The label {quoted(label)} {error}; it must be usable as a folder's name.")
-    if label in known:
+    if label in known or is_other(label):
         return label
     if similar := [each for each in known if casefolded(each) == casefolded(label)]:
         raise LabelUnknown(f"The model has no label {quoted(label)}; it has {quoted(similar[0])}.")

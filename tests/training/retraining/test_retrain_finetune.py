@@ -147,7 +147,7 @@ def colours(folder: Path, seed: int, **labels: Sequence[int]) -> Path:
 
 def read(artifact: Path, tmp_path: Path, *folders: Path, drop: Sequence[str] = (), **rename: str) -> RetrainPhotos:
     with home_at(tmp_path):
-        return read_again(ChampionModel.load(artifact), folders, drop, rename)
+        return read_again(ChampionModel.load(artifact), folders, RetrainSettings(drop=tuple(drop), rename=rename))
 
 
 def test_of_a_picture_in_several_folders_the_last_folders_label_holds(
