@@ -15,7 +15,7 @@ from typing import NamedTuple
 from handful.service.artifact.atomic import locked, private_folder, replacement, sweep
 from handful.service.artifact.image_files import entries
 from handful.service.artifact.images import content_sha256
-from handful.service.artifact.label_names import is_other
+from handful.service.artifact.label_names import OTHER, is_other
 from handful.service.http.errors import FeedbackFull, LabelUnknown, LabelWrong
 from handful.service.http.filenames import casefolded, filename_error, is_hidden, quoted
 from handful.service.http.schemas import FeedbackBody
@@ -110,10 +110,12 @@ def check_label(label: str, known: Collection[str], *, new: bool) -> str:
     """
     if error := _label_error(label):
         raise LabelWrong(f"The label {quoted(label)} {error}; it must be usable as a folder's name.")
-    if label in known or is_other(label):
+    if label in known:
         return label
     if similar := [each for each in known if casefolded(each) == casefolded(label)]:
         raise LabelUnknown(f"The model has no label {quoted(label)}; it has {quoted(similar[0])}.")
+    if is_other(label):
+        return OTHER
     if not new:
         labels = ", ".join(map(quoted, sorted(known)[:10])) + (", …" if len(known) > 10 else "")
         raise LabelUnknown(f"The model has no label {quoted(label)}; it has {labels}. new=true allows a new label.")

@@ -15,12 +15,8 @@ from handful.service.artifact.label_names import labels_error
 from handful.training.checks import check_labelled_folder
 
 HELD_OUT = ("val", "valid", "validation", "test")
-USED = {
-    "near_duplicate",
-    "near_duplicate_two_labels",
-    "imbalance",
-    "few_other",
-}  # problems of photos that are used all the same
+# problems of photos that are used all the same
+USED = {"near_duplicate", "near_duplicate_two_labels", "imbalance", "few_other"}
 
 
 @dataclass(frozen=True)
