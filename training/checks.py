@@ -6,6 +6,7 @@ The commands call these checks first. Code that others call too, such as `read_f
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +31,14 @@ def check_labelled_folder(source: Path) -> None:
 def source_text(source: Path) -> str:
     """As a person writes it: `Path` makes one slash of two."""
     return re.sub("^hf:/+", "hf://", source.as_posix()) if source.as_posix().startswith("hf:/") else str(source)
+
+
+def check_other(folders: Sequence[Path]) -> None:
+    """Raises `UsageError` where `--other` names no folder."""
+    for folder in folders:
+        if not folder.is_dir():
+            kind = "a file" if folder.is_file() else "not there"
+            raise UsageError(f"--other names {folder}, which is {kind}; a folder of photos of no label is expected.")
 
 
 def check_backbone(ref: str) -> None:
@@ -76,8 +85,9 @@ def check_retrain(folder: Path | None, settings: RetrainSettings) -> Path:
         )
     if settings.old and not settings.finetune:
         raise UsageError("--with names folders of old photos, which only --finetune needs; leave it out, or add that.")
-    if folder is None and not (settings.changes_labels or settings.finetune):
-        raise UsageError("got neither a folder of new photos nor --drop or --rename; one of them is needed.")
+    if folder is None and not (settings.changes_labels or settings.finetune or settings.other):
+        raise UsageError("got neither a folder of new photos nor --other, --drop or --rename; one of them is needed.")
+    check_other(settings.other)
     for each in [*settings.old, *([] if folder is None else [folder])]:
         check_labelled_folder(each)
     store = Store()

@@ -118,13 +118,13 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
     """Learn labelled photos, measure the result and keep it.
 
     DATA holds one folder of photos per label, or is a zip of one, a table of paths and labels, an export of Label
-    Studio or Roboflow, or hf://datasets/ORG/NAME. The new version is
-    cross-validated, calibrated and stored with a report.
+    Studio or Roboflow, or hf://datasets/ORG/NAME. A folder other/ holds photos of no label, which are answered with
+    unknown. The new version is cross-validated, calibrated and stored with a report.
 
     Exit status 1: done, but some files were left out, which are listed, or it is no better than guessing.
     """
     from handful.service.artifact.store import check_name, name_from_folder
-    from handful.training.checks import check_backbone, check_labelled_folder, source_text
+    from handful.training.checks import check_backbone, check_labelled_folder, check_other, source_text
 
     check_labelled_folder(data)
     name = check_name(settings.name) if settings.name else name_from_folder(data)
@@ -132,6 +132,7 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
         f"Learning from the photos in {source_text(data)}; the model is called {name}.", train_stages(settings)
     ):
         check_backbone(settings.backbone)
+        check_other(settings.other)
         _first_look(data, settings.columns, several=True)
         from handful.training.finetune.distributed import started_rank
         from handful.training.train import follow_train, train_folder
@@ -154,9 +155,8 @@ def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> No
     """Teach a model more photos; the old ones are not needed.
 
     NEW holds one folder of photos per label, or is another source as for `train`. They are learned on top of what the
-    champion (the version in use) knows. A
-    photo that is known under another label is relabelled. NEW may be missing where --drop, --rename or --finetune is
-    given.
+    champion (the version in use) knows. A photo that is known under another label is relabelled. A folder other/ holds
+    photos of no label. NEW may be missing where --other, --drop, --rename or --finetune is given.
 
     Exit status 1: done, but some files were left out, the new version is no better than guessing, or it did not become
     champion (which --promote never asks for). The output says which.

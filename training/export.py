@@ -93,8 +93,19 @@ class Export:
             "hashes": _bytes([image.content_sha256 for image in self.inspected.images]),
             "pictures": _bytes([image.pixels_sha256 for image in self.inspected.images]),
             "folds": torch.from_numpy(self.fitted.folds.numbers),
+            **self._other(),
             **({} if self.answers is None else {"answers": torch.from_numpy(self.answers.astype(np.float32))}),
             **detector,
+        }
+
+    def _other(self) -> Mapping[str, Tensor]:
+        images = self.inspected.other
+        if not images:
+            return {}
+        return {
+            "other.embeddings": torch.from_numpy(self.inspected.other_embeddings),
+            "other.hashes": _bytes([image.content_sha256 for image in images]),
+            "other.pictures": _bytes([image.pixels_sha256 for image in images]),
         }
 
     def _thumbnails(self) -> Mapping[str, Tensor] | None:
@@ -126,7 +137,11 @@ class Export:
             finetune=self.finetune,
             int8=self.int8,
             temperature=fitted.temperature,
-            unknown=UnknownCard.model_validate(fitted.unknown.settings),
+            unknown=UnknownCard(
+                **fitted.unknown.settings,
+                left_out_label_refused=fitted.refused_share(fitted.left_out_scores),
+                other_refused=fitted.refused_share(fitted.other_scores),
+            ),
             cross_validation=CrossValidationCard(
                 folds=fitted.folds.count,
                 repeats=fitted.folds.repeats,
@@ -141,6 +156,7 @@ class Export:
                 images=len(inspected.images),
                 skipped=skipped(inspected),
                 per_label=inspected.per_label,
+                other=len(inspected.other),
             ),
             seed=self.seed,
             libraries={name: installed(name) for name in LIBRARIES},
@@ -161,7 +177,8 @@ def skipped(inspected: Inspected) -> int:
 def fingerprint(inspected: Inspected) -> str:
     """Equal for the same files under the same labels, in whatever folder."""
     labels = (inspected.labels[index] for index in inspected.label_index)
-    lines = sorted(f"{i.content_sha256} {label}" for i, label in zip(inspected.images, labels, strict=True))
+    lines = [f"{i.content_sha256} {label}" for i, label in zip(inspected.images, labels, strict=True)]
+    lines = sorted([*lines, *(f"{image.content_sha256} /" for image in inspected.other)])  # no label has a slash
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -182,6 +199,7 @@ def published_result(card: ModelCard, path: Path, inspected: Inspected, seconds:
             "skipped": skipped(inspected),
             "left_out": dict(inspected.left_out),
             "per_label": inspected.per_label,
+            "other": len(inspected.other),
         },
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "problems": [vars(problem) for problem in inspected.problems],

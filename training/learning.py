@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from handful.training.finetune.finetune import FineTuned, fine_tune
 from handful.training.finetune.settings import FineTuneSettings
 from handful.training.head.fit import Fitted, fit
 from handful.training.head.selection import HeadSettings
+from handful.training.photos.generic import cached_generic
 from handful.training.photos.inspection import MIN_IMAGES, Inspected, inspect
 from handful.training.photos.sources import Dataset
 from handful.training.quantisation import Int8Trial, try_int8
@@ -73,16 +74,25 @@ def embedder_of(backbone: Backbone, *, thumbnails: bool = False) -> Embedder:
 
 
 def embed_folder(
-    dataset: Dataset, backbone: Backbone, min_images: int = MIN_IMAGES, *, thumbnails: bool = False
+    dataset: Dataset,
+    backbone: Backbone,
+    min_images: int = MIN_IMAGES,
+    *,
+    thumbnails: bool = False,
+    generic: bool = False,
 ) -> tuple[Inspected, float]:
-    """The folder's usable images with their embeddings, and the seconds that reading and embedding took."""
+    """The folder's usable images with their embeddings, and the seconds that reading and embedding took.
+
+    With `generic` those of the generated pictures too, which the unknown detector needs.
+    """
     started = time.monotonic()
     embedder = embedder_of(backbone, thumbnails=thumbnails)
     paths = [example.path for example in dataset.examples]
     with progress_bar(LOOKING, len(paths)) as progress:
         results = embedder.embed(paths, progress)
+    of_generic = cached_generic(embedder) if generic else None
     seconds = time.monotonic() - started
-    return inspect(dataset, results, min_images), seconds
+    return replace(inspect(dataset, results, min_images), generic=of_generic), seconds
 
 
 def learn_model(backbone: Backbone, inspected: Inspected, settings: LearnSettings, ranks: Ranks) -> LearnedModel:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DEFAULT_BACKBONE = "timm/resnet34.tv_in1k"
 
+OTHER_HELP = "Photos of no label, as those in a folder other/: answered with unknown; may be given again."
+
 HeadChoice = Literal["same", "auto", "linear", "hidden"]
 
 
@@ -61,6 +63,7 @@ class TrainSettings(SourceSettings):
         DEFAULT_BACKBONE,
         description="ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, builtin or builtin-resnet.",
     )
+    other: Annotated[tuple[Path, ...], Flag(metavar="FOLDER")] = Field((), description=OTHER_HELP)
     head: Literal["auto", "linear", "hidden"] = Field(
         "auto", description="The kind of head; auto: the one with the better cross-validated answers."
     )
@@ -91,6 +94,7 @@ class RetrainSettings(SourceSettings):
     model: Annotated[str | None, Flag(metavar="NAME[:VERSION]", former_name="--name")] = Field(
         None, description="The model; default: the only model, if there is just one."
     )
+    other: Annotated[tuple[Path, ...], Flag(metavar="FOLDER")] = Field((), description=OTHER_HELP)
     drop: Annotated[tuple[str, ...], Flag(metavar="LABEL")] = Field(
         (), description="Unlearn a label; may be given again."
     )

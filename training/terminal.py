@@ -29,7 +29,7 @@ SHOWN = 20  # problems in the text of a training; --json and `check` list all
 # kinds of problems by which no file is left out of those that lie below the labels
 REMARKS = {
     *("near_duplicate", "near_duplicate_two_labels", "imbalance", "no_label", "empty_label", "similar", "one_label"),
-    *("label_not_utf8", "extra_folder", "unlabelled_part", "not_learned", "in_training"),
+    *("label_not_utf8", "few_other", "extra_folder", "unlabelled_part", "not_learned", "in_training"),
 }
 
 
@@ -111,7 +111,7 @@ def _learned(result: dict[str, Any], problems: Sequence[Problem], data: Path | N
     return [
         *(verdict if guessing else []),
         f"{result['model']} has learned {_and(result['labels'])} from {images['used']} photos:"
-        f" {_counts(images['per_label'])}.",
+        f" {_counts(images['per_label'])}{_other_count(images)}.",
         *_first_problems(problems, images["skipped"], data),
         "",
         *_accuracy_lines(result),
@@ -140,9 +140,24 @@ def _accuracy_lines(result: dict[str, Any]) -> list[str]:
         f"Of 100 photos like these that it has not seen, it answers about {100 * cv['accuracy']:.0f} right"
         f" (accuracy {cv['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%}, in {cv['folds']} folds:"
         " each photo was answered by a model that had not learned it).",
-        f"It would call {100 * cv['unknown_rate']:.0f} of 100 such photos unknown. The percentages that it gives are"
-        f" off by {100 * cv['ece']:.0f} points on average.",
+        f"It would call {100 * cv['unknown_rate']:.0f} of 100 such photos unknown{_strangers(result['unknown'])}. The"
+        f" percentages that it gives are off by {100 * cv['ece']:.0f} points on average.",
     ]
+
+
+def _other_count(images: dict[str, Any]) -> str:
+    count = images.get("other", 0)
+    return f"; and {count} {_plural(count, 'photo', 'photos')} of no label" if count else ""
+
+
+def _strangers(unknown: dict[str, Any]) -> str:
+    """How many photos it rightly calls unknown, continuing a sentence."""
+    left_out, other = unknown.get("left_out_label_refused"), unknown.get("other_refused")
+    parts = [
+        *([] if left_out is None else [f"{100 * left_out:.0f} of 100 of a label that it had not learned"]),
+        *([] if other is None else [f"{100 * other:.0f} of 100 in other/ that it had not seen"]),
+    ]
+    return f", and rightly {_and(parts)}" if parts else ""
 
 
 def _next(result: dict[str, Any], data: Path, champion: str | None) -> list[str]:

@@ -19,6 +19,7 @@ from handful.training.finetune.layers import layers_from
 from handful.training.head.selection import HeadSettings
 from handful.training.learning import LearnedModel, LearnSettings, embed_folder, learn_model
 from handful.training.photos.inspection import Inspected, require_labels
+from handful.training.photos.other import with_other
 from handful.training.photos.overlap import overlap_problems
 from handful.training.photos.sources import Dataset, Problem, read_folder, require_two_labels
 from handful.training.settings import TrainSettings
@@ -32,7 +33,7 @@ def train_folder(folder: Path, settings: TrainSettings) -> tuple[dict[str, Any],
     started = time.monotonic()
     store = Store()
     name = check_name(settings.name) if settings.name else name_from_folder(folder)
-    dataset = read_folder(folder, settings.columns)
+    dataset = with_other(read_folder(folder, settings.columns), settings.other)
     require_two_labels(dataset, folder)
     with process_group(fine_tuning=settings.finetune is not None) as ranks:
         learned = _learn(dataset, settings, ranks)
@@ -68,7 +69,7 @@ def follow_train(folder: Path, settings: TrainSettings) -> None:
     """The part in fine-tuning of every process of torchrun but the first; prints and publishes nothing."""
     if settings.finetune:
         with process_group(fine_tuning=True) as ranks:
-            _learn(read_folder(folder, settings.columns), settings, ranks)
+            _learn(with_other(read_folder(folder, settings.columns), settings.other), settings, ranks)
 
 
 def inspect_folder(folder: Path, backbone_ref: str, columns: ColumnNames | None = None) -> Inspected:
@@ -92,7 +93,7 @@ def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> LearnedMo
     if settings.finetune:
         layers_from(backbone.network, settings.finetune.layer)  # raises for a wrong name before the work begins
     with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
-        inspected, embed_seconds = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings)
+        inspected, embed_seconds = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings, generic=True)
     require_labels(inspected)
     inspected = _with_overlap(inspected, dataset)
     how = LearnSettings(HeadSettings(kind=settings.head), settings.finetune, settings.seed)

@@ -66,6 +66,10 @@ class UnknownCard(_Part):
 
     method: str
     threshold: float = Field(description="a score above it is unknown")
+    left_out_label_refused: Share | None = Field(
+        None, description="share of the training images that are unknown when their own label is left out"
+    )
+    other_refused: Share | None = Field(None, description="the same of the images of no label, out of fold")
 
 
 class CrossValidationCard(_Part):
@@ -87,6 +91,7 @@ class DataCard(_Part):
     images: int
     skipped: int
     per_label: dict[str, int]
+    other: int = Field(0, ge=0, description="images of no label that it was shown, which are unknown")
     embeddings_kept: bool = Field(default=True, description="False: the artifact has no data about single photos")
 
 
@@ -100,6 +105,17 @@ class ComparisonCard(_Part):
     challenger_log_loss: float | None
 
 
+class OtherComparisonCard(_Part):
+    """How many images each side answers with unknown, both out of fold where it had learned them."""
+
+    images: int = Field(description="of no label")
+    champion_refused: int
+    challenger_refused: int
+    known: int = Field(description="images of the labels that both had learned")
+    champion_refused_known: int
+    challenger_refused_known: int
+
+
 class GateCard(_Part):
     """Whether this version may replace the champion it was compared with; training/retraining/gate.py has the rules.
 
@@ -111,6 +127,7 @@ class GateCard(_Part):
     reason: str
     known: ComparisonCard | None = Field(description="on photos that the champion had learned, on the same folds")
     new: ComparisonCard | None = Field(description="on photos that it had not learned")
+    other: OtherComparisonCard | None = Field(None, description="None: neither was shown images of no label")
     p_forgets: Share = Field(description="probability that equal models lose so many known photos")
     p_worse: Share = Field(description="the same for all photos and labels")
     wrong_labels: Share | None = Field(description="share of the new labels that the champion's answers contradict")

@@ -107,6 +107,10 @@ def _expected(shapes: Mapping[str, Shape], card: ModelCard) -> dict[str, tuple[i
         "pictures": (images, 32),
         "folds": (images, None),
         "answers": (images, labels),
+        "unknown.other": (width,),
+        "other.embeddings": (card.data.other, width),
+        "other.hashes": (card.data.other, 32),
+        "other.pictures": (card.data.other, 32),
     }
 
 

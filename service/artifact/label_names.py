@@ -12,12 +12,18 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain, combinations, product
 
+OTHER = "other"  # the folder of photos of no label: examples of what is answered with unknown
 MAX_NAME_BYTES = 255  # of one name, on every file system in use
 # control characters, halves of surrogate pairs, line separators, and characters that make a name display as another
 _CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 # what a spreadsheet would compute: a formula with a call, a reference to another file or a command in it
 _FORMULA = re.compile(r"[=+@-].*[(|!]", re.DOTALL)
 _BLANKS = re.compile(r"[\s_\u00ad\u200b-\u200d\u2060\ufeff-]+")  # what is seen as a gap, or not at all
+
+
+def is_other(name: str, labels: Collection[str] = ()) -> bool:
+    """Whether a folder holds photos of no label. A model that has such a label, from before, keeps it."""
+    return name.casefold() == OTHER and name not in labels
 
 
 def has_controls(text: str) -> bool:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from handful.service.artifact.atomic import locked, private_folder, replacement, sweep
 from handful.service.artifact.image_files import entries
 from handful.service.artifact.images import content_sha256
-from handful.service.artifact.label_names import normal_label
+from handful.service.artifact.label_names import OTHER, is_other, normal_label
 from handful.service.http.errors import FeedbackFull, LabelUnknown, LabelWrong
 from handful.service.http.filenames import casefolded, filename_error, is_hidden, quoted
 from handful.service.http.schemas import FeedbackBody
@@ -109,7 +109,7 @@ class FeedbackFolder:
 
 
 def check_label(label: str, known: Collection[str], *, new: bool) -> str:
-    """The label itself, if it is one of the model's `known` labels or may become one.
+    """The label itself, if it is one of the model's `known` labels or may become one, or stands for none of them.
 
     Raises `LabelWrong` if it cannot name a folder, and `LabelUnknown` if the model lacks it and it is not meant as new.
     """
@@ -120,6 +120,8 @@ def check_label(label: str, known: Collection[str], *, new: bool) -> str:
         return label
     if similar := [each for each in known if casefolded(each) == casefolded(label)]:
         raise LabelUnknown(f"The model has no label {quoted(label)}; it has {quoted(similar[0])}.")
+    if is_other(label):
+        return OTHER
     if not new:
         labels = ", ".join(map(quoted, sorted(known)[:10])) + (", …" if len(known) > 10 else "")
         raise LabelUnknown(f"The model has no label {quoted(label)}; it has {labels}. new=true allows a new label.")

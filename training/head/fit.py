@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from handful.service.artifact.unknown import UnknownDetector
@@ -10,9 +10,13 @@ from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.head.selection import HeadSettings, SelectedHead, fit_head
-from handful.training.head.unknown import fit_unknown, out_of_fold_scores
+from handful.training.head.unknown import FittedUnknown, Strangers, fit_unknown, out_of_fold_scores
 from handful.training.metrics import Metrics, metrics
 from handful.training.photos.inspection import Inspected
+
+
+def _nothing() -> np.ndarray:
+    return np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,27 @@ class Fitted:
     probabilities: np.ndarray  # (N, L)
     unknown_scores: np.ndarray  # (N,)
     folds: Folds
+    left_out_scores: np.ndarray = field(default_factory=_nothing)  # (N,) of photos whose label is left out
+    other_scores: np.ndarray = field(default_factory=_nothing)  # (M,) of photos of no label, out of fold
 
     @property
     def refused(self) -> np.ndarray:
         """(N,) bool: a photo of a known label that is taken for unknown."""
         return np.asarray(self.unknown_scores > self.unknown.threshold)
+
+    def refused_share(self, scores: np.ndarray) -> float | None:
+        """Of photos with these scores (K,); None without any that is finite."""
+        measured = scores[np.isfinite(scores)]
+        return float((measured > self.unknown.threshold).mean()) if len(measured) else None
+
+    def with_unknown(self, fitted: FittedUnknown) -> Fitted:
+        return replace(
+            self,
+            unknown=fitted.detector,
+            unknown_scores=fitted.known,
+            left_out_scores=fitted.left_out,
+            other_scores=fitted.other,
+        )
 
 
 def fit(inspected: Inspected, settings: HeadSettings, seed: int) -> Fitted:
@@ -42,4 +62,13 @@ def fit(inspected: Inspected, settings: HeadSettings, seed: int) -> Fitted:
     probabilities = calibrated(head.out_of_fold_logits, temperature)
     scores = out_of_fold_scores(data, folds)
     measured = metrics(probabilities, data.labels, inspected.labels)
-    return Fitted(head, temperature, fit_unknown(data, scores), measured, probabilities, scores, folds)
+    unknown = fit_unknown(data, scores, strangers_of(inspected))
+    fitted = Fitted(head, temperature, unknown.detector, measured, probabilities, scores, folds)
+    return fitted.with_unknown(unknown)
+
+
+def strangers_of(inspected: Inspected) -> Strangers:
+    """What the unknown detector learns from beside the labels' photos."""
+    other = inspected.other_embeddings
+    generic = np.empty_like(other[:0]) if inspected.generic is None else inspected.generic
+    return Strangers(generic, other, inspected.other_groups)

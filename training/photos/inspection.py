@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.errors import DataError, ImageError
+from handful.service.artifact.label_names import OTHER, is_other
 from handful.service.artifact.sources.listing import name_below
 from handful.service.artifact.thumbnails import Thumbnail
 from handful.training.embeddings import Embedded
@@ -17,6 +18,7 @@ from handful.training.photos.known import DIGITS, KnownPhotos
 from handful.training.photos.sources import Dataset, Problem
 
 MIN_IMAGES = 5  # usable images that a label needs
+NO_LABEL = -1  # in place of a label's number: a photo under other/
 IMBALANCE = 10  # the largest label has this many times the images of the smallest
 REASONS = {  # why files are left out, after their number
     "unreadable": "unreadable",
@@ -49,13 +51,15 @@ class Inspected:
     label_index: np.ndarray  # (N,) int64, into `labels`
     groups: np.ndarray  # (N,) int64: near-duplicates share a number
     problems: tuple[Problem, ...]
-    found: int  # files below the labels, rows of a table, and known photos that the source does not hold
+    found: int  # files below the labels, rows of a table, and known photos that the source lacks; without `other`
     left_out: Mapping[str, int] = field(default_factory=dict)  # files by reason; together with the N photos: `found`
     known: int = 0  # rows
     recognised: int = 0  # files of the folder that are known photos
     relabelled: tuple[Relabelled, ...] = ()
     folds: np.ndarray | None = None  # (known, R) fold numbers of the known photos
     root: Path | None = None  # the folder
+    other: tuple[Embedded, ...] = ()  # M photos of no label: known ones, then new ones
+    generic: np.ndarray | None = None  # (G, D) embeddings of generated pictures, by the same network
 
     @property
     def names(self) -> list[str]:
@@ -70,6 +74,15 @@ class Inspected:
     @property
     def embeddings(self) -> np.ndarray:
         return np.stack([image.embedding for image in self.images])  # (N, D)
+
+    @property
+    def other_embeddings(self) -> np.ndarray:
+        rows = [image.embedding for image in self.other]
+        return np.stack(rows) if rows else np.empty((0, self.images[0].embedding.size), np.float32)  # (M, D)
+
+    @property
+    def other_groups(self) -> np.ndarray:
+        return other_groups(self.other_embeddings)  # (M,) int64
 
     @property
     def per_label(self) -> dict[str, int]:
@@ -91,6 +104,7 @@ def inspect(
     inspector = _Inspector(dataset, results, known)
     inspector.leave_out_unreadable()
     inspector.leave_out_duplicates()
+    inspector.separate_other()
     inspector.separate_known()
     inspector.leave_out_small_labels(min_images)
     return inspector.finish()
@@ -113,7 +127,12 @@ class _Inspector:
         self.results = results
         self.kept: list[tuple[Embedded, int]] = []
         self.known = known or KnownPhotos((), (), np.empty(0, dtype=np.int64), None)
-        self.labels = tuple(dict.fromkeys([*self.known.labels, *dataset.labels]))
+        known_labels = self.known.labels
+        named = [None if is_other(name, known_labels) else name for name in dataset.labels]
+        self.labels = tuple(dict.fromkeys([*known_labels, *filter(None, named)]))
+        self.numbers = [NO_LABEL if name is None else self.labels.index(name) for name in named]
+        self.other: list[Embedded] = []
+        self.other_files = 0
         self.before = [*zip(self.known.images, map(int, self.known.label_index), strict=True)]
         self.relabelled: dict[int, tuple[Embedded, int]] = {}  # by row of `before`
         self.recognised = 0
@@ -132,7 +151,7 @@ class _Inspector:
                 self.problems.append(Problem(name, result.code, f"{result} Replace or delete it."))
                 self.left_out["unreadable"] += 1
             else:
-                self.kept.append((result, self.labels.index(self.dataset.labels[example.label])))
+                self.kept.append((result, self.numbers[example.label]))
 
     def leave_out_duplicates(self) -> None:
         """Of copies under one label the first stays; of copies under two labels none does."""
@@ -152,6 +171,20 @@ class _Inspector:
             self.left_out["duplicate"] += len(copies) - 1
             for image, _ in copies[1:]:
                 self.add(image, "duplicate", f"It is the same picture as {first}; delete one of them.")
+
+    def separate_other(self) -> None:
+        """Leaves in `kept` only photos of labels. A photo that was of no label and now has one moves to that label."""
+        given = [image for image, label in self.kept if label == NO_LABEL]
+        self.kept = [(image, label) for image, label in self.kept if label != NO_LABEL]
+        self.other_files = len(given)
+        labelled = {image.pixels_sha256 for image, _ in self.kept}
+        before = [image for image in self.known.other if image.pixels_sha256 not in labelled]
+        again = {image.pixels_sha256 for image in before}
+        new = (image for image in given if image.pixels_sha256 not in again)
+        self.other = [*before, *sorted(new, key=lambda image: image.content_sha256)]
+        if self.other_files and len(self.other) < MIN_IMAGES:
+            detail = f"It has {len(self.other)} photos of no label; they are kept, and used from {MIN_IMAGES} on."
+            self.problems.append(Problem(OTHER, "few_other", detail))
 
     def separate_known(self) -> None:
         """Leaves in `kept` only new photos. A known photo is recognised by its bytes or by its pixels.
@@ -216,7 +249,7 @@ class _Inspector:
             index,
             groups,
             tuple(self.problems),
-            len(self.results) + self.dataset.rows_left_out + len(known) - self.recognised,
+            len(self.results) + self.dataset.rows_left_out - self.other_files + len(known) - self.recognised,
             left_out={reason: self.left_out[reason] for reason in REASONS if self.left_out[reason]},
             known=len(known),
             recognised=self.recognised,
@@ -226,6 +259,7 @@ class _Inspector:
             ),
             folds=self.known.folds,
             root=self.dataset.root,
+            other=tuple(self.other),
         )
 
     def _group(self, images: tuple[Embedded, ...], index: np.ndarray) -> np.ndarray:
@@ -241,6 +275,13 @@ class _Inspector:
                 images[second], kind, f"It looks like {self.name(images[first])} (likeness {likeness:.2f}); {advice}."
             )
         return group_numbers([(first, second) for first, second, _ in pairs], len(images))
+
+
+def other_groups(embeddings: np.ndarray) -> np.ndarray:
+    """(M,) int64: near-duplicates among photos of no label (M, D) share a number."""
+    count = len(embeddings)
+    pairs = near_duplicates(embeddings, np.zeros(count, np.int64)) if count > 1 else []
+    return group_numbers([(first, second) for first, second, _ in pairs], count)
 
 
 def picture_name(image: Embedded, root: Path | None) -> str:

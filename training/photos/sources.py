@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from handful.service.artifact.errors import DataError
-from handful.service.artifact.label_names import similar_labels
+from handful.service.artifact.label_names import is_other, similar_labels
 from handful.service.artifact.sources.columns import ColumnNames
 from handful.service.artifact.sources.listing import PhotoPart
 from handful.service.artifact.sources.reader import read_source
@@ -22,6 +22,7 @@ USED = {
     "similar",
     "one_label",
     "label_not_utf8",
+    "few_other",
 }  # problems of photos that are used all the same
 ROWS = {"row_without_label", "row_without_path", "row_points_nowhere", "several_labels"}  # of a table, left out
 MOST_NAMED = 10  # labels in a sentence
@@ -87,8 +88,9 @@ def read_folder(source: Path, columns: ColumnNames | None = None, known_labels: 
 
 def require_two_labels(dataset: Dataset, source: Path) -> None:
     """`DataError` for a single label, from which nothing can be told apart."""
-    if len(dataset.labels) == 1:
-        [label] = dataset.labels
+    labels = [label for label in dataset.labels if not is_other(label)]
+    if len(labels) == 1:
+        [label] = labels
         raise DataError(
             f"{source} holds one label, {label} ({len(dataset.examples)} files); to learn, at least two are needed,"
             f" each in a folder of its own, such as {source}/{label}/ and {source}/other/."

@@ -14,6 +14,7 @@ from handful.training.photos.known import align_labels
 from handful.training.retraining.champion import ChampionModel
 from handful.training.retraining.gate import AnswersToCompare, decide
 from handful.training.retraining.photos import RetrainPhotos
+from handful.training.retraining.refusals import weigh_refusals
 from handful.training.settings import RetrainSettings
 
 
@@ -34,6 +35,7 @@ def compare_with_champion(
     started = time.monotonic()
     known, new, rows = answers_to_compare(champion, photos, learned, settings)
     gate, probably_wrong = decide(champion.card.model, known, new)
+    gate = weigh_refusals(gate, champion, photos, learned)
     if champion.card.verdict.level == "guessing":
         probably_wrong = probably_wrong[:0]  # its answers say nothing about a label
     labels, names, likeliest = learned.inspected.labels, learned.inspected.names, new.champion.argmax(axis=1)

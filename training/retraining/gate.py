@@ -97,9 +97,9 @@ def decide(champion: str, known: AnswersToCompare, new: AnswersToCompare) -> tup
     old, added = known.among_shared(), new.among_shared()
     several = old.champion.shape[1] > 1
     wrong = WrongLabels.of(added.champion, added.labels) if several and len(added.labels) else None
-    forgets = _worse(*old.outcomes())
+    forgets = worse_by_chance(*old.outcomes())
     everything = [np.concatenate(pair) for pair in zip(known.outcomes(), new.outcomes(), strict=True)]
-    worse = _worse(everything[0], everything[1])
+    worse = worse_by_chance(everything[0], everything[1])
     objection = _objection(wrong, added, old, forgets, worse)
     card = GateCard(
         champion=champion,
@@ -170,7 +170,7 @@ def _comparison(answers: AnswersToCompare) -> ComparisonCard | None:
     )
 
 
-def _worse(champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> float:
+def worse_by_chance(champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> float:
     """One-sided exact McNemar: the probability of so many losses if both are equally good."""
     lost, won = _discordant(champion, challenger)
     return float(binom.sf(lost - 1, lost + won, 0.5))

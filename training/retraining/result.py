@@ -7,7 +7,6 @@ from typing import Any
 from handful.service.artifact.card import ComparisonCard, GateCard
 from handful.training.evaluate import held_out_result
 from handful.training.export import published_result
-from handful.training.photos.inspection import Inspected
 from handful.training.retraining.challenger import Challenger
 from handful.training.retraining.champion import ChampionModel
 from handful.training.retraining.photos import RetrainPhotos
@@ -25,7 +24,7 @@ def retrain_result(
         "total": total_seconds,
     }
     return {
-        **_photos_result(champion, photos.inspected),
+        **_photos_result(champion, photos),
         **published_result(version.card, version.path, photos.inspected, seconds),
         "missing": photos.missing,
         "suspected": challenger.suspected,
@@ -33,7 +32,7 @@ def retrain_result(
         "champion": {"model": gate.champion, **_side(gate, "champion")},
         "challenger": {"model": version.card.model, **_side(gate, "challenger")},
         "gate": gate.model_dump(
-            mode="json", include={"passed", "p_forgets", "p_worse", "wrong_labels", "wrong_labels_at_least"}
+            mode="json", include={"passed", "p_forgets", "p_worse", "wrong_labels", "wrong_labels_at_least", "other"}
         ),
         "promoted": version.promoted,
         "reason": version.reason,
@@ -45,7 +44,7 @@ def unchanged_result(champion: ChampionModel, photos: RetrainPhotos, total_secon
     """The result where there is no new version."""
     seconds = {"embed": 0.0, "fit": 0.0, "total": total_seconds}
     return {
-        **_photos_result(champion, photos.inspected),
+        **_photos_result(champion, photos),
         **published_result(champion.card, champion.artifact.path, photos.inspected, seconds),
         "missing": 0,
         "suspected": [],
@@ -56,13 +55,15 @@ def unchanged_result(champion: ChampionModel, photos: RetrainPhotos, total_secon
     }
 
 
-def _photos_result(champion: ChampionModel, inspected: Inspected) -> dict[str, Any]:
+def _photos_result(champion: ChampionModel, photos: RetrainPhotos) -> dict[str, Any]:
+    inspected = photos.inspected
     return {
         "previous": champion.card.model,
         "new": len(inspected.images) - inspected.known,
         "known": inspected.recognised,
         "relabelled": [
-            {"path": change.path, "former": change.former, "label": change.label} for change in inspected.relabelled
+            {"path": change.path, "former": change.former, "label": change.label}
+            for change in (*inspected.relabelled, *photos.moved)
         ],
     }
 

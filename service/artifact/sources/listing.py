@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from handful.service.artifact.errors import DataError
 from handful.service.artifact.image_files import relative_name
-from handful.service.artifact.label_names import labels_error, normal_label
+from handful.service.artifact.label_names import is_other, labels_error, normal_label
 
 _PART = re.compile(
     r"(?:[a-z0-9]+[ _.-]+)?(?P<role>train(?:ing)?|trn|val(?:id(?:ation)?)?|dev|test(?:ing)?|tst|h[eo]ld[ _-]?out)"
@@ -77,10 +77,11 @@ class PhotoSource:
         """What it was read as, in one line."""
         parts = [self.train, *self.held_out]
         photos = sum(len(part.photos) for part in parts)
-        labels = len(self.train.labels)
+        labels = sum(not is_other(label) for label in self.train.labels)
         named = ", ".join(f"{part.name} {len(part.photos):,}" for part in parts) if self.held_out else ""
         counts = [f"{photos:,} {'photo' if photos == 1 else 'photos'}{f' ({named})' if named else ''}"]
         counts += [f"{labels} {'label' if labels == 1 else 'labels'}"] if labels else []
+        counts += ["and photos of no label"] if labels < len(self.train.labels) else []
         return f"read as: {', '.join([self.kind, *self.notes, *counts])}"
 
 
