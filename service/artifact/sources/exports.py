@@ -39,11 +39,12 @@ class ExportTable:
     uploads: UploadFinder | None = None  # where paths are those of a labelling tool's server
 
 
-def adapted(table: TableFile, named: ColumnNames, source: str) -> ExportTable | None:
+def adapted(table: TableFile, named: ColumnNames, source: str, *, labelled: bool) -> ExportTable | None:
     """The export as a plain table; None for any other table."""
     sample = table.sample()
     if sample and all(isinstance(row.get("data"), dict) for row in sample):
-        return _label_studio_tasks(table, named, source)
+        control = named.label or (_control(table, source) if labelled else None)
+        return _label_studio_tasks(table, named, control)
     if len({"annotation_id", "annotator", "lead_time"} & set(table.columns)) > 1:
         return _label_studio_rows(table, named)
     if named.label is None and _is_one_hot(table, sample):
@@ -51,8 +52,7 @@ def adapted(table: TableFile, named: ColumnNames, source: str) -> ExportTable | 
     return None
 
 
-def _label_studio_tasks(table: TableFile, named: ColumnNames, source: str) -> ExportTable:
-    control = named.label or _control(table, source)
+def _label_studio_tasks(table: TableFile, named: ColumnNames, control: str | None) -> ExportTable:
 
     def rows() -> Iterator[Cells]:
         for task in table.rows():
@@ -68,8 +68,8 @@ def _control(table: TableFile, source: str) -> str | None:
     names = dict.fromkeys(r.get("from_name") for task in table.rows() for r in _results(task) if _is_choice(r))
     if len(names) > 1:
         raise UsageError(
-            f"{source} holds choices by several controls, {', '.join(map(str, names))}; name the one with the labels by"
-            " --label-column."
+            f"{source} holds choices by several controls, {', '.join(map(str, names))}; name the one with the labels:"
+            f" `handful train {source} --label-column NAME`."
         )
     if not names and any(r.get("type") in _SEVERAL for task in table.rows() for r in _results(task)):
         raise DataError(f"{source} holds boxes or outlines inside photos; handful learns one choice per photo.")

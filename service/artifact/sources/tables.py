@@ -113,7 +113,7 @@ def read_tables(
 
 def _opened(part: str, path: Path, number: int, source: str, settings: TableSettings) -> _Opened:
     table = open_table(path, source)
-    export = adapted(table, settings.named, source)
+    export = adapted(table, settings.named, source, labelled=settings.labelled)
     if export:
         table = export.table
     named = export.named if export else settings.named

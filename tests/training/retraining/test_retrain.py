@@ -86,8 +86,8 @@ def test_old_and_new_photos_have_a_thumbnail_and_a_name(own: Path, tmp_path: Pat
     before, after = (open_artifact(own / f"models/colours/{number}").thumbnails() for number in (1, 2))
     assert (len(before), len(after)) == (24, 36)
     assert after[:24] == before
-    assert [each.name for each in before[:2]] == ["blue/00.jpg", "blue/01.png"]
-    assert [each.name for each in after[24:26]] == ["blue/0.png", "blue/1.png"]
+    assert {each.name for each in before} >= {"blue/00.jpg", "blue/01.png", "red/00.jpg"}
+    assert {each.name for each in after[24:30]} == {f"blue/{number}.png" for number in range(6)}
     assert all(max(read_image(each.jpeg).size) <= 96 for each in after)
     report = Path(result["report"]).read_text(encoding="utf-8")
     assert report.count("The photo is not available.") == 0
