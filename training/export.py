@@ -123,7 +123,13 @@ class Export:
                 unknown_rate=float(fitted.refused.mean()),
                 **measured.model_dump(exclude={"images"}),
             ),
-            verdict=verdict_on(inspected.labels, measured.confusion, measured.accuracy_ci95, trend),
+            verdict=verdict_on(
+                inspected.labels,
+                measured.confusion,
+                measured.accuracy_ci95,
+                trend,
+                measured.images / measured.effective_images,
+            ),
             gate=self.gate,
             data=DataCard(
                 embeddings_kept=self.keep_embeddings,

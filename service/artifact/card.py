@@ -72,7 +72,10 @@ class CrossValidationCard(_Part):
     folds: int
     repeats: int
     accuracy: Share
-    accuracy_ci95: tuple[Share, Share] = Field(description="Wilson interval")
+    accuracy_ci95: tuple[Share, Share] = Field(description="95 % interval, for the head learned from all images")
+    effective_images: float | None = Field(
+        None, gt=0, description="independent answers that the interval counts; None: an older version, Wilson's of all"
+    )
     macro_f1: Share
     log_loss: float
     ece: Share = Field(description="expected calibration error, after the temperature")

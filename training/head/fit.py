@@ -41,5 +41,5 @@ def fit(inspected: Inspected, settings: HeadSettings, seed: int) -> Fitted:
     temperature = fit_temperature(head.out_of_fold_logits, data.labels)
     probabilities = calibrated(head.out_of_fold_logits, temperature)
     scores = out_of_fold_scores(data, folds)
-    measured = metrics(probabilities, data.labels, inspected.labels)
+    measured = metrics(probabilities, data.labels, inspected.labels, data.groups)
     return Fitted(head, temperature, fit_unknown(data, scores), measured, probabilities, scores, folds)
