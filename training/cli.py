@@ -92,6 +92,7 @@ def check(*, data: Path, backbone: str, as_json: bool) -> None:
         from handful.training.photos.sources import read_folder
 
         read_folder(data)  # says at once that there are no labels
+        from handful.training.photos.cues import cue_results
         from handful.training.train import inspect_folder
 
         inspected = inspect_folder(data, backbone)
@@ -99,6 +100,7 @@ def check(*, data: Path, backbone: str, as_json: bool) -> None:
         "images": inspected.found,
         "usable": len(inspected.images),
         "per_label": inspected.per_label,
+        "cues": [each.model_dump(mode="json") for each in cue_results(inspected, seed=0)],
         "problems": [vars(problem) for problem in inspected.problems],
     }
     print_result(result, check_text(result, inspected.problems, data), as_json=as_json)

@@ -18,6 +18,7 @@ from handful.service.artifact.card import (
     CrossValidationCard,
     DataCard,
     FineTuneCard,
+    ForecastCard,
     GateCard,
     HeadCard,
     Int8Card,
@@ -30,7 +31,9 @@ from handful.service.artifact.verdict import verdict_on
 from handful.service.compute.network import join_weights
 from handful.training.backbone import Backbone
 from handful.training.head.fit import Fitted
+from handful.training.photos.cues import cue_results
 from handful.training.photos.inspection import Inspected
+from handful.training.report.forecast import forecast_of
 from handful.training.report.learning_curve import LearningCurve, curve_of
 from handful.training.report.of_training import write_report
 from torch import Tensor
@@ -73,6 +76,10 @@ class Export:
         """None also for a fine-tuned network, which has seen every photo: a head on its embeddings looks too good."""
         return None if self.finetune else curve_of(self.inspected, self.fitted, self.seed)
 
+    @cached_property
+    def forecast(self) -> ForecastCard | None:
+        return forecast_of(self.curve, self.fitted.metrics, len(self.inspected.labels))
+
     def _config(self, kind: str) -> dict[str, Any]:
         outputs = len(self.inspected.labels) if kind == "linear" else 0  # timm cannot build a hidden head
         description = {**self.backbone.config["pretrained_cfg"], "num_classes": outputs}
@@ -93,9 +100,15 @@ class Export:
             "hashes": _bytes([image.content_sha256 for image in self.inspected.images]),
             "pictures": _bytes([image.pixels_sha256 for image in self.inspected.images]),
             "folds": torch.from_numpy(self.fitted.folds.numbers),
+            **self._cues(),
             **({} if self.answers is None else {"answers": torch.from_numpy(self.answers.astype(np.float32))}),
             **detector,
         }
+
+    def _cues(self) -> Mapping[str, Tensor]:
+        """(N, 7), what `cue_numbers` measures; nothing where an older version kept none of its photos."""
+        numbers = [image.cues for image in self.inspected.images if image.cues is not None]
+        return {"cues": torch.from_numpy(np.stack(numbers))} if len(numbers) == len(self.inspected.images) else {}
 
     def _thumbnails(self) -> Mapping[str, Tensor] | None:
         if not self.keep_embeddings:
@@ -130,6 +143,7 @@ class Export:
                 trend,
                 measured.images / measured.effective_images,
             ),
+            forecast=self.forecast,
             gate=self.gate,
             data=DataCard(
                 embeddings_kept=self.keep_embeddings,
@@ -171,6 +185,8 @@ def published_result(card: ModelCard, path: Path, inspected: Inspected, seconds:
         "verdict": card.verdict.model_dump(mode="json"),
         "cv": card.cross_validation.model_dump(mode="json"),
         "unknown": card.unknown.model_dump(mode="json"),
+        "forecast": card.forecast and card.forecast.model_dump(mode="json"),
+        "cues": [each.model_dump(mode="json") for each in cue_results(inspected, card.seed)],
         "report": str(path / "report" / "report.html"),
         "images": {
             "found": inspected.found,

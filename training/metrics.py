@@ -96,8 +96,8 @@ def effective_images(groups: Labels) -> float:
 def interval_of_folds(right: int, groups: Labels) -> tuple[float, float]:
     """95 %, for the accuracy of the head that learned from all photos, from answers out of fold.
 
-    The lower end is Wilson's for `effective_images`. The upper end is Agresti and Coull's (1998), which lies farther out
-    and may be 100 % in spite of a mistake: the heads of the folds learned from four fifths of the photos only.
+    The lower end is Wilson's for `effective_images`. The upper end is Agresti and Coull's (1998), which lies
+    farther out and may be 100 % in spite of a mistake: the heads of the folds learned from four fifths of the photos.
     """
     accuracy, count = right / len(groups), effective_images(groups)
     middle = (accuracy + Z**2 / (2 * count)) / (1 + Z**2 / count)

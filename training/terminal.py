@@ -82,10 +82,18 @@ def check_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) 
     lines = [
         f"{found} {_plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}",
         *(problem_lines(problems, found - usable) or ["Nothing is wrong with this folder."]),
+        *_cue_lines(result),
     ]
     if len(result["per_label"]) > 1:
         lines += ["", *next_lines((command_line("train", data), "learns from the usable ones"))]
     return "\n".join(lines)
+
+
+def _cue_lines(result: dict[str, Any]) -> list[str]:
+    from handful.training.photos.cues import sentence_about  # numpy is loaded by now
+
+    sentence = sentence_about(result.get("cues", []))
+    return [sentence] if sentence else []
 
 
 def warn_if_frozen(result: dict[str, Any]) -> None:
@@ -113,6 +121,8 @@ def _learned(result: dict[str, Any], problems: Sequence[Problem], data: Path | N
         "",
         *_accuracy_lines(result),
         *([] if guessing else verdict),
+        *_forecast_lines(result.get("forecast")),
+        *_cue_lines(result),
         *_int8_lines(result.get("int8")),
         *_finetune_lines(result.get("finetune")),
         *(_held_out_line(part, metrics) for part, metrics in result.get("held_out", {}).items()),
@@ -140,6 +150,14 @@ def _accuracy_lines(result: dict[str, Any]) -> list[str]:
         f"It would call {100 * cv['unknown_rate']:.0f} of 100 such photos unknown. The percentages that it gives are"
         f" off by {100 * cv['ece']:.0f} points on average.",
     ]
+
+
+def _forecast_lines(forecast: dict[str, Any] | None) -> list[str]:
+    if not forecast:
+        return []
+    from handful.service.artifact.card import ForecastCard  # loaded by now
+
+    return [ForecastCard.model_validate(forecast).sentence]
 
 
 def _next(result: dict[str, Any], data: Path, champion: str | None) -> list[str]:

@@ -83,6 +83,22 @@ class CrossValidationCard(_Part):
     confusion: list[list[int]] = Field(description="rows: the folder's label, columns: the answer")
 
 
+class ForecastCard(_Part):
+    """The accuracy to expect with more photos like the learned ones, from the learning curve."""
+
+    more_per_label: int = Field(gt=0, description="images of each label, besides those learned")
+    accuracy: Share
+    accuracy_ci95: tuple[Share, Share]
+
+    @property
+    def sentence(self) -> str:
+        low, high = self.accuracy_ci95
+        return (
+            f"With {self.more_per_label} more photos of each label, like these, it would answer about"
+            f" {100 * self.accuracy:.0f} of 100 right (95 % interval {100 * low:.0f} to {100 * high:.0f})."
+        )
+
+
 class DataCard(_Part):
     fingerprint: Sha256 = Field(description="of the sorted content hashes with their labels")
     images: int
@@ -147,6 +163,7 @@ class ModelCard(_Part):
         default_factory=lambda card: _measured(card["labels"], card["cross_validation"]),
         description="how far it can be relied on, and what would help",
     )
+    forecast: ForecastCard | None = Field(None, description="None: nothing can be said about more photos")
     gate: GateCard | None = Field(None, description="None: no retrain made it")
     data: DataCard
     seed: int

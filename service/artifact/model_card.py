@@ -56,7 +56,7 @@ def _body(card: ModelCard) -> str:
 Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with handful on {card.data.images} images
 ({card.data.skipped} skipped), {card.created_at:%Y-%m-%d}, seed {card.seed}.
 
-**{card.verdict.title}.** {_cell(card.verdict.sentence)}
+**{card.verdict.title}.** {_cell(card.verdict.sentence)}{_forecast(card)}
 
 - Backbone: `{card.backbone.ref}`{revision}, weights sha256 `{card.backbone.sha256}`, {_training(card)}.
 - Head: {card.head.kind}, {", ".join(f"{k} {v}" for k, v in card.head.settings.items())}.
@@ -73,6 +73,10 @@ Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with ha
 Rows are the folder's labels, columns the answers out of fold. Cross-validation tells how it does on photos like
 these; photos of another style may fare worse.
 """
+
+
+def _forecast(card: ModelCard) -> str:
+    return f" {card.forecast.sentence}" if card.forecast else ""
 
 
 def _training(card: ModelCard) -> str:

@@ -26,11 +26,11 @@ COLUMNS = {  # of the numbers, by cue
     "background": slice(3, 6),
     "file size": slice(6, 7),
 }
-NUMBERS = 7
+MOST_NAMED = 2  # in the sentence; the report lists all
 WORDS = {
     "brightness": "brightness",
     "sharpness": "sharpness or blur",
-    "shape": "shape of the picture (its width by its height)",
+    "shape": "shape of the picture",
     "background": "colour along the edges",
     "file size": "size of the file",
 }
@@ -132,11 +132,10 @@ def sentence_about(results: list[dict[str, Any]]) -> str | None:
     telling = sorted((each for each in results if each["matters"]), key=lambda each: -each["accuracy"])
     if not telling:
         return None
-    listed = [f"the {WORDS[each['cue']]} ({each['accuracy']:.0%} right)" for each in telling]
-    cues = listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} or {listed[-1]}"
+    listed = [f"{WORDS[each['cue']]} ({each['accuracy']:.0%} right)" for each in telling[:MOST_NAMED]]
     return (
-        f"Something other than what the photos show tells the labels apart: {cues}, where always answering the"
-        f" commonest label gets {telling[0]['commonest']:.0%}. A model may learn that instead, and its accuracy may then"
-        " not hold for other photos: take photos of every label in the same ways, and measure with `handful evaluate`"
-        " on photos of another camera and place."
+        f"These photos can be told apart without looking at the objects: by the {' or the '.join(listed)} alone, where"
+        f" guessing is right for {telling[0]['commonest']:.0%}. If the model has learned that instead, it will be"
+        " worse on other photos: take photos of every label in the same ways, and measure it with `handful evaluate` on"
+        " photos from another camera and place."
     )
