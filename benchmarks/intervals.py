@@ -1,7 +1,7 @@
 """How often what training says of a model's accuracy is true: the 95 % interval, and the forecast for more photos.
 
-Embeddings are made once. Then a few photos per label are drawn, a model learns from them, and what is said of it is held
-against its accuracy on all other photos of the folder; for the forecast, against that of a model that learned more.
+Embeddings are made once. Then a few photos per label are drawn, a model learns from them, and what is said of it is
+held against its accuracy on all other photos; for the forecast, against that of a model that learned more.
 """
 
 from __future__ import annotations

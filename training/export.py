@@ -27,7 +27,7 @@ from handful.service.artifact.card import (
 )
 from handful.service.artifact.folder import write_artifact
 from handful.service.artifact.thumbnails import packed_thumbnails
-from handful.service.artifact.verdict import verdict_on
+from handful.service.artifact.verdict import Verdict, verdict_on, verdict_on_one
 from handful.service.compute.network import join_weights
 from handful.training.backbone import Backbone
 from handful.training.head.fit import Fitted
@@ -73,8 +73,9 @@ class Export:
 
     @cached_property
     def curve(self) -> LearningCurve | None:
-        """None also for a fine-tuned network, which has seen every photo: a head on its embeddings looks too good."""
-        return None if self.finetune else curve_of(self.inspected, self.fitted, self.seed)
+        """None also for one label, and for a network that was fine-tuned on the photos: it would look too good."""
+        several = len(self.inspected.labels) > 1
+        return curve_of(self.inspected, self.fitted, self.seed) if several and not self.finetune else None
 
     @cached_property
     def forecast(self) -> ForecastCard | None:
@@ -115,9 +116,16 @@ class Export:
             return None
         return {name: torch.from_numpy(array) for name, array in packed_thumbnails(self.inspected.thumbnails).items()}
 
+    def _verdict(self) -> Verdict:
+        labels, measured = self.inspected.labels, self.fitted.metrics
+        if len(labels) == 1:
+            return verdict_on_one(labels[0], measured.accuracy)
+        trend = self.curve.trend if self.curve else None
+        images_per_answer = measured.images / measured.effective_images
+        return verdict_on(labels, measured.confusion, measured.accuracy_ci95, trend, images_per_answer)
+
     def _card(self, version: str, files: dict[str, str]) -> ModelCard:
         fitted, inspected, measured = self.fitted, self.inspected, self.fitted.metrics
-        trend = self.curve.trend if self.curve else None
         return ModelCard(
             name=self.name,
             version=version,
@@ -136,13 +144,7 @@ class Export:
                 unknown_rate=float(fitted.refused.mean()),
                 **measured.model_dump(exclude={"images"}),
             ),
-            verdict=verdict_on(
-                inspected.labels,
-                measured.confusion,
-                measured.accuracy_ci95,
-                trend,
-                measured.images / measured.effective_images,
-            ),
+            verdict=self._verdict(),
             forecast=self.forecast,
             gate=self.gate,
             data=DataCard(

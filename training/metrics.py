@@ -66,6 +66,26 @@ def metrics(
     )
 
 
+def recognition_metrics(refused: NDArray[np.bool_], groups: Labels | None = None) -> Metrics:
+    """Of a single label, from whether each of its photos (N,) was taken for unknown; `groups` as for `metrics`.
+
+    The likeliest label is always right then, so the accuracy is the share of the photos that are recognised.
+    """
+    count, recognised = len(refused), int((~refused).sum())
+    if count == 0:
+        raise DataError("got no labelled photo to evaluate on; at least one is needed")
+    return Metrics(
+        images=count,
+        accuracy=recognised / count,
+        accuracy_ci95=wilson_interval(recognised, count) if groups is None else interval_of_folds(recognised, groups),
+        effective_images=float(count) if groups is None else effective_images(groups),
+        macro_f1=2 * recognised / (recognised + count),
+        log_loss=0.0,
+        ece=0.0,
+        confusion=[[count]],
+    )
+
+
 def _raise_unless_matching(probabilities: Probabilities, labels: Labels, label_names: Sequence[str]) -> None:
     if len(labels) == 0:
         raise DataError("got no labelled photo to evaluate on; at least one is needed")

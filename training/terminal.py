@@ -84,7 +84,7 @@ def check_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) 
         *(problem_lines(problems, found - usable) or ["Nothing is wrong with this folder."]),
         *_cue_lines(result),
     ]
-    if len(result["per_label"]) > 1:
+    if result["per_label"]:
         lines += ["", *next_lines((command_line("train", data), "learns from the usable ones"))]
     return "\n".join(lines)
 
@@ -143,6 +143,13 @@ def _verdict_lines(result: dict[str, Any]) -> tuple[list[str], bool]:
 def _accuracy_lines(result: dict[str, Any]) -> list[str]:
     cv = result["cv"]
     low, high = cv["accuracy_ci95"]
+    if len(result["labels"]) == 1:
+        return [
+            f"Of 100 photos of {result['labels'][0]} like these that it has not seen, it recognises about"
+            f" {100 * cv['accuracy']:.0f}, and calls the others unknown (95 % interval {100 * low:.0f} to"
+            f" {100 * high:.0f}, in {cv['folds']} folds: each photo was answered by a model that had not learned it)."
+            " With one label there is no accuracy to measure.",
+        ]
     return [
         f"Of 100 photos like these that it has not seen, it answers about {100 * cv['accuracy']:.0f} right"
         f" (accuracy {cv['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%}, in {cv['folds']} folds:"
@@ -241,12 +248,22 @@ def evaluate_text(result: dict[str, Any], problems: Sequence[Problem], data: Pat
     unknown = (
         f"{foreign['refused']} of {foreign['images']} photos under labels that it does not know: unknown, rightly."
     )
+    if result.get("one_label"):
+        measured = [
+            f"{result['model']} recognises {100 * result['accuracy']:.0f} of 100 photos of {result['one_label']},"
+            f" and calls the others unknown: {result['images']} photos (95 % interval {low:.1%} to {high:.1%}).",
+            *([] if foreign["images"] else ["Photos of other things in a further folder would show what it refuses."]),
+        ]
+    else:
+        measured = [
+            f"{result['model']} answers {100 * result['accuracy']:.0f} of 100 photos right: {result['images']} photos,"
+            f" accuracy {result['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}).",
+            f"It calls {100 * result['unknown_rate']:.0f} of 100 unknown. Macro F1 {result['macro_f1']:.3f}, log loss"
+            f" {result['log_loss']:.3f}, calibration error {result['ece']:.3f}.",
+        ]
     lines = [
         *problem_lines(problems),
-        f"{result['model']} answers {100 * result['accuracy']:.0f} of 100 photos right: {result['images']} photos,"
-        f" accuracy {result['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}).",
-        f"It calls {100 * result['unknown_rate']:.0f} of 100 unknown. Macro F1 {result['macro_f1']:.3f}, log loss"
-        f" {result['log_loss']:.3f}, calibration error {result['ece']:.3f}.",
+        *measured,
         *([unknown] if foreign["images"] else []),
         "",
         f"report: {result['report']}",

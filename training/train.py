@@ -82,7 +82,7 @@ def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> LearnedMo
         layers_from(backbone.network, settings.finetune.layer)  # raises for a wrong name before the work begins
     with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
         inspected, embed_seconds = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings)
-    require_labels(inspected)
+    require_labels(inspected, len(dataset.labels))
     how = LearnSettings(HeadSettings(kind=settings.head), settings.finetune, settings.seed)
     learned = learn_model(backbone, inspected, how, ranks)
     return replace(learned, seconds={"embed": embed_seconds, **learned.seconds})

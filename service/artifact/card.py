@@ -71,7 +71,7 @@ class CrossValidationCard(_Part):
 
     folds: int
     repeats: int
-    accuracy: Share
+    accuracy: Share = Field(description="of the likeliest label; of a single label: share that is not unknown")
     accuracy_ci95: tuple[Share, Share] = Field(description="95 % interval, for the head learned from all images")
     effective_images: float | None = Field(
         None, gt=0, description="independent answers that the interval counts; None: an older version, Wilson's of all"
@@ -151,7 +151,7 @@ class ModelCard(_Part):
     created_at: datetime
     parent: str | None = Field(None, description="NAME:VERSION that a retrain started from")
     origin: OriginCard | None = Field(None, description="None: trained here")
-    labels: tuple[str, ...] = Field(min_length=2, description="in the order of the head's outputs")
+    labels: tuple[str, ...] = Field(min_length=1, description="in the order of the head's outputs")
     backbone: BackboneCard
     head: HeadCard
     finetune: FineTuneCard | None = Field(None, description="None: the backbone was frozen")

@@ -29,6 +29,7 @@ def _front_matter(card: ModelCard, licence: str | None) -> str:
             metric_value=getattr(card.cross_validation, metric),
         )
         for metric, name in METRICS.items()
+        if len(card.labels) > 1
     ]
     data = ModelCardData(
         base_model=card.backbone.ref if card.backbone.revision else None,
@@ -37,7 +38,7 @@ def _front_matter(card: ModelCard, licence: str | None) -> str:
         pipeline_tag="image-classification",
         tags=["image-classification", "timm", "handful"],
         model_name=card.model,
-        eval_results=results,
+        eval_results=results or None,
     )
     return data.to_yaml()
 
@@ -51,6 +52,8 @@ def _body(card: ModelCard) -> str:
     )
     names = " | ".join(_cell(label) for label in card.labels)
     revision = f" at commit `{card.backbone.revision}`" if card.backbone.revision else ""
+    if len(card.labels) == 1:
+        return _body_of_one(card)
     return f"""# {card.model}
 
 Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with handful on {card.data.images} images
@@ -72,6 +75,25 @@ Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with ha
 
 Rows are the folder's labels, columns the answers out of fold. Cross-validation tells how it does on photos like
 these; photos of another style may fare worse.
+"""
+
+
+def _body_of_one(card: ModelCard) -> str:
+    cv, label = card.cross_validation, card.labels[0]
+    low, high = cv.accuracy_ci95
+    revision = f" at commit `{card.backbone.revision}`" if card.backbone.revision else ""
+    return f"""# {card.model}
+
+Answers *{label}* or *unknown*. Trained with handful on {card.data.images} images ({card.data.skipped} skipped),
+{card.created_at:%Y-%m-%d}, seed {card.seed}.
+
+**{card.verdict.title}.** {_cell(card.verdict.sentence)}
+
+- Backbone: `{card.backbone.ref}`{revision}, weights sha256 `{card.backbone.sha256}`, {_training(card)}.
+- Recognised: {cv.accuracy:.1%} of the training images (95 % interval {low:.1%} to {high:.1%}) in {cv.folds}-fold
+  cross-validation repeated {cv.repeats} times; the others are *unknown* ({card.unknown.method}). With one label there
+  is no accuracy, and a probability of 1 says nothing.
+- How many images of other things it takes for {label} was not measured.
 """
 
 

@@ -62,6 +62,21 @@ def verdict_on(
     return Verdict(level="good", sentence=_beyond_good(answers))
 
 
+def verdict_on_one(label: str, recognised: float) -> Verdict:
+    """Of a model with a single label, from the share of its own photos that it does not call unknown.
+
+    Never *good*: nobody has measured whether it refuses other things.
+    """
+    return Verdict(
+        level="not_yet",
+        sentence=(
+            f"It recognises {_percent(recognised)} of the photos of {label} that it has not seen, and whether it"
+            " refuses other things is not measured: put photos of them into a further folder beside those of"
+            f" {label}, and run `handful evaluate`."
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class _Answers:
     """Counts of right and wrong answers, by label."""

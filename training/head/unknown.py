@@ -13,12 +13,24 @@ import numpy as np
 from handful.service.artifact.unknown import UnknownDetector
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import Floats, LabelledEmbeddings
+from numpy.typing import NDArray
 
 REFUSED_IN_SET = 0.02
 REFUSED_STRANGERS = 0.92  # 90 % is wanted; photos of a further label are not much harder than those of a known one
 
 BLOCK = 4096  # photos compared with all labels at once
 OUTLIER_DEVIATIONS = 3  # otherwise one odd photo among twenty would be the 98th percentile, and nothing be refused
+
+
+def refused_by_others(known: Floats, folds: Folds) -> NDArray[np.bool_]:
+    """(N,) whether each photo of a single label is refused, at a threshold from the scores (N,) of the other folds.
+
+    The threshold of the model is set so that about 2 % are refused; to count them there would measure nothing.
+    """
+    refused = np.zeros(len(known), dtype=bool)
+    for fold in folds.first_repeat():
+        refused[fold.test] = known[fold.test] > _threshold(known[fold.train], np.empty(0, np.float32))
+    return refused
 
 
 def fit_unknown(data: LabelledEmbeddings, known: Floats) -> UnknownDetector:
@@ -28,7 +40,8 @@ def fit_unknown(data: LabelledEmbeddings, known: Floats) -> UnknownDetector:
 
 def detector_of(data: LabelledEmbeddings, known: Floats, strangers: Floats) -> UnknownDetector:
     """The same from both scores (N,), as `fold_scores` measures them."""
-    threshold = _threshold(known[np.isfinite(known)], strangers)
+    others = strangers if data.label_count > 1 else np.empty(0, np.float32)
+    threshold = _threshold(known[np.isfinite(known)], others)
     return UnknownDetector.of(_label_means(data), threshold)
 
 
@@ -73,6 +86,8 @@ def _threshold(known: Floats, strangers: Floats) -> float:
         return float(np.quantile(strangers, 1 - REFUSED_STRANGERS))
     typical, usual, nearest = np.quantile(known, [0.5, 0.84, 1 - REFUSED_IN_SET])
     nearest = min(nearest, typical + OUTLIER_DEVIATIONS * (usual - typical))
+    if len(strangers) == 0:  # one label: no photo plays the stranger
+        return float(nearest)
     refuses_strangers = np.quantile(strangers, 1 - REFUSED_STRANGERS)
     return float(np.clip(refuses_strangers, nearest, nearest + (nearest - typical)))
 

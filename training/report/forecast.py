@@ -30,7 +30,7 @@ def forecast_of(curve: LearningCurve | None, measured: Metrics, label_count: int
     mistakes = round((1 - measured.accuracy) * measured.images)
     per_label = measured.images / label_count
     commonest = max(map(sum, measured.confusion)) / measured.images
-    if curve is None or mistakes < FEWEST_MISTAKES or per_label < FEWEST_PER_LABEL:
+    if curve is None or label_count < 2 or mistakes < FEWEST_MISTAKES or per_label < FEWEST_PER_LABEL:
         return None
     if measured.accuracy_ci95[0] <= commonest:
         return None  # no better than guessing: more photos are not what it needs

@@ -38,6 +38,7 @@ def write_report(
         confusion=np.array(fitted.metrics.confusion),
         paths=[image.path for image in inspected.images],
         names=inspected.names,
+        refused=fitted.refused,
         kept=[image.thumbnail for image in inspected.images],
     )
     page.write(

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from handful.service.artifact.card import GateCard
+from handful.training.head.labelled import LabelledEmbeddings
+from handful.training.head.unknown import out_of_fold_scores, refused_by_others
 from handful.training.learning import LearnedModel
 from handful.training.photos.known import align_labels
 from handful.training.retraining.champion import ChampionModel
@@ -32,6 +34,8 @@ def compare_with_champion(
 ) -> Challenger:
     started = time.monotonic()
     known, new, rows = answers_to_compare(champion, photos, learned, settings)
+    if len(champion.card.labels) == len(learned.inspected.labels) == 1:
+        known, new = recognitions_to_compare(champion, photos, learned, known, new)
     gate, probably_wrong = decide(champion.card.model, known, new)
     if champion.card.verdict.level == "guessing":
         probably_wrong = probably_wrong[:0]  # its answers say nothing about a label
@@ -75,3 +79,27 @@ def answers_to_compare(
         return AnswersToCompare(inspected.label_index[rows], shared, answers[rows], probabilities[rows])
 
     return answers_in(~new), answers_in(new), np.flatnonzero(new)
+
+
+def recognitions_to_compare(
+    champion: ChampionModel,
+    photos: RetrainPhotos,
+    learned: LearnedModel,
+    known: AnswersToCompare,
+    new: AnswersToCompare,
+) -> tuple[AnswersToCompare, AnswersToCompare]:
+    """For a single label, whose likeliest label is always right: right is what is recognised, wrong what is refused.
+
+    As above, both sides answer known photos out of fold, and new ones the champion answers as it is.
+    """
+    count = len(known.labels)
+    data = LabelledEmbeddings.of(learned.inspected).take(np.arange(count))
+    folds = learned.fitted.folds.first_images(count)
+    before = refused_by_others(out_of_fold_scores(data, folds), folds)
+    refused = np.concatenate([before, champion.classifier.unknown.is_unknown(photos.fresh)])
+    sides = [np.stack([~each, each], axis=1).astype(np.float64) for each in (refused, learned.fitted.refused)]
+
+    def answers_in(part: AnswersToCompare, rows: slice) -> AnswersToCompare:
+        return AnswersToCompare(part.labels, np.array([True, True]), *(side[rows] for side in sides), evidence=False)
+
+    return answers_in(known, slice(count)), answers_in(new, slice(count, None))

@@ -73,7 +73,7 @@ def _read_new(
     unknown = [path for path in paths if path not in results]
     results.update(zip(unknown, _embed(unknown, embedder), strict=True))
     inspected = inspect(dataset, [results[path] for path in paths], known=known)
-    require_labels(inspected)
+    require_labels(inspected, len({*known.labels, *dataset.labels}))
     return RetrainPhotos(dataset, known, inspected, champion.backbone, inspected.embeddings[inspected.known :])
 
 
