@@ -27,7 +27,7 @@ from handful.service.artifact.thumbnails import SIDE
 from handful.service.compute.device import cpu_count
 from handful.service.compute.network import Network
 from handful.service.compute.pipeline import Batch, run_batches
-from handful.training.photos.cues import cue_numbers
+from handful.training.photos.cue_numbers import cue_numbers
 from PIL import Image
 from torch import Tensor
 

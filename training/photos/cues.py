@@ -2,30 +2,18 @@
 
 A folder whose labels come from different cameras or places can be told apart by them, and the accuracy then says little
 about other photos (Geirhos et al. 2020 call this shortcut learning). Each cue is tried alone: a small decision tree,
-which must answer photos that it has not seen. All numbers are made from the pixels that are decoded for the embedding.
+which must answer photos that it has not seen.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from handful.training.photos.cue_numbers import COLUMNS, Numbers
+from handful.training.photos.inspection import Inspected
 from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:
-    from handful.training.photos.inspection import Inspected
-
-SIDE = 128  # pixels of the longer side that brightness, sharpness and background are measured at
-BORDER = 0.06  # of both sides: what counts as background
-COLUMNS = {  # of the numbers, by cue
-    "brightness": slice(0, 1),
-    "sharpness": slice(1, 2),
-    "shape": slice(2, 3),
-    "background": slice(3, 6),
-    "file size": slice(6, 7),
-}
 MOST_NAMED = 2  # in the sentence; the report lists all
 WORDS = {
     "brightness": "brightness",
@@ -36,9 +24,8 @@ WORDS = {
 }
 MOST_IMAGES = 4000  # that the trees learn from, so that it takes a second at most
 LEAST_PER_LABEL = 8  # photos; with fewer the folds tell nothing
-Z = 2.575829  # of a 99 % interval: with five cues tried, a harmless folder is warned about once in a hundred
+LEVEL = 0.99  # of the interval: with five cues tried, a harmless folder is warned about once in forty at most
 MATTERS = 0.5  # share of the mistakes of guessing that a cue spares
-Numbers = NDArray[np.float32]
 
 
 class CueResult(BaseModel):
@@ -51,30 +38,6 @@ class CueResult(BaseModel):
     accuracy_ci99: tuple[float, float] = Field(description="Wilson's 99 % interval, as five cues are tried")
     commonest: float = Field(description="share of the commonest label: what guessing gets")
     matters: bool = Field(description="better than guessing beyond chance, with at most half of its mistakes")
-
-
-def cue_numbers(image: Image.Image, file_bytes: int) -> Numbers:
-    """(7,) of an upright RGB image; `COLUMNS` names them."""
-    width, height = image.size
-    scale = min(1.0, SIDE / max(width, height))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), dtype=np.float32) / 255
-    grey = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)  # (H, W), ITU-R BT.601
-    edge = [max(1, round(BORDER * side)) for side in grey.shape]
-    inside = np.zeros(grey.shape, dtype=bool)
-    inside[edge[0] : -edge[0], edge[1] : -edge[1]] = True
-    background = np.median(pixels[~inside], axis=0)
-    return np.array([grey.mean(), _sharpness(grey), np.log(width / height), *background, np.log(max(file_bytes, 1))],
-                    dtype=np.float32)  # fmt: skip
-
-
-def _sharpness(grey: NDArray[np.float32]) -> float:
-    """Variance of the Laplacian (Pech-Pacheco et al. 2000), as a logarithm and against the contrast."""
-    if min(grey.shape) < 3:
-        return 0.0
-    inner = grey[1:-1, 1:-1]
-    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
-    return float(np.log((laplacian.var() + 1e-6) / (grey.var() + 1e-4)))
 
 
 def cue_results(inspected: Inspected, seed: int) -> tuple[CueResult, ...]:
@@ -110,7 +73,7 @@ def _result(cue: str, numbers: Numbers, labels: np.ndarray, tests: np.ndarray) -
     for number in np.unique(tests):
         test = tests == number
         right[test] = tree.fit(numbers[~test], labels[~test]).predict(numbers[test]) == labels[test]
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(0.99, method="wilson")
+    interval = binomtest(int(right.sum()), len(right)).proportion_ci(LEVEL, method="wilson")
     commonest = float(np.bincount(labels).max() / len(labels))
     accuracy = float(right.mean())
     return CueResult(

@@ -97,9 +97,13 @@ def recognitions_to_compare(
     folds = learned.fitted.folds.first_images(count)
     before = refused_by_others(out_of_fold_scores(data, folds), folds)
     refused = np.concatenate([before, champion.classifier.unknown.is_unknown(photos.fresh)])
-    sides = [np.stack([~each, each], axis=1).astype(np.float64) for each in (refused, learned.fitted.refused)]
+    by_champion, by_challenger = (
+        np.stack([~each, each], axis=1).astype(np.float64) for each in (refused, learned.fitted.refused)
+    )
 
     def answers_in(part: AnswersToCompare, rows: slice) -> AnswersToCompare:
-        return AnswersToCompare(part.labels, np.array([True, True]), *(side[rows] for side in sides), evidence=False)
+        return AnswersToCompare(
+            part.labels, np.array([True, True]), by_champion[rows], by_challenger[rows], evidence=False
+        )
 
     return answers_in(known, slice(count)), answers_in(new, slice(count, None))

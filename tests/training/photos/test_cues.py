@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handful.training.embeddings import Embedded
-from handful.training.photos.cues import COLUMNS, Numbers, cue_numbers, cue_results, cue_sentence
+from handful.training.photos.cue_numbers import COLUMNS, Numbers, cue_numbers
+from handful.training.photos.cues import cue_results, cue_sentence
 from handful.training.photos.inspection import Inspected
 from PIL import Image, ImageFilter
 
