@@ -96,6 +96,7 @@ def check(*, data: Path, backbone: str, path_column: str | None, label_column: s
         check_backbone(backbone)
         columns = SourceSettings(path_column=path_column, label_column=label_column).columns
         _first_look(data, columns)
+        from handful.training.photos.cues import cue_results
         from handful.training.train import inspect_folder
 
         inspected = inspect_folder(data, backbone, columns)
@@ -103,6 +104,7 @@ def check(*, data: Path, backbone: str, path_column: str | None, label_column: s
         "images": inspected.found,
         "usable": len(inspected.images),
         "per_label": inspected.per_label,
+        "cues": [each.model_dump(mode="json") for each in cue_results(inspected, seed=0)],
         "problems": [vars(problem) for problem in inspected.problems],
     }
     print_result(result, check_text(result, inspected.problems, data), as_json=as_json)

@@ -18,6 +18,7 @@ from handful.service.artifact.card import (
     CrossValidationCard,
     DataCard,
     FineTuneCard,
+    ForecastCard,
     GateCard,
     HeadCard,
     Int8Card,
@@ -26,11 +27,13 @@ from handful.service.artifact.card import (
 )
 from handful.service.artifact.folder import write_artifact
 from handful.service.artifact.thumbnails import packed_thumbnails
-from handful.service.artifact.verdict import verdict_on
+from handful.service.artifact.verdict import Verdict, verdict_on, verdict_on_one
 from handful.service.compute.network import join_weights
 from handful.training.backbone import Backbone
 from handful.training.head.fit import Fitted
+from handful.training.photos.cues import cue_results
 from handful.training.photos.inspection import Inspected
+from handful.training.report.forecast import forecast_of
 from handful.training.report.learning_curve import LearningCurve, curve_of
 from handful.training.report.of_training import write_report
 from torch import Tensor
@@ -70,8 +73,13 @@ class Export:
 
     @cached_property
     def curve(self) -> LearningCurve | None:
-        """None also for a fine-tuned network, which has seen every photo: a head on its embeddings looks too good."""
-        return None if self.finetune else curve_of(self.inspected, self.fitted, self.seed)
+        """None also for one label, and for a network that was fine-tuned on the photos: it would look too good."""
+        several = len(self.inspected.labels) > 1
+        return curve_of(self.inspected, self.fitted, self.seed) if several and not self.finetune else None
+
+    @cached_property
+    def forecast(self) -> ForecastCard | None:
+        return forecast_of(self.curve, self.fitted.metrics, len(self.inspected.labels))
 
     def _config(self, kind: str) -> dict[str, Any]:
         outputs = len(self.inspected.labels) if kind == "linear" else 0  # timm cannot build a hidden head
@@ -94,6 +102,7 @@ class Export:
             "pictures": _bytes([image.pixels_sha256 for image in self.inspected.images]),
             "folds": torch.from_numpy(self.fitted.folds.numbers),
             **self._other(),
+            **self._cues(),
             **({} if self.answers is None else {"answers": torch.from_numpy(self.answers.astype(np.float32))}),
             **detector,
         }
@@ -107,6 +116,11 @@ class Export:
             "other.hashes": _bytes([image.content_sha256 for image in images]),
             "other.pictures": _bytes([image.pixels_sha256 for image in images]),
         }
+
+    def _cues(self) -> Mapping[str, Tensor]:
+        """(N, 7), what `cue_numbers` measures; nothing where an older version kept none of its photos."""
+        numbers = [image.cues for image in self.inspected.images if image.cues is not None]
+        return {"cues": torch.from_numpy(np.stack(numbers))} if len(numbers) == len(self.inspected.images) else {}
 
     def _thumbnails(self) -> Mapping[str, Tensor] | None:
         if not self.keep_embeddings:
@@ -123,9 +137,16 @@ class Export:
             licence=described["pretrained_cfg"].get("license"),
         )
 
+    def _verdict(self) -> Verdict:
+        labels, measured = self.inspected.labels, self.fitted.metrics
+        if len(labels) == 1:
+            return verdict_on_one(labels[0], measured.accuracy)
+        trend = self.curve.trend if self.curve else None
+        images_per_answer = measured.images / measured.effective_images
+        return verdict_on(labels, measured.confusion, measured.accuracy_ci95, trend, images_per_answer)
+
     def _card(self, version: str, files: dict[str, str]) -> ModelCard:
         fitted, inspected, measured = self.fitted, self.inspected, self.fitted.metrics
-        trend = self.curve.trend if self.curve else None
         return ModelCard(
             name=self.name,
             version=version,
@@ -148,7 +169,8 @@ class Export:
                 unknown_rate=float(fitted.refused.mean()),
                 **measured.model_dump(exclude={"images"}),
             ),
-            verdict=verdict_on(inspected.labels, measured.confusion, measured.accuracy_ci95, trend),
+            verdict=self._verdict(),
+            forecast=self.forecast,
             gate=self.gate,
             data=DataCard(
                 embeddings_kept=self.keep_embeddings,
@@ -192,6 +214,8 @@ def published_result(card: ModelCard, path: Path, inspected: Inspected, seconds:
         "verdict": card.verdict.model_dump(mode="json"),
         "cv": card.cross_validation.model_dump(mode="json"),
         "unknown": card.unknown.model_dump(mode="json"),
+        "forecast": card.forecast and card.forecast.model_dump(mode="json"),
+        "cues": [each.model_dump(mode="json") for each in cue_results(inspected, card.seed)],
         "report": str(path / "report" / "report.html"),
         "images": {
             "found": inspected.found,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.card import FineTuneCard
+from handful.service.artifact.errors import DataError
 from handful.service.artifact.store import home
 from handful.service.compute.network import Network
 from handful.service.terminal.progress import LEARNING, LOOKING, next_stage, progress_bar
@@ -22,6 +23,8 @@ from handful.training.photos.generic import cached_generic
 from handful.training.photos.inspection import MIN_IMAGES, Inspected, inspect
 from handful.training.photos.sources import Dataset
 from handful.training.quantisation import Int8Trial, try_int8
+
+ONE_LABEL = "--finetune learns to tell labels apart, and there is only one; leave it out, or add a second label."
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ def embed_folder(
 
 def learn_model(backbone: Backbone, inspected: Inspected, settings: LearnSettings, ranks: Ranks) -> LearnedModel:
     """Fits a head on the embeddings, then trains the whole network on the photos' files where `settings` ask for it."""
+    if settings.finetune and len(inspected.labels) == 1:
+        raise DataError(ONE_LABEL)
     started = time.monotonic()
     next_stage(LEARNING)
     fitted = fit(inspected, settings.head, settings.seed)

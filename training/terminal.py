@@ -85,10 +85,18 @@ def check_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) 
     lines = [
         f"{found} {_plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}",
         *(problem_lines(problems, found - usable) or ["Nothing is wrong with this folder."]),
+        *_cue_lines(result),
     ]
-    if len(result["per_label"]) > 1:
+    if result["per_label"]:
         lines += ["", *next_lines((command_line("train", data), "learns from the usable ones"))]
     return "\n".join(lines)
+
+
+def _cue_lines(result: dict[str, Any]) -> list[str]:
+    from handful.training.photos.cues import sentence_about  # numpy is loaded by now
+
+    sentence = sentence_about(result.get("cues", []))
+    return [sentence] if sentence else []
 
 
 def warn_if_frozen(result: dict[str, Any]) -> None:
@@ -116,6 +124,8 @@ def _learned(result: dict[str, Any], problems: Sequence[Problem], data: Path | N
         "",
         *_accuracy_lines(result),
         *([] if guessing else verdict),
+        *_forecast_lines(result.get("forecast")),
+        *_cue_lines(result),
         *_int8_lines(result.get("int8")),
         *_finetune_lines(result.get("finetune")),
         *(_held_out_line(part, metrics) for part, metrics in result.get("held_out", {}).items()),
@@ -136,6 +146,13 @@ def _verdict_lines(result: dict[str, Any]) -> tuple[list[str], bool]:
 def _accuracy_lines(result: dict[str, Any]) -> list[str]:
     cv = result["cv"]
     low, high = cv["accuracy_ci95"]
+    if len(result["labels"]) == 1:
+        return [
+            f"Of 100 photos of {result['labels'][0]} like these that it has not seen, it recognises about"
+            f" {100 * cv['accuracy']:.0f}, and calls the others unknown (95 % interval {100 * low:.0f} to"
+            f" {100 * high:.0f}, in {cv['folds']} folds: each photo was answered by a model that had not learned it)."
+            " With one label there is no accuracy to measure.",
+        ]
     return [
         f"Of 100 photos like these that it has not seen, it answers about {100 * cv['accuracy']:.0f} right"
         f" (accuracy {cv['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%}, in {cv['folds']} folds:"
@@ -158,6 +175,14 @@ def _strangers(unknown: dict[str, Any]) -> str:
         *([] if other is None else [f"{100 * other:.0f} of 100 in other/ that it had not seen"]),
     ]
     return f", and rightly {_and(parts)}" if parts else ""
+
+
+def _forecast_lines(forecast: dict[str, Any] | None) -> list[str]:
+    if not forecast:
+        return []
+    from handful.service.artifact.card import ForecastCard  # loaded by now
+
+    return [ForecastCard.model_validate(forecast).sentence]
 
 
 def _next(result: dict[str, Any], data: Path, champion: str | None) -> list[str]:
@@ -243,12 +268,22 @@ def evaluate_text(result: dict[str, Any], problems: Sequence[Problem], data: Pat
     unknown = (
         f"{foreign['refused']} of {foreign['images']} photos under labels that it does not know: unknown, rightly."
     )
+    if result.get("one_label"):
+        measured = [
+            f"{result['model']} recognises {100 * result['accuracy']:.0f} of 100 photos of {result['one_label']},"
+            f" and calls the others unknown: {result['images']} photos (95 % interval {low:.1%} to {high:.1%}).",
+            *([] if foreign["images"] else ["Photos of other things in a further folder would show what it refuses."]),
+        ]
+    else:
+        measured = [
+            f"{result['model']} answers {100 * result['accuracy']:.0f} of 100 photos right: {result['images']} photos,"
+            f" accuracy {result['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}).",
+            f"It calls {100 * result['unknown_rate']:.0f} of 100 unknown. Macro F1 {result['macro_f1']:.3f}, log loss"
+            f" {result['log_loss']:.3f}, calibration error {result['ece']:.3f}.",
+        ]
     lines = [
         *problem_lines(problems),
-        f"{result['model']} answers {100 * result['accuracy']:.0f} of 100 photos right: {result['images']} photos,"
-        f" accuracy {result['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}).",
-        f"It calls {100 * result['unknown_rate']:.0f} of 100 unknown. Macro F1 {result['macro_f1']:.3f}, log loss"
-        f" {result['log_loss']:.3f}, calibration error {result['ece']:.3f}.",
+        *measured,
         *([unknown] if foreign["images"] else []),
         *(
             [f"{learned} of these photos it has learned; what it says of them tells nothing of new ones."]

@@ -21,7 +21,7 @@ from handful.training.learning import LearnedModel, LearnSettings, embed_folder,
 from handful.training.photos.inspection import Inspected, require_labels
 from handful.training.photos.other import with_other
 from handful.training.photos.overlap import overlap_problems
-from handful.training.photos.sources import Dataset, Problem, read_folder, require_two_labels
+from handful.training.photos.sources import Dataset, Problem, read_folder, wanted_labels
 from handful.training.settings import TrainSettings
 
 
@@ -34,7 +34,6 @@ def train_folder(folder: Path, settings: TrainSettings) -> tuple[dict[str, Any],
     store = Store()
     name = check_name(settings.name) if settings.name else name_from_folder(folder)
     dataset = with_other(read_folder(folder, settings.columns), settings.other)
-    require_two_labels(dataset, folder)
     with process_group(fine_tuning=settings.finetune is not None) as ranks:
         learned = _learn(dataset, settings, ranks)
     if settings.int8:
@@ -94,7 +93,7 @@ def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> LearnedMo
         layers_from(backbone.network, settings.finetune.layer)  # raises for a wrong name before the work begins
     with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
         inspected, embed_seconds = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings, generic=True)
-    require_labels(inspected)
+    require_labels(inspected, wanted_labels(dataset))
     inspected = _with_overlap(inspected, dataset)
     how = LearnSettings(HeadSettings(kind=settings.head), settings.finetune, settings.seed)
     learned = learn_model(backbone, inspected, how, ranks)

@@ -77,13 +77,32 @@ class CrossValidationCard(_Part):
 
     folds: int
     repeats: int
-    accuracy: Share
-    accuracy_ci95: tuple[Share, Share] = Field(description="Wilson interval")
+    accuracy: Share = Field(description="of the likeliest label; of a single label: share that is not unknown")
+    accuracy_ci95: tuple[Share, Share] = Field(description="95 % interval, for the head learned from all images")
+    effective_images: float | None = Field(
+        None, gt=0, description="independent answers that the interval counts; None: an older version, Wilson's of all"
+    )
     macro_f1: Share
     log_loss: float
     ece: Share = Field(description="expected calibration error, after the temperature")
     unknown_rate: Share = Field(description="share of the training images that are unknown, out of fold")
     confusion: list[list[int]] = Field(description="rows: the folder's label, columns: the answer")
+
+
+class ForecastCard(_Part):
+    """The accuracy to expect with more photos like the learned ones, from the learning curve."""
+
+    more_per_label: int = Field(gt=0, description="images of each label, besides those learned")
+    accuracy: Share
+    accuracy_ci95: tuple[Share, Share]
+
+    @property
+    def sentence(self) -> str:
+        low, high = self.accuracy_ci95
+        return (
+            f"With {self.more_per_label} more photos of each label, like these, it would answer about"
+            f" {100 * self.accuracy:.0f} of 100 right (95 % interval {100 * low:.0f} to {100 * high:.0f})."
+        )
 
 
 class DataCard(_Part):
@@ -151,7 +170,7 @@ class ModelCard(_Part):
     created_at: datetime
     parent: str | None = Field(None, description="NAME:VERSION that a retrain started from")
     origin: OriginCard | None = Field(None, description="None: trained here")
-    labels: tuple[str, ...] = Field(min_length=2, description="in the order of the head's outputs")
+    labels: tuple[str, ...] = Field(min_length=1, description="in the order of the head's outputs")
     backbone: BackboneCard
     head: HeadCard
     finetune: FineTuneCard | None = Field(None, description="None: the backbone was frozen")
@@ -163,6 +182,7 @@ class ModelCard(_Part):
         default_factory=lambda card: _measured(card["labels"], card["cross_validation"]),
         description="how far it can be relied on, and what would help",
     )
+    forecast: ForecastCard | None = Field(None, description="None: nothing can be said about more photos")
     gate: GateCard | None = Field(None, description="None: no retrain made it")
     data: DataCard
     seed: int

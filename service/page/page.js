@@ -36,7 +36,7 @@ const show = async file => {
   const answer = await call("predict", body)
   at("answer").replaceChildren(...answer.error
     ? [line("p", answer.error.message, "alert")]
-    : [line("h2", answer.unknown ? "Unknown: the photo resembles no label" : answer.label), ...answer.predictions.map(row), line("small", answer.model)])
+    : [line("h2", answer.unknown ? "Unknown: the photo resembles no label" : answer.label), ...(answer.predictions.length > 1 ? answer.predictions.map(row) : []), line("small", answer.model)])
   if (answer.error || (await call("feedback")).error) return  // there is nothing to correct, or the service stores no corrections
   const labels = answer.predictions.map(({label}) => label)
   if (!answer.unknown) labels.push(labels.shift())  // the answer itself is the least likely correction

@@ -29,9 +29,10 @@ def classify_text(result: dict[str, Any], folder: Path) -> str:
             VERBATIM + command_line("retrain", "FOLDER", "--model", _name(result)),
         ]
     elif shown := [row for row in rows if not row["error"]]:
+        one = len(_ranked(shown[0])) == 1
         least_sure = folder / min(shown, key=lambda row: row["confidence"])["path"]
         explain = command_line("explain", least_sure, "--out", "explained.png", "--model", result["model"])
-        purpose = "why it answers so" if len(rows) == 1 else "why it is least sure of this one"
+        purpose = "why it answers so" if len(rows) == 1 or one else "why it is least sure of this one"
         lines += ["", *next_lines((explain, purpose))]
     return "\n".join(lines)
 
@@ -64,6 +65,12 @@ def _one(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"{row['path']} could not be read: {_reason(row)}"
         return
     ranked = _ranked(row)
+    if len(ranked) == 1:  # the only label is the likeliest one of any photo
+        only = ranked[0][0]
+        yield (
+            f"{row['path']}: {only}" if row["label"] else f"{row['path']}: unknown, because it does not resemble {only}"
+        )
+        return
     if row["label"]:
         yield f"{row['path']}: {row['label']}, {row['confidence']:.1%} sure"
     else:
@@ -76,6 +83,8 @@ def _one(row: Mapping[str, Any]) -> Iterator[str]:
 def _detail(row: Mapping[str, Any]) -> str:
     if row["error"]:
         return f"        {row['path']}: {_reason(row)}"
+    if len(_ranked(row)) == 1:
+        return str(row["path"])
     if row["label"]:
         return f"{row['confidence']:6.1%}  {row['path']}"
     label, probability = _ranked(row)[0]
@@ -101,7 +110,13 @@ def _cut(label: str) -> str:
 
 def explain_text(result: dict[str, Any]) -> str:
     best = result["predictions"][0]
-    if result["label"]:
+    if len(result["predictions"]) == 1:
+        lines = [
+            f"{result['label']} ({result['model']})"
+            if result["label"]
+            else f"unknown, because it does not resemble {best['label']} ({result['model']})"
+        ]
+    elif result["label"]:
         lines = [f"{result['label']}, {best['probability']:.1%} sure ({result['model']})"]
     else:
         lines = [

@@ -160,7 +160,7 @@ class _FineTuning:
             frozen,
             head=replace(frozen.head, head=head, out_of_fold_logits=out_of_fold.logits),
             temperature=temperature,
-            metrics=metrics(probabilities, data.labels, self.inspected.labels),
+            metrics=metrics(probabilities, data.labels, self.inspected.labels, data.groups),
             probabilities=probabilities,
         )
         unknown = detector_of(data, out_of_fold.known, out_of_fold.strangers, strangers_of(inspected))

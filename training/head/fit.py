@@ -10,8 +10,8 @@ from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.head.selection import HeadSettings, SelectedHead, fit_head
-from handful.training.head.unknown import FittedUnknown, Strangers, fit_unknown, out_of_fold_scores
-from handful.training.metrics import Metrics, metrics
+from handful.training.head.unknown import FittedUnknown, Strangers, fit_unknown, out_of_fold_scores, refused_by_others
+from handful.training.metrics import Metrics, metrics, recognition_metrics
 from handful.training.photos.inspection import Inspected
 
 
@@ -32,10 +32,13 @@ class Fitted:
     folds: Folds
     left_out_scores: np.ndarray = field(default_factory=_nothing)  # (N,) of photos whose label is left out
     other_scores: np.ndarray = field(default_factory=_nothing)  # (M,) of photos of no label, out of fold
+    refused_by_others: np.ndarray | None = None  # (N,) bool, of a single label
 
     @property
     def refused(self) -> np.ndarray:
         """(N,) bool: a photo of a known label that is taken for unknown."""
+        if self.refused_by_others is not None:
+            return self.refused_by_others
         return np.asarray(self.unknown_scores > self.unknown.threshold)
 
     def refused_share(self, scores: np.ndarray) -> float | None:
@@ -57,11 +60,13 @@ def fit(inspected: Inspected, settings: HeadSettings, seed: int) -> Fitted:
     """Head, temperature and unknown detector use the same folds."""
     data = LabelledEmbeddings.of(inspected)
     folds = Folds.make(data.labels, data.groups, seed, inspected.folds)
+    if data.label_count == 1:
+        return _fit_one_label(data, folds, settings, seed, strangers_of(inspected))
     head = fit_head(data, folds, settings, seed)
     temperature = fit_temperature(head.out_of_fold_logits, data.labels)
     probabilities = calibrated(head.out_of_fold_logits, temperature)
     scores = out_of_fold_scores(data, folds)
-    measured = metrics(probabilities, data.labels, inspected.labels)
+    measured = metrics(probabilities, data.labels, inspected.labels, data.groups)
     unknown = fit_unknown(data, scores, strangers_of(inspected))
     fitted = Fitted(head, temperature, unknown.detector, measured, probabilities, scores, folds)
     return fitted.with_unknown(unknown)
@@ -72,3 +77,16 @@ def strangers_of(inspected: Inspected) -> Strangers:
     other = inspected.other_embeddings
     generic = np.empty_like(other[:0]) if inspected.generic is None else inspected.generic
     return Strangers(generic, other, inspected.other_groups)
+
+
+def _fit_one_label(
+    data: LabelledEmbeddings, folds: Folds, settings: HeadSettings, seed: int, strangers: Strangers
+) -> Fitted:
+    """The answer is this label or unknown; what is measured is how many of its own photos are recognised."""
+    unknown = fit_unknown(data, out_of_fold_scores(data, folds), strangers)
+    refused = refused_by_others(unknown.known, folds)
+    measured = recognition_metrics(refused, data.groups)
+    certain = np.ones((len(data), 1))
+    head = fit_head(data, folds, settings, seed)
+    fitted = Fitted(head, 1.0, unknown.detector, measured, certain, unknown.known, folds, refused_by_others=refused)
+    return fitted.with_unknown(unknown)

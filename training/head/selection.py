@@ -91,6 +91,8 @@ class SelectedHead:
 def fit_head(data: LabelledEmbeddings, folds: Folds, settings: HeadSettings, seed: int) -> SelectedHead:
     """The chosen head, fitted on every photo. `DataError` where a label has none, or an embedding is not finite."""
     _raise_unless_learnable(data)
+    if data.label_count == 1:
+        return SelectedHead(_towards_mean(data), {}, np.zeros((len(data), 1), np.float32), [])
     libraries = None if is_small(data) else "blas"  # numpy's; torch, under the hidden head, may use all cores
     with thread_pools().limit(limits=1, user_api=libraries):
         basis = Basis.of(data.embeddings)
@@ -105,7 +107,16 @@ def fit_head(data: LabelledEmbeddings, folds: Folds, settings: HeadSettings, see
     return SelectedHead(head, chosen.settings, chosen.out_of_fold_logits, tried)
 
 
+def _towards_mean(data: LabelledEmbeddings) -> LinearHead:
+    """Of a single label, which needs no choice: its logit is the likeness to the label's mean, which `explain` maps."""
+    mean = data.embeddings.mean(axis=0, dtype=np.float64)
+    weight = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    return LinearHead(weight[None].astype(np.float32), np.zeros(1, np.float32))
+
+
 def _fit_on_raw(kind: Kind, settings: Mapping[str, float], data: LabelledEmbeddings, seed: int) -> Head:
+    if data.label_count == 1:
+        return _towards_mean(data)
     basis = Basis.of(data.embeddings)
     coordinates = data.with_embeddings(basis.coordinates(data.embeddings))
     return HEADS[kind].fit(coordinates, settings, seed).on_raw(basis)
@@ -115,8 +126,8 @@ def _raise_unless_learnable(data: LabelledEmbeddings) -> None:
     if not np.isfinite(data.embeddings).all():
         raise DataError("the backbone gave embeddings that are not finite numbers; it cannot be used")
     images = np.bincount(data.labels, minlength=data.label_count)
-    if data.label_count < 2 or len(images) != data.label_count or images.min() == 0:
-        raise DataError(f"got images per label {images.tolist()}; at least 2 labels, each with an image, are needed")
+    if len(images) != data.label_count or images.min(initial=len(data)) == 0:
+        raise DataError(f"got images per label {images.tolist()}; at least one label, each with an image, is needed")
 
 
 def _candidates(coordinates: LabelledEmbeddings, folds: Folds, settings: HeadSettings, seed: int) -> list[Candidate]:

@@ -24,6 +24,7 @@ import numpy as np
 from handful.service.artifact.unknown import OTHER_WEIGHT, UnknownDetector
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import Floats, LabelledEmbeddings, Labels
+from numpy.typing import NDArray
 
 REFUSED_IN_SET = 0.02
 OF_GENERIC = 0.77  # of the mean distance of the generic pictures; see training/LOG.md
@@ -36,6 +37,18 @@ TOWARDS_OTHER = 0.85  # of the way from the farthest known photos to the nearest
 
 BLOCK = 4096  # photos compared with all labels at once
 OUTLIER_DEVIATIONS = 3  # otherwise one odd photo among twenty would be the 98th percentile, and nothing be refused
+
+
+def refused_by_others(known: Floats, folds: Folds) -> NDArray[np.bool_]:
+    """(N,) whether each photo of a single label is refused, at a threshold from the scores (N,) of the other folds.
+
+    The threshold of the model is set so that about 2 % are refused; to count them there would measure nothing.
+    """
+    refused = np.zeros(len(known), dtype=bool)
+    for fold in folds.first_repeat():
+        _, nearest = _typical_and_nearest(known[fold.train])
+        refused[fold.test] = known[fold.test] > nearest
+    return refused
 
 
 @dataclass(frozen=True)
@@ -145,23 +158,29 @@ def _stranger_scores(means: Floats, data: LabelledEmbeddings) -> Floats:
 
 
 def _threshold(known: Floats, left_out: Floats, generic: Floats | None) -> float:
-    share = REFUSED_WITHOUT_GENERIC if generic is None else REFUSED_STRANGERS
-    farthest = float(np.quantile(left_out, 1 - share))
+    farthest = _refusing(left_out, REFUSED_WITHOUT_GENERIC if generic is None else REFUSED_STRANGERS)
     if generic is not None:
         farthest = min(farthest, OF_GENERIC * float(generic.mean()))
     if len(known) == 0:  # one group per label: a photo was always held out together with its label
-        return farthest
+        return min(farthest, 1.0)
     typical, nearest = _typical_and_nearest(known)
+    if not np.isfinite(left_out).any():  # one label: to refuse other things is what it is for
+        return nearest
     return float(np.clip(farthest, nearest, nearest + (nearest - typical)))
 
 
 def _taught_threshold(known: Floats, left_out: Floats, other: Floats) -> float:
     begin = float(other.mean() - OTHER_DEVIATIONS * other.std())
-    farthest = float(np.quantile(left_out, 1 - REFUSED_WHEN_TAUGHT))
+    farthest = _refusing(left_out, REFUSED_WHEN_TAUGHT)
     if len(known) == 0:
         return min(begin, farthest)
     _, nearest = _typical_and_nearest(known)
     return max(nearest, min(nearest + TOWARDS_OTHER * (begin - nearest), farthest))
+
+
+def _refusing(left_out: Floats, share: float) -> float:
+    """The line that refuses this share of the photos whose label is held out; infinite where no other label is."""
+    return float(np.quantile(left_out, 1 - share)) if np.isfinite(left_out).any() else np.inf
 
 
 def _typical_and_nearest(known: Floats) -> tuple[float, float]:

@@ -110,12 +110,16 @@ def inspect(
     return inspector.finish()
 
 
-def require_labels(inspected: Inspected) -> None:
-    """`DataError` where fewer than two labels are left."""
-    if len(inspected.labels) < 2:
+def require_labels(inspected: Inspected, wanted: int = 2) -> None:
+    """`DataError` where fewer than two labels are left, or than one where a single label is wanted.
+
+    Of two labels that are wanted one must not get lost: a model of the other would be another than was asked for.
+    """
+    if len(inspected.labels) < min(wanted, 2):
         left = ", ".join(f"{k} ({v})" for k, v in inspected.per_label.items()) or "none"
         raise DataError(
-            f"At least two labels with {MIN_IMAGES} usable images each are needed; labels left: {left};"
+            f"At least {'two labels' if wanted > 1 else 'one label'} with {MIN_IMAGES} usable images"
+            f"{' each are' if wanted > 1 else ' is'} needed; labels left: {left};"
             f" {len(inspected.problems)} problems were found, `handful check` lists them."
         )
 

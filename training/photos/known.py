@@ -83,9 +83,12 @@ def read_known(artifact: Artifact) -> KnownPhotos:
     kept = artifact.thumbnails() or [Thumbnail(b"", "")] * len(contents)
     if len(kept) != len(contents):
         raise ArtifactInconsistent(f"{artifact.path} has {len(kept)} thumbnails of {len(contents)} photos.")
+    cues = tensors.get("cues", [None] * len(contents))
     images = tuple(
-        Embedded(Path(content[:DIGITS]), content, picture, embedding, each.jpeg, each.name)
-        for content, picture, embedding, each in zip(contents, pictures, tensors["embeddings"], kept, strict=True)
+        Embedded(Path(content[:DIGITS]), content, picture, embedding, each.jpeg, numbers, each.name)
+        for content, picture, embedding, each, numbers in zip(
+            contents, pictures, tensors["embeddings"], kept, cues, strict=True
+        )
     )
     labels, folds, answers = tensors["labels"].astype(np.int64), tensors.get("folds"), tensors.get("answers")
     return KnownPhotos(card.labels, images, labels, folds, answers, _known_other(tensors))

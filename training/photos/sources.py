@@ -86,6 +86,11 @@ def read_folder(source: Path, columns: ColumnNames | None = None, known_labels: 
     return replace(train, problems=tuple(problems), held_out=held_out, read_as=found.read_as)
 
 
+def wanted_labels(dataset: Dataset, known_labels: Collection[str] = ()) -> int:
+    """How many labels a model of these photos should have; photos of no label count for none."""
+    return len({*known_labels, *(label for label in dataset.labels if not is_other(label, known_labels))})
+
+
 def require_two_labels(dataset: Dataset, source: Path) -> None:
     """`DataError` for a single label, from which nothing can be told apart."""
     labels = [label for label in dataset.labels if not is_other(label)]

@@ -44,6 +44,7 @@ def write_evaluation_report(folder: Path, evaluated: Answers, title: str, learne
         probabilities=evaluated.probabilities[ours],
         confusion=np.array(measured.confusion),
         paths=[path for path, own in zip(evaluated.paths, ours, strict=True) if own],
+        refused=evaluated.refused[ours],
         names=[name_below(p, evaluated.dataset.root) for p, own in zip(evaluated.paths, ours, strict=True) if own],
     )
     several = len(np.unique(photos.label_index)) > 1  # of one label alone nothing can be said
@@ -89,7 +90,7 @@ def _foreign(page: ReportPage, evaluated: Answers) -> dict[str, Any]:
                 name=name_below(evaluated.paths[row], evaluated.dataset.root),
                 given=evaluated.given[row],
                 answered=evaluated.card.labels[evaluated.probabilities[row].argmax()],
-                probability=float(confidence[row]),
+                probability=float(confidence[row]) if len(evaluated.card.labels) > 1 else None,
                 picture=uri,
             )
             for row, uri in zip(shown, uris, strict=True)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from handful.service.artifact.card import GateCard
 from handful.service.artifact.label_names import normal_label
+from handful.training.head.labelled import LabelledEmbeddings
+from handful.training.head.unknown import out_of_fold_scores, refused_by_others
 from handful.training.learning import LearnedModel
 from handful.training.photos.known import align_labels
 from handful.training.retraining.champion import ChampionModel
@@ -34,6 +36,8 @@ def compare_with_champion(
 ) -> Challenger:
     started = time.monotonic()
     known, new, rows = answers_to_compare(champion, photos, learned, settings)
+    if len(champion.card.labels) == len(learned.inspected.labels) == 1:
+        known, new = recognitions_to_compare(champion, photos, learned, known, new)
     gate, probably_wrong = decide(champion.card.model, known, new)
     gate = weigh_refusals(gate, champion, photos, learned)
     if champion.card.verdict.level == "guessing":
@@ -79,3 +83,31 @@ def answers_to_compare(
         return AnswersToCompare(inspected.label_index[rows], shared, answers[rows], probabilities[rows])
 
     return answers_in(~new), answers_in(new), np.flatnonzero(new)
+
+
+def recognitions_to_compare(
+    champion: ChampionModel,
+    photos: RetrainPhotos,
+    learned: LearnedModel,
+    known: AnswersToCompare,
+    new: AnswersToCompare,
+) -> tuple[AnswersToCompare, AnswersToCompare]:
+    """For a single label, whose likeliest label is always right: right is what is recognised, wrong what is refused.
+
+    As above, both sides answer known photos out of fold, and new ones the champion answers as it is.
+    """
+    count = len(known.labels)
+    data = LabelledEmbeddings.of(learned.inspected).take(np.arange(count))
+    folds = learned.fitted.folds.first_images(count)
+    before = refused_by_others(out_of_fold_scores(data, folds), folds)
+    refused = np.concatenate([before, champion.classifier.unknown.is_unknown(photos.fresh)])
+    by_champion, by_challenger = (
+        np.stack([~each, each], axis=1).astype(np.float64) for each in (refused, learned.fitted.refused)
+    )
+
+    def answers_in(part: AnswersToCompare, rows: slice) -> AnswersToCompare:
+        return AnswersToCompare(
+            part.labels, np.array([True, True]), by_champion[rows], by_challenger[rows], evidence=False
+        )
+
+    return answers_in(known, slice(count)), answers_in(new, slice(count, None))

@@ -45,6 +45,7 @@ class AnswersToCompare:
     shared: NDArray[np.bool_]  # (L,) labels that both know
     champion: Probabilities
     challenger: Probabilities
+    evidence: bool = True  # whether the champion's answers may contradict a label: a single label's refusals do not
 
     @property
     def comparable(self) -> NDArray[np.bool_]:
@@ -95,7 +96,7 @@ def decide(champion: str, known: AnswersToCompare, new: AnswersToCompare) -> tup
     `known` are photos whose label did not change since the champion learned them.
     """
     old, added = known.among_shared(), new.among_shared()
-    several = old.champion.shape[1] > 1
+    several = old.champion.shape[1] > 1 and known.evidence
     wrong = WrongLabels.of(added.champion, added.labels) if several and len(added.labels) else None
     forgets = worse_by_chance(*old.outcomes())
     everything = [np.concatenate(pair) for pair in zip(known.outcomes(), new.outcomes(), strict=True)]

@@ -21,7 +21,7 @@ from handful.training.photos.generic import cached_generic
 from handful.training.photos.inspection import Inspected, Relabelled, inspect, picture_name, require_labels
 from handful.training.photos.known import KnownPhotos, match_known
 from handful.training.photos.other import rows_moved_to_other, with_other
-from handful.training.photos.sources import Dataset, Example, Problem, read_folder
+from handful.training.photos.sources import Dataset, Example, Problem, read_folder, wanted_labels
 from handful.training.retraining.champion import ChampionModel
 from handful.training.settings import RetrainSettings
 
@@ -92,7 +92,7 @@ def _read_new(champion: ChampionModel, folder: Path | None, settings: RetrainSet
     in_order = [results[path] for path in paths]
     kept, moved = _without_moved(known, dataset, in_order)
     inspected = replace(inspect(dataset, in_order, known=kept), generic=cached_generic(embedder))
-    require_labels(inspected)
+    require_labels(inspected, wanted_labels(dataset, known.labels))
     fresh, fresh_other = inspected.embeddings[inspected.known :], _embeddings_of(_fresh_other(inspected, known))
     return RetrainPhotos(dataset, kept, inspected, champion.backbone, fresh, moved=moved, fresh_other=fresh_other)
 

@@ -126,9 +126,18 @@ def test_embeddings_that_are_not_finite_are_an_error() -> None:
         fitted(embeddings, labels)
 
 
-def test_a_single_label_is_an_error() -> None:
-    with pytest.raises(DataError, match="at least 2 labels"):
-        fitted(np.ones((5, 3), dtype=np.float32), np.zeros(5, dtype=np.int64))
+def test_the_logit_of_a_single_label_is_the_likeness_to_its_mean() -> None:
+    embeddings = np.random.default_rng(0).normal(1, 0.3, size=(6, 3)).astype(np.float32)
+    head = fitted(embeddings, np.zeros(6, dtype=np.int64))
+    mean = embeddings.mean(axis=0)
+    np.testing.assert_allclose(head.logits(embeddings)[:, 0], embeddings @ mean / np.linalg.norm(mean), rtol=1e-5)
+    assert head.out_of_fold_logits.shape == (6, 1)
+
+
+def test_a_label_without_a_photo_is_an_error() -> None:
+    data = LabelledEmbeddings(np.ones((4, 3), np.float32), np.zeros(4, np.int64), np.arange(4), 2)
+    with pytest.raises(DataError, match=r"got images per label .4, 0.; at least one label, each with an image"):
+        fit_head(data, Folds.make(data.labels, data.groups, 0), HeadSettings(), 0)
 
 
 def test_unknown_setting_is_an_error() -> None:

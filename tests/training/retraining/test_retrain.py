@@ -174,8 +174,9 @@ def test_labels_are_renamed_dropped_and_merged_without_photos(own: Path, tmp_pat
     assert result["promoted"], result["reason"]
     with pytest.raises(UsageError, match="known labels: red, leaf"):
         run(None, own, drop=("blue",))
-    with pytest.raises(DataError, match="At least two labels"):
-        run(None, own, rename={"leaf": "red"})
+    merged = run(None, own, rename={"leaf": "red"})
+    assert merged["images"]["per_label"] == {"red": 20}
+    assert merged["verdict"]["level"] == "not_yet"
 
 
 def test_nothing_new_makes_no_version(own: Path, photos: Path) -> None:
