@@ -135,7 +135,7 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
     ):
         check_backbone(settings.backbone)
         check_other(settings.other)
-        _first_look(data, settings.columns, several=True)
+        _first_look(data, settings.columns)
         from handful.training.finetune.distributed import started_rank
         from handful.training.train import follow_train, train_folder
 
@@ -181,15 +181,12 @@ def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> No
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
-def _first_look(data: Path, columns: ColumnNames, *, several: bool = False) -> None:
-    """Says at once what the source is read as, and that there are no labels, or none that can be told apart."""
+def _first_look(data: Path, columns: ColumnNames) -> None:
+    """Says at once what the source is read as, and that there are no labels."""
     from handful.service.terminal.progress import tell
-    from handful.training.photos.sources import read_folder, require_two_labels
+    from handful.training.photos.sources import read_folder
 
-    dataset = read_folder(data, columns)
-    if several:
-        require_two_labels(dataset, data)
-    for words in dataset.first_words:
+    for words in read_folder(data, columns).first_words:
         tell(words)
 
 

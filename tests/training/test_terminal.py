@@ -19,6 +19,7 @@ def trained(**parts: Any) -> dict[str, Any]:
         "labels": ["bags", "belts", "shoes"],
         "head": "linear",
         "cv": CV,
+        "unknown": {},
         "images": {"used": 60, "skipped": 0, "per_label": {"bags": 20, "belts": 20, "shoes": 20}},
         "seconds": {"total": 3.0},
         **parts,

@@ -102,7 +102,7 @@ def _known_other(tensors: Mapping[str, np.ndarray]) -> tuple[Embedded, ...]:
     names = (
         (content.tobytes().hex(), picture.tobytes().hex(), row) for content, picture, row in zip(*parts, strict=True)
     )
-    return tuple(Embedded(Path(content[:DIGITS]), content, picture, row, b"", "") for content, picture, row in names)
+    return tuple(Embedded(Path(content[:DIGITS]), content, picture, row, kept_as="") for content, picture, row in names)
 
 
 def align_labels(answers: np.ndarray, names: Sequence[str], labels: Sequence[str]) -> np.ndarray:

@@ -9,7 +9,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from handful.service.artifact.errors import DataError
 from handful.service.artifact.label_names import is_other, similar_labels
 from handful.service.artifact.sources.columns import ColumnNames
 from handful.service.artifact.sources.listing import PhotoPart
@@ -89,17 +88,6 @@ def read_folder(source: Path, columns: ColumnNames | None = None, known_labels: 
 def wanted_labels(dataset: Dataset, known_labels: Collection[str] = ()) -> int:
     """How many labels a model of these photos should have; photos of no label count for none."""
     return len({*known_labels, *(label for label in dataset.labels if not is_other(label, known_labels))})
-
-
-def require_two_labels(dataset: Dataset, source: Path) -> None:
-    """`DataError` for a single label, from which nothing can be told apart."""
-    labels = [label for label in dataset.labels if not is_other(label)]
-    if len(labels) == 1:
-        [label] = labels
-        raise DataError(
-            f"{source} holds one label, {label} ({len(dataset.examples)} files); to learn, at least two are needed,"
-            f" each in a folder of its own, such as {source}/{label}/ and {source}/other/."
-        )
 
 
 def _dataset(part: PhotoPart) -> Dataset:

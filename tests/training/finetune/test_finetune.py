@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -74,8 +75,10 @@ def test_timm_opens_it_and_gives_the_same_logits(tuned: dict[str, Any], stripes:
 
 def test_the_kept_embeddings_are_the_tuned_networks(tuned: dict[str, Any], stripes: Path) -> None:
     classifier = Classifier.load(Path(tuned["path"]))
-    kept = open_artifact(Path(tuned["path"])).embeddings()["embeddings"]
-    pixels = torch.stack([classifier.read(path) for path in sorted(stripes.rglob("*.png"))])
+    tensors = open_artifact(Path(tuned["path"])).embeddings()
+    kept, hashes = tensors["embeddings"], [row.numpy().tobytes().hex() for row in tensors["hashes"]]
+    paths = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in stripes.rglob("*.png")}
+    pixels = torch.stack([classifier.read(paths[content]) for content in hashes])
     now = classifier.network.embed(pixels)
     assert float((now - kept).abs().max()) < 0.02 * float(kept.abs().max())
 
@@ -90,7 +93,8 @@ def test_where_nothing_is_gained_the_frozen_network_is_exported(tmp_path: Path, 
     frozen = trained(stripes, tmp_path / "frozen", backbone, finetune=None)
     kept_frozen = trained(stripes, tmp_path / "tuned", backbone, finetune=slow)
     assert not kept_frozen["finetune"]["kept"]
-    assert "not better than the frozen backbone" in kept_frozen["finetune"]["reason"]
+    reason = kept_frozen["finetune"]["reason"]
+    assert "not better than the frozen backbone" in reason or "no epoch lowered the log loss" in reason
     assert kept_frozen["cv"] == frozen["cv"]
     cards = [open_artifact(Path(result["path"])).card for result in (frozen, kept_frozen)]
     assert cards[0].files == cards[1].files
