@@ -211,7 +211,7 @@ def _late_autocast(backbone: EfficientNet, device: torch.device) -> Run:
         with torch.autocast(device.type, torch.bfloat16):
             for stage in backbone.blocks[1:]:
                 batch = stage(batch)
-            return cast("Tensor", backbone.forward_head(backbone.bn2(backbone.conv_head(batch))))
+            return backbone.forward_head(backbone.bn2(backbone.conv_head(batch)))
 
     return run
 

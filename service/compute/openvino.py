@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from handful.service.compute.device import MOST_PARALLEL_BATCHES, SMALL_BATCH, cpu_count
 from handful.service.compute.folding import FLOAT32_LAYERS, starts_in_float32, trace
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, fx, nn
 
@@ -94,6 +94,7 @@ def _models(graph: fx.Graph, backbone: nn.Module, side_pixels: int, first: tuple
     ops, cut = ov.opset13, _last_of(graph, first)
     image = ops.parameter([-1, side_pixels, side_pixels, 3], ov.Type.f32)
     models, values = list[Any](), dict[fx.Node, Node]()
+    node: fx.Node
     for node in graph.nodes:
         arguments = fx.map_arg(node.args, values.__getitem__)
         if node.op == "placeholder":
@@ -148,7 +149,7 @@ _FUNCTIONS: dict[Any, str] = {
 
 
 def _array(values: Tensor) -> np.ndarray:
-    return cast("np.ndarray", values.detach().float().cpu().contiguous().numpy())
+    return values.detach().float().cpu().contiguous().numpy()
 
 
 def _pair(value: int | tuple[int, ...]) -> list[int]:

@@ -43,7 +43,7 @@ def _folder(name: str) -> resources.abc.Traversable:
 
 @contextmanager
 def _packaged_weights() -> Iterator[Path]:
-    way_out = f"install {PACKAGE}=={VERSION}, or use --backbone {BUILTIN_RESNET}"
+    way_out = f"install {PACKAGE}=={VERSION}"
     try:
         file = resources.files(PACKAGE.replace("-", "_")).joinpath(WEIGHTS)
     except ModuleNotFoundError as e:
