@@ -44,12 +44,15 @@ class HiddenHead:
 
     @classmethod
     def fit(cls, data: LabelledEmbeddings, settings: Mapping[str, float], seed: int) -> HiddenHead:
-        """With the `width`, `weight_decay` and `epochs` in the settings. The embeddings have a mean length of 1."""
+        """On raw embeddings, with the `width`, `weight_decay` and `epochs` in the settings."""
+        basis = Basis.of(data.embeddings)
+        data = data.with_embeddings(basis.coordinates(data.embeddings))
         networks = _Networks(data, int(settings["width"]), settings["weight_decay"], seed)
         for _ in networks.train(np.ones((1, len(data)), dtype=bool), int(settings["epochs"])):
             pass
         into, into_bias, out, out_bias = (parameter.detach()[0].numpy() for parameter in networks.parameters)
-        return cls(into.T.copy(), into_bias[0].copy(), LinearHead(out.T.copy(), out_bias[0].copy()))
+        weight, bias = basis.undo(into.T.copy(), into_bias[0].copy())
+        return cls(weight, bias, LinearHead(out.T.copy(), out_bias[0].copy()))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> HiddenHead:
@@ -76,11 +79,6 @@ class HiddenHead:
         """(N, L)"""
         return self.last.logits(np.maximum(embeddings @ self.hidden_weight.T + self.hidden_bias, 0))
 
-    def on_raw(self, basis: Basis) -> HiddenHead:
-        """The head that gives on raw embeddings what this one gives on coordinates."""
-        weight, bias = basis.undo(self.hidden_weight, self.hidden_bias)
-        return replace(self, hidden_weight=weight, hidden_bias=bias)
-
     def at_temperature(self, temperature: float) -> HiddenHead:
         """Its logits are those of this one divided by the temperature."""
         return replace(self, last=self.last.at_temperature(temperature))
@@ -101,7 +99,7 @@ class OutOfFoldHidden:
 def out_of_fold_hidden(
     data: LabelledEmbeddings, folds: Folds, width: int, weight_decay: float, seed: int
 ) -> OutOfFoldHidden:
-    """Averaged over repeats, as for the linear head."""
+    """On coordinates of mean length 1; averaged over repeats, as for the linear head."""
     divided = list(folds)
     tests = np.zeros((len(divided), len(data)), dtype=bool)  # (K, N)
     for held_out, fold in zip(tests, divided, strict=True):

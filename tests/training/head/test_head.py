@@ -66,7 +66,7 @@ def test_choice_does_not_depend_on_the_backbones_scale_or_offset() -> None:
 def test_auto_stays_linear_where_linear_makes_no_mistake() -> None:
     head = fitted(*clouds([25, 25], distance=12.0))
     assert head.kind == "linear"
-    assert head.settings["strength"] == 1.0
+    assert head.settings == {"strength": HeadSettings().usual_strength, "means": max(HeadSettings().means)}
 
 
 def test_auto_takes_the_hidden_head_where_no_line_divides_the_labels() -> None:
