@@ -15,9 +15,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from handful.training.head.basis import Basis
 from handful.training.head.folds import Fold, Folds
 from handful.training.head.labelled import Floats, LabelledEmbeddings, Labels
-from handful.training.head.linear import Basis, LinearHead
+from handful.training.head.linear import LinearHead
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -141,6 +142,7 @@ class _Networks:
     def __init__(self, data: LabelledEmbeddings, width: int, weight_decay: float, seed: int) -> None:
         self._inputs, self._labels = torch.from_numpy(data.embeddings), torch.from_numpy(data.labels)
         self._label_count, self._width, self._weight_decay, self._seed = data.label_count, width, weight_decay, seed
+        self._image_weights = data.image_weights
         self.parameters: list[nn.Parameter] = []
         self.watched = self._sample(np.random.default_rng(seed), WATCHED_IMAGES)
         self._last: tuple[Selection, Tensor] | None = None  # the rows asked for last, and their logits
@@ -161,7 +163,8 @@ class _Networks:
     def losses(self, rows: Selection, masks: NDArray[np.bool_]) -> Tensor:
         """Each network's mean log loss (K,) over the rows that are in its mask, every label with the same weight."""
         labels = self._labels[rows]
-        weights = torch.from_numpy(np.stack([_balanced_weights(labels.numpy(), mask[rows]) for mask in masks]))
+        weighted = masks[:, rows] * self._image_weights[rows]
+        weights = torch.from_numpy(np.stack([_balanced_weights(labels.numpy(), mask) for mask in weighted]))
         flat = nn.functional.cross_entropy(
             self._all_logits(rows).flatten(0, 1), labels.repeat(len(masks)), reduction="none"
         )
@@ -194,7 +197,7 @@ class _Networks:
         return [nn.Parameter(start.repeat(count, 1, 1)) for start in (into, biases[0], out, biases[1])]
 
 
-def _balanced_weights(labels: Labels, mask: NDArray[np.bool_]) -> Floats:
-    """(N,) with sum 1: zero outside the mask, the same sum for each label inside it."""
-    images = np.bincount(labels[mask], minlength=int(labels.max()) + 1)[labels]
-    return np.asarray(np.where(mask, 1 / np.maximum(images, 1), 0) / len(np.unique(labels[mask])), dtype=np.float32)
+def _balanced_weights(labels: Labels, weights: Floats) -> Floats:
+    """(N,) with sum 1: in proportion to the weights (N,), the same sum for each label that has any."""
+    sums = np.bincount(labels, weights, int(labels.max()) + 1)
+    return np.asarray(weights / np.maximum(sums[labels], 1e-12) / np.count_nonzero(sums), dtype=np.float32)

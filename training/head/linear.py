@@ -26,6 +26,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from handful.service.compute.device import cpu_count
+from handful.training.head.basis import Basis
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import Floats, LabelledEmbeddings, Labels, Rows
 from numpy.typing import NDArray
@@ -42,32 +43,6 @@ GRADIENT_TOLERANCE = 3e-3  # against 1, the gradient a label would have if all i
 
 def is_small(data: LabelledEmbeddings) -> bool:
     return data.embeddings.size * data.label_count < SMALL_PROBLEM
-
-
-@dataclass(frozen=True)
-class Basis:
-    """The coordinates in which heads are fitted; `axes` (R, D) has orthonormal rows."""
-
-    mean: Floats
-    scale: float
-    axes: Floats | None
-
-    @classmethod
-    def of(cls, embeddings: Floats) -> Basis:
-        mean = embeddings.mean(axis=0)
-        centred = embeddings - mean
-        scale = float(np.linalg.norm(centred, axis=1).mean()) or 1.0
-        return cls(mean, scale, _spanning_axes(centred) if len(centred) < centred.shape[1] else None)
-
-    def coordinates(self, embeddings: Floats) -> Floats:
-        """(N, R), of mean length 1."""
-        scaled = (embeddings - self.mean) / np.float32(self.scale)
-        return np.asarray(scaled if self.axes is None else scaled @ self.axes.T, dtype=np.float32)
-
-    def undo(self, weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
-        """The weight (L, D) and bias (L,) on raw embeddings that do what (L, R) and (L,) do on coordinates."""
-        raw = (weight if self.axes is None else weight @ self.axes) / np.float32(self.scale)
-        return raw.astype(np.float32), (bias - raw @ self.mean).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -126,13 +101,6 @@ def _rows_at(rows: Floats, numbers: Labels, count: int, fill: float | None = Non
     return spread
 
 
-def _spanning_axes(centred: Floats) -> Floats:
-    """(R, D), from the (N, N) products of photos with each other, which are fewer than the (D, D) of dimensions."""
-    values, vectors = np.linalg.eigh(centred.astype(np.float64) @ centred.T.astype(np.float64))
-    kept = values > values[-1] * 1e-10
-    return np.asarray((vectors[:, kept] / np.sqrt(values[kept])).T @ centred, dtype=np.float32)
-
-
 @dataclass(frozen=True)
 class LinearProblem:
     """The photos of all folds, with embeddings of length 1 (N, D), their coordinates (N, R), and the length of a raw
@@ -185,9 +153,10 @@ class LinearFits:
         self._problem, data = problem, problem.data
         self._rows = np.arange(len(data)) if rows is None else rows
         self._labels, self._label_count = data.labels[self._rows], data.label_count
-        images = np.bincount(self._labels, minlength=self._label_count)  # (L,)
+        self._weights = data.image_weights[self._rows]  # (N,)
+        images = np.bincount(self._labels, self._weights, self._label_count)  # (L,)
         self._present = np.flatnonzero(images)
-        self._image_weights = (1 / (len(self._present) * images[self._labels])).astype(np.float32)  # (N,) sum 1
+        self._image_weights = (self._weights / (len(self._present) * images[self._labels])).astype(np.float32)  # sum 1
         self._solution = np.zeros((len(self._present), problem.coordinates.shape[1] + 1))
 
     def fit(self, strength: float) -> LinearFit:
@@ -232,9 +201,9 @@ class LinearFits:
         """(P, D)"""
         order = np.argsort(self._labels, kind="stable")
         first = np.searchsorted(self._labels[order], self._present)
-        images = np.diff(np.append(first, len(order)))
-        sums = np.add.reduceat(self._unit[order], first, axis=0, dtype=np.float64)
-        return np.asarray(sums / images[:, None], dtype=np.float32)
+        weights = self._weights[order, None]
+        sums = np.add.reduceat(self._unit[order] * weights, first, axis=0, dtype=np.float64)
+        return np.asarray(sums / np.add.reduceat(weights, first, axis=0), dtype=np.float32)
 
     @cached_property
     def _means(self) -> Floats:

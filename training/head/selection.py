@@ -8,18 +8,19 @@ means and the usual penalty comes first. What is gained in-set within that error
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 from handful.service.artifact.errors import DataError
 from handful.service.compute.device import thread_pools
+from handful.training.head.basis import Basis
 from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.folds import Folds
 from handful.training.head.hidden import HiddenHead, out_of_fold_hidden
 from handful.training.head.labelled import Floats, LabelledEmbeddings, Labels
-from handful.training.head.linear import Basis, LinearHead, OutOfFoldLinear, is_small
+from handful.training.head.linear import LinearHead, OutOfFoldLinear, is_small
 from handful.training.metrics import image_log_losses
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -90,6 +91,16 @@ class SelectedHead:
         """(N, L)"""
         return self.head.logits(embeddings)
 
+    def again(self, data: LabelledEmbeddings, folds: Folds, seed: int) -> SelectedHead:
+        """The same settings on photos with other weights, out of fold too."""
+        if self.kind == "linear":
+            strength, means = self.settings["strength"], self.settings["means"]
+            settings = HeadSettings(kind="linear", strengths=(strength,), usual_strength=strength, means=(means,))
+        else:
+            width, decay = int(self.settings["width"]), self.settings["weight_decay"]
+            settings = HeadSettings(kind="hidden", widths=(width,), weight_decays=(decay,))
+        return replace(fit_head(data, folds, settings, seed), candidates=self.candidates)
+
     def refit(self, data: LabelledEmbeddings, seed: int) -> Head:
         """A head of the same kind and settings, learned from other photos."""
         return HEADS[self.kind].fit(data, self.settings, seed)
@@ -140,7 +151,8 @@ def _linear_candidates(data: LabelledEmbeddings, folds: Folds, settings: HeadSet
         for means, logits in zip(weights, out_of_fold.logits(strength, weights), strict=True):
             chosen = {"strength": strength, "means": means}
             tried[means].append(_candidate("linear", chosen, logits, data.labels))
-        helps = any(len(each) < 2 or each[-1].log_loss < each[-2].log_loss for each in tried.values())
+        last = tried[weights[-1]]
+        helps = len(last) < 2 or last[-1].log_loss < last[-2].log_loss
         if strength >= settings.usual_strength and not helps:
             break
     usual = np.log(settings.usual_strength)
