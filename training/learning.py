@@ -85,11 +85,20 @@ def embed_folder(
     return inspect(dataset, results, min_images), seconds
 
 
-def learn_model(backbone: Backbone, inspected: Inspected, settings: LearnSettings, ranks: Ranks) -> LearnedModel:
-    """Fits a head on the embeddings, then trains the whole network on the photos' files where `settings` ask for it."""
+def learn_model(
+    backbone: Backbone,
+    inspected: Inspected,
+    settings: LearnSettings,
+    ranks: Ranks,
+    corrections: np.ndarray | None = None,
+) -> LearnedModel:
+    """Fits a head on the embeddings, then trains the whole network on the photos' files where `settings` ask for it.
+
+    `corrections` are rows of photos that the head must answer rightly if it can.
+    """
     started = time.monotonic()
     next_stage(LEARNING)
-    fitted = fit(inspected, settings.head, settings.seed)
+    fitted = fit(inspected, settings.head, settings.seed, corrections)
     seconds = {"fit": time.monotonic() - started}
     if settings.finetune is None:
         return LearnedModel(backbone, inspected, fitted, None, seconds)

@@ -23,6 +23,7 @@ REASONS = {  # why files are left out, after their number
     "duplicate": "the same as another photo",
     "two_labels": "the same picture under two labels",
     "too_few_images": "of a label with too few photos",
+    "doubted_label": "under a label that the champion is sure is wrong",
 }
 
 
