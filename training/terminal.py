@@ -205,7 +205,6 @@ def retrain_text(result: dict[str, Any], problems: Sequence[Problem], data: Path
         *([f"{len(suspected)} of the new labels look wrong:"] if suspected else []),
         *(f"  {each['path']}: labelled {each['label']}, looks like {each['looks_like']}" for each in suspected[:SHOWN]),
         *([f"  and {len(suspected) - SHOWN} more"] if len(suspected) > SHOWN else []),
-        *_correction_lines(result["corrections"]),
         *_learned(result, problems, data),
         "",
         f"{result['model']} {taken}. {result['reason']}",
@@ -216,33 +215,6 @@ def retrain_text(result: dict[str, Any], problems: Sequence[Problem], data: Path
         return "\n".join([*lines, "", *next_lines((command_line("serve", "--model", name), "a page and HTTP"), back)])
     anyway = (command_line("models", "promote", result["model"]), "uses it all the same")
     return "\n".join([*lines, "", *next_lines(anyway)])
-
-
-def _correction_lines(corrections: dict[str, Any]) -> list[str]:
-    """What became of the photos that the champion answers wrongly."""
-    wrong, held = corrections["not_learned"], corrections["held_back"]
-    believed = corrections["given"] - len(held)
-    count = f"{believed} {_plural(believed, 'photo', 'photos')}"
-    return [
-        *(
-            [f"Of {count} that it answers wrongly, the new version answers {corrections['learned']} rightly."]
-            if believed
-            else []
-        ),
-        *(
-            f"  {each['path']}: {each['answer'] or 'unknown'} instead of {each['label']}; {each['reason']}"
-            for each in wrong[:SHOWN]
-        ),
-        *(
-            [f"{len(held)} {_plural(len(held), 'was', 'were')} held back, because it is sure of another label:"]
-            if held
-            else []
-        ),
-        *(
-            f"  {each['path']}: labelled {each['label']}, {each['probability']:.0%} {each['looks_like']}"
-            for each in held[:SHOWN]
-        ),
-    ]
 
 
 def evaluate_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) -> str:

@@ -61,7 +61,7 @@ class FeedbackRoutes:
                 "/feedback",
                 self.correct,
                 f"An image and its right label, stored to learn from{'' if settings.feedback else '; off here'}."
-                " To a retrain, corrections alone look like wrong labels: it is promoted only with promote=always.",
+                " A retrain learns it, unless the model is sure of another label: then only with promote=always.",
                 answers={
                     200: Answer("The image was there already, perhaps under another label", FeedbackBody),
                     201: Answer("The image is new", FeedbackBody),

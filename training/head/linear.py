@@ -138,7 +138,8 @@ class LinearFit:
         """
         both = self.levelled + np.float32(means / (means + self.photos)) * self.means if means else self.regression
         both = both - both.mean(axis=0)  # what is the same for all labels changes nothing
-        return LinearHead(np.ascontiguousarray(both[:, :-1]) / np.float32(self.length), both[:, -1].copy())
+        weight = np.asarray(both[:, :-1] / self.length, dtype=np.float32)
+        return LinearHead(np.ascontiguousarray(weight), np.asarray(both[:, -1], dtype=np.float32))
 
 
 class LinearFits:
@@ -186,7 +187,8 @@ class LinearFits:
 
     @cached_property
     def _unit(self) -> Floats:
-        return self._problem.unit[self._rows]
+        unit: Floats = self._problem.unit[self._rows]
+        return unit
 
     @cached_property
     def _one(self) -> Floats:
@@ -194,7 +196,8 @@ class LinearFits:
         mean = self._unit.mean(axis=0)
         if mean @ mean < SHARED**2:
             return np.append(np.zeros_like(mean), np.float32(1))
-        return _with_zero(mean[None] / (mean @ mean))[0]  # the product with an embedding is 1 on average
+        shared: Floats = _with_zero(mean[None] / (mean @ mean))[0]  # its product with an embedding is 1 on average
+        return shared
 
     @cached_property
     def _label_means(self) -> Floats:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 Kind = Literal["linear", "hidden"]
 Head = LinearHead | HiddenHead
+NOTICEABLE = 0.05  # of a standard error: a gain of the log loss that is worth another strength
 HEADS: dict[Kind, type[LinearHead] | type[HiddenHead]] = {"linear": LinearHead, "hidden": HiddenHead}
 
 
@@ -152,7 +153,7 @@ def _linear_candidates(data: LabelledEmbeddings, folds: Folds, settings: HeadSet
             chosen = {"strength": strength, "means": means}
             tried[means].append(_candidate("linear", chosen, logits, data.labels))
         last = tried[weights[-1]]
-        helps = len(last) < 2 or last[-1].log_loss < last[-2].log_loss
+        helps = len(last) < 2 or last[-2].log_loss - last[-1].log_loss > NOTICEABLE * last[-1].standard_error
         if strength >= settings.usual_strength and not helps:
             break
     usual = np.log(settings.usual_strength)

@@ -1,8 +1,8 @@
 """Photos that the champion answers wrongly: those that are believed and must be learned, and those that are held back.
 
 A person corrects what the model gets wrong, so the champion's answer alone cannot tell a correction from a wrong label.
-How sure it is can: to the right label of a photo that it really gets wrong, it almost always gives 15 % or more against
-its own answer. To a wrong label of a photo that it gets right, it gives less in half to nine tenths of the cases
+How sure it is can: to the right label of a photo that it really got wrong it never gave less than 10 % against its own
+answer. To a wrong label of a photo that it gets right it gives less in half to nine tenths of the cases
 (training/LOG.md). A photo that it calls unknown contradicts nothing that it knows.
 """
 
@@ -23,9 +23,9 @@ from handful.training.retraining.gate import FEWEST_COMPARED, TOLERATED_WRONG, A
 from handful.training.retraining.photos import RetrainPhotos
 from handful.training.settings import RetrainSettings
 
-DOUBTED = 0.15  # of the label, against the champion's own answer
+DOUBTED = 0.1  # of the label, against the champion's own answer
 ALL_WRONG = 0.9  # of the new photos; then the folder is one of corrections
-MOST_DOUBTED = 0.5  # of the new photos; with more it is the folder that contradicts, and the gate decides
+MOST_DOUBTED = 0.75  # of the new photos; with more it is the folder that contradicts, and the gate decides
 NAMED = 5  # photos in the reason
 
 
@@ -53,7 +53,7 @@ class Corrections:
                 "answer": None if refused else inspected.labels[answer],
                 "reason": "it resembles the other photos of its label too little"
                 if refused
-                else "counting it for more would make the answers to other photos worse",
+                else "counting it for more does not help, or makes the answers to other photos worse",
             }
             for row, answer, refused in zip(rows.tolist(), answers, unknown, strict=True)
             if refused or answer != inspected.label_index[row]
@@ -115,9 +115,9 @@ def corrections_sentence(result: dict[str, Any]) -> str:
     wrong, held = result["not_learned"], result["held_back"]
     sentences = []
     if believed:
-        sentences.append(
-            f"Of {believed} photos that the champion answers wrongly it answers {result['learned']} rightly."
-        )
+        photos = "photo" if believed == 1 else "photos"
+        rightly = f"it answers {result['learned']} rightly"
+        sentences.append(f"Of {believed} {photos} that the champion answers wrongly {rightly}.")
     if wrong:
         each = [
             f"{one['path']} ({one['answer'] or 'unknown'} instead of {one['label']}: {one['reason']})" for one in wrong
@@ -143,7 +143,8 @@ def _moved(photos: RetrainPhotos, champion: ChampionModel, names: Sequence[str])
     if not len(rows):
         return rows
     answers = align_labels(champion.answers_to(photos.known.embeddings[rows]), names, photos.inspected.labels)
-    return rows[answers.argmax(axis=1) != photos.inspected.label_index[rows]]
+    wrong: Rows = rows[answers.argmax(axis=1) != photos.inspected.label_index[rows]]
+    return wrong
 
 
 def _contradicts(added: AnswersToCompare, mistaken: np.ndarray, doubted: np.ndarray) -> bool:

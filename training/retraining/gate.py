@@ -174,8 +174,8 @@ def _gains_nothing(old: AnswersToCompare, new: AnswersToCompare, corrections: Gi
     if new_won > new_lost or surer:
         return None
     return (
-        f"It is worse on the known photos and no better on the new ones: of {len(old.labels)} known photos it gets {lost}"
-        f" wrong that the champion gets right; the other way round it is {won}. Of the {len(new.labels)} new ones it gets"
+        f"It is worse on the known photos and no better on the new ones: of {len(old.labels)} known ones it gets {lost}"
+        f" wrong that the champion gets right; the other way round it is {won}. Of {len(new.labels)} new ones it gets"
         f" {new_won} more right and {new_lost} more wrong."
     )
 
