@@ -98,13 +98,22 @@ def embed_folder(
     return replace(inspect(dataset, results, min_images), generic=of_generic), seconds
 
 
-def learn_model(backbone: Backbone, inspected: Inspected, settings: LearnSettings, ranks: Ranks) -> LearnedModel:
-    """Fits a head on the embeddings, then trains the whole network on the photos' files where `settings` ask for it."""
+def learn_model(
+    backbone: Backbone,
+    inspected: Inspected,
+    settings: LearnSettings,
+    ranks: Ranks,
+    corrections: np.ndarray | None = None,
+) -> LearnedModel:
+    """Fits a head on the embeddings, then trains the whole network on the photos' files where `settings` ask for it.
+
+    `corrections` are rows of photos that the head must answer rightly if it can.
+    """
     if settings.finetune and len(inspected.labels) == 1:
         raise DataError(ONE_LABEL)
     started = time.monotonic()
     next_stage(LEARNING)
-    fitted = fit(inspected, settings.head, settings.seed)
+    fitted = fit(inspected, settings.head, settings.seed, corrections)
     seconds = {"fit": time.monotonic() - started}
     if settings.finetune is None:
         return LearnedModel(backbone, inspected, fitted, None, seconds)

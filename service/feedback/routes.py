@@ -61,8 +61,8 @@ class FeedbackRoutes:
                 "/feedback",
                 self.correct,
                 "An image and its right label, or other for none of them, stored to learn from"
-                f"{'' if settings.feedback else '; off here'}. To a retrain, corrections alone look like wrong labels:"
-                " it is promoted only with promote=always.",
+                f"{'' if settings.feedback else '; off here'}. A retrain learns it, unless the model is sure of another"
+                " label: then only with promote=always.",
                 answers={
                     200: Answer("The image was there already, perhaps under another label", FeedbackBody),
                     201: Answer("The image is new", FeedbackBody),

@@ -8,11 +8,13 @@ import numpy as np
 from handful.service.artifact.unknown import UnknownDetector
 from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.folds import Folds
-from handful.training.head.labelled import LabelledEmbeddings
+from handful.training.head.labelled import LabelledEmbeddings, Rows
 from handful.training.head.selection import HeadSettings, SelectedHead, fit_head
 from handful.training.head.unknown import FittedUnknown, Strangers, fit_unknown, out_of_fold_scores, refused_by_others
 from handful.training.metrics import Metrics, metrics, recognition_metrics
 from handful.training.photos.inspection import Inspected
+
+CORRECTION_WEIGHTS = (4.0, 16.0, 64.0)  # photos that a correction counts as, where one is not enough
 
 
 def _nothing() -> np.ndarray:
@@ -56,13 +58,17 @@ class Fitted:
         )
 
 
-def fit(inspected: Inspected, settings: HeadSettings, seed: int) -> Fitted:
-    """Head, temperature and unknown detector use the same folds."""
+def fit(inspected: Inspected, settings: HeadSettings, seed: int, corrections: Rows | None = None) -> Fitted:
+    """Head, temperature and unknown detector use the same folds. The photos in `corrections` must be answered rightly
+    where that costs nothing on the others.
+    """
     data = LabelledEmbeddings.of(inspected)
     folds = Folds.make(data.labels, data.groups, seed, inspected.folds)
     if data.label_count == 1:
         return _fit_one_label(data, folds, settings, seed, strangers_of(inspected))
     head = fit_head(data, folds, settings, seed)
+    if corrections is not None and len(corrections):
+        head = _with_corrections(head, data, folds, corrections, seed)
     temperature = fit_temperature(head.out_of_fold_logits, data.labels)
     probabilities = calibrated(head.out_of_fold_logits, temperature)
     scores = out_of_fold_scores(data, folds)
@@ -90,3 +96,30 @@ def _fit_one_label(
     head = fit_head(data, folds, settings, seed)
     fitted = Fitted(head, 1.0, unknown.detector, measured, certain, unknown.known, folds, refused_by_others=refused)
     return fitted.with_unknown(unknown)
+
+
+def _with_corrections(
+    head: SelectedHead, data: LabelledEmbeddings, folds: Folds, corrections: Rows, seed: int
+) -> SelectedHead:
+    """The head with the least weight on the corrections by which the most of them are learned.
+
+    A weight counts only if out of fold no more of the other photos are answered wrongly than without it.
+    """
+    others = np.setdiff1d(np.arange(len(data)), corrections)
+
+    def learned(each: SelectedHead) -> int:
+        return int((each.logits(data.embeddings[corrections]).argmax(axis=1) == data.labels[corrections]).sum())
+
+    def right(each: SelectedHead) -> int:
+        return int((each.out_of_fold_logits[others].argmax(axis=1) == data.labels[others]).sum())
+
+    best, before = head, right(head)
+    wrong = corrections[head.logits(data.embeddings[corrections]).argmax(axis=1) != data.labels[corrections]]
+    for weight in CORRECTION_WEIGHTS:
+        if learned(best) == len(corrections):
+            break
+        weighted = data.weighted(wrong, weight)
+        tried = head.again(weighted, folds, seed)
+        if right(tried) >= before and learned(tried) > learned(best):
+            best = tried
+    return best

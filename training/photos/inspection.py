@@ -26,6 +26,7 @@ REASONS = {  # why files are left out, after their number
     "two_labels": "the same picture under two labels",
     "too_few_images": "of a label with too few photos",
     "row": "rows of a table that name no photo with one label",
+    "doubted_label": "under a label that the champion is sure is wrong",
 }
 
 

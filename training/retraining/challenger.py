@@ -14,7 +14,8 @@ from handful.training.head.unknown import out_of_fold_scores, refused_by_others
 from handful.training.learning import LearnedModel
 from handful.training.photos.known import align_labels
 from handful.training.retraining.champion import ChampionModel
-from handful.training.retraining.gate import AnswersToCompare, decide
+from handful.training.retraining.corrections import Corrections, corrections_sentence
+from handful.training.retraining.gate import AnswersToCompare, GivenCorrections, decide
 from handful.training.retraining.photos import RetrainPhotos
 from handful.training.retraining.refusals import weigh_refusals
 from handful.training.settings import RetrainSettings
@@ -28,20 +29,33 @@ class Challenger:
     learned: LearnedModel
     gate: GateCard
     suspected: list[dict[str, Any]]  # new labels that are probably wrong, as the result lists them
+    corrections: dict[str, Any]  # what became of the photos that the champion answers wrongly, as in the result
     seconds: float  # of the comparison
 
 
 def compare_with_champion(
-    champion: ChampionModel, photos: RetrainPhotos, learned: LearnedModel, settings: RetrainSettings
+    champion: ChampionModel,
+    photos: RetrainPhotos,
+    learned: LearnedModel,
+    settings: RetrainSettings,
+    corrections: Corrections,
 ) -> Challenger:
     started = time.monotonic()
     known, new, rows = answers_to_compare(champion, photos, learned, settings)
     if len(champion.card.labels) == len(learned.inspected.labels) == 1:
         known, new = recognitions_to_compare(champion, photos, learned, known, new)
-    gate, probably_wrong = decide(champion.card.model, known, new)
+    corrected = corrections.result(learned)
+    given = len(corrections.rows)
+    gate, probably_wrong = decide(
+        champion.card.model, known, new, GivenCorrections(given, corrected["learned"], corrections.settled)
+    )
     gate = weigh_refusals(gate, champion, photos, learned)
+    if sentence := corrections_sentence(corrected):
+        gate = gate.model_copy(update={"reason": f"{gate.reason} {sentence}"})
     if champion.card.verdict.level == "guessing":
         probably_wrong = probably_wrong[:0]  # its answers say nothing about a label
+    if corrections.settled:
+        probably_wrong = probably_wrong[~np.isin(rows[probably_wrong], corrections.rows)]
     labels, names, likeliest = learned.inspected.labels, learned.inspected.names, new.champion.argmax(axis=1)
     suspected = [
         {
@@ -52,7 +66,7 @@ def compare_with_champion(
         }
         for answer in probably_wrong
     ]
-    return Challenger(photos, learned, gate, suspected, time.monotonic() - started)
+    return Challenger(photos, learned, gate, suspected, corrected, time.monotonic() - started)
 
 
 def answers_to_compare(

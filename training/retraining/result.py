@@ -9,6 +9,7 @@ from handful.training.evaluate import held_out_result
 from handful.training.export import published_result
 from handful.training.retraining.challenger import Challenger
 from handful.training.retraining.champion import ChampionModel
+from handful.training.retraining.corrections import Corrections, corrections_result, corrections_sentence
 from handful.training.retraining.photos import RetrainPhotos
 from handful.training.retraining.publishing import PublishedVersion
 
@@ -28,6 +29,7 @@ def retrain_result(
         **published_result(version.card, version.path, photos.inspected, seconds),
         "missing": photos.missing,
         "suspected": challenger.suspected,
+        "corrections": challenger.corrections,
         **({"finetune": learned.tuned.result} if learned.tuned else {}),
         "champion": {"model": gate.champion, **_side(gate, "champion")},
         "challenger": {"model": version.card.model, **_side(gate, "challenger")},
@@ -40,18 +42,23 @@ def retrain_result(
     }
 
 
-def unchanged_result(champion: ChampionModel, photos: RetrainPhotos, total_seconds: float) -> dict[str, Any]:
+def unchanged_result(
+    champion: ChampionModel, photos: RetrainPhotos, corrections: Corrections, total_seconds: float
+) -> dict[str, Any]:
     """The result where there is no new version."""
+    held_back = corrections_result([], corrections.held_back)
+    said = corrections_sentence(held_back)
     seconds = {"embed": 0.0, "fit": 0.0, "total": total_seconds}
     return {
         **_photos_result(champion, photos),
         **published_result(champion.card, champion.artifact.path, photos.inspected, seconds),
         "missing": 0,
         "suspected": [],
+        "corrections": held_back,
         "champion": None,
         "challenger": None,
         "promoted": False,
-        "reason": "There is nothing new to learn, so there is no new version.",
+        "reason": " ".join(["There is nothing new to learn, so there is no new version.", *([said] if said else [])]),
     }
 
 
