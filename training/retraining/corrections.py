@@ -25,7 +25,7 @@ from handful.training.settings import RetrainSettings
 
 DOUBTED = 0.1  # of the label, against the champion's own answer
 ALL_WRONG = 0.9  # of the new photos; then the folder is one of corrections
-MOST_DOUBTED = 0.75  # of the new photos; with more it is the folder that contradicts, and the gate decides
+MOST_DOUBTED = 0.75  # of the new photos; from there on it is the folder that contradicts, and the gate decides
 NAMED = 5  # photos in the reason
 
 
@@ -152,7 +152,7 @@ def _contradicts(added: AnswersToCompare, mistaken: np.ndarray, doubted: np.ndar
     count = int(added.comparable.sum())
     if count < FEWEST_COMPARED or added.shared.sum() < 2:
         return False
-    if doubted.sum() > MOST_DOUBTED * count:
+    if doubted.sum() >= MOST_DOUBTED * count:
         return True
     compared = added.among_shared()
     wrong = WrongLabels.of(compared.champion, compared.labels)
