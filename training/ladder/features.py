@@ -25,43 +25,31 @@ class TrainedHead:
     head: Head  # (P, D), for the labels that occur
     present: Labels  # (P,)
     label_count: int
-    constant: float | None = None  # a further feature that all photos share
 
     @property
     def parameters(self) -> int:
-        return self.head.parameters - (0 if self.constant is None else len(self.present))
+        return self.head.parameters
 
     def logits(self, features: Floats) -> Floats:
         """(N, L), minus infinity for a label without a training photo."""
         logits = np.full((len(features), self.label_count), -np.inf, dtype=np.float32)
-        logits[:, self.present] = self.head.logits(_with_constant(features, self.constant))
+        logits[:, self.present] = self.head.logits(features)
         return logits
 
     def for_all_labels(self) -> Head:
         return self.head.with_labels(self.present, self.label_count)
 
 
-def train_head(kind: Kind, data: LabelledEmbeddings, seed: int, *, length_counts: bool = False) -> TrainedHead:
-    """From the features (N, D) of the training part.
-
-    A head ignores how long an embedding is. Where `length_counts`, as in pixels, whose length is their brightness, a
-    constant beside the features keeps it.
-    """
+def train_head(kind: Kind, data: LabelledEmbeddings, seed: int) -> TrainedHead:
+    """From the features (N, D) of the training part."""
     present, labels = np.unique(data.labels, return_inverse=True)
-    constant = float(np.linalg.norm(data.embeddings, axis=1).mean()) if length_counts else None
-    occurring = LabelledEmbeddings(_with_constant(data.embeddings, constant), labels, data.groups, len(present))
+    occurring = LabelledEmbeddings(data.embeddings, labels, data.groups, len(present))
     sample = occurring.take(_sample(labels, seed))
     folds = Folds.make(sample.labels, sample.groups, seed)
     selected = fit_head(sample, folds, HeadSettings(kind=kind), seed)
     head = selected.head if len(sample) == len(occurring) else selected.refit(occurring, seed)
     temperature = fit_temperature(selected.out_of_fold_logits, sample.labels)
-    return TrainedHead(head.at_temperature(temperature), present, data.label_count, constant)
-
-
-def _with_constant(features: Floats, constant: float | None) -> Floats:
-    if constant is None:
-        return features
-    return np.concatenate([features, np.full((len(features), 1), constant, features.dtype)], axis=1)
+    return TrainedHead(head.at_temperature(temperature), present, data.label_count)
 
 
 def _sample(labels: Labels, seed: int) -> Rows:

@@ -95,7 +95,7 @@ def _head(
     on_backbone: bool = False,
 ) -> FittedRung:
     data = photos.data.with_embeddings(features(photos))
-    head = train_head(kind, data.take(train), photos.seed, length_counts=not on_backbone)
+    head = train_head(kind, data.take(train), photos.seed)
     progress(1)
     frozen = parameter_count(photos.backbone.network) if on_backbone else 0
     return FittedRung(lambda rows: head.logits(data.embeddings[rows]), frozen + head.parameters, head.parameters)

@@ -84,7 +84,7 @@ def test_a_label_that_no_training_photo_has_is_never_answered() -> None:
     features = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
     labels = np.where(np.arange(30) < 15, 0, 2)
     features[:15] += 3
-    head = train_head("linear", LabelledEmbeddings(features, labels, np.arange(30), 4), 0, length_counts=True)
+    head = train_head("linear", LabelledEmbeddings(features, labels, np.arange(30), 4), 0)
     assert (head.logits(features).argmax(axis=1) == labels).mean() > 0.9
     assert np.isneginf(head.logits(features)[:, [1, 3]]).all()
 
@@ -92,7 +92,7 @@ def test_a_label_that_no_training_photo_has_is_never_answered() -> None:
 def test_with_many_images_the_head_still_learns_from_all() -> None:
     labels = np.arange(MAX_IMAGES + 500) % 2
     features = np.random.default_rng(0).normal(size=(len(labels), 3)).astype(np.float32) + 2 * labels[:, None]
-    head = train_head("linear", LabelledEmbeddings(features, labels, np.arange(len(labels)), 2), 0, length_counts=True)
+    head = train_head("linear", LabelledEmbeddings(features, labels, np.arange(len(labels)), 2), 0)
     assert (head.logits(features).argmax(axis=1) == labels).mean() > 0.9
     assert head.parameters == 8
 
