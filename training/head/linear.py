@@ -8,6 +8,8 @@ better, so the cross-validation may leave the means out (`means` 0).
 The exported head is a plain weight on the raw embedding, with a bias of zero: a bias would mean more for a short
 embedding than for a long one. Instead what the regression learned as bias is put on the direction of the mean
 embedding, which all embeddings share. The answer then does not depend on the embedding's length.
+Where lengths vary so much that they tell photos apart (features of the ladder, not embeddings of a network), they are
+kept, and so is the bias.
 
 The regression is solved in coordinates where that is cheap. Embeddings are centred and divided by one number, their
 mean length, so that a strength means the same for every backbone. Dividing each dimension by its own deviation instead
@@ -35,6 +37,7 @@ from torch import Tensor, nn
 
 MAX_STEPS = 100
 SMALL_PROBLEM = 2_000_000  # images x labels x dimensions; below it a second core costs more than it brings
+VARIED = 0.35  # deviation of the lengths of embeddings, by their mean; ImageNet networks: 0.1 to 0.2
 SHARED = 0.3  # length of the mean embedding, each of length 1; ImageNet networks: 0.6 to 0.9
 TINY = 1e-12
 SMALLEST_SIZE = 1e-4  # of logits that differ; cosines that differ by less say nothing
@@ -103,8 +106,8 @@ def _rows_at(rows: Floats, numbers: Labels, count: int, fill: float | None = Non
 
 @dataclass(frozen=True)
 class LinearProblem:
-    """The photos of all folds, with embeddings of length 1 (N, D), their coordinates (N, R), and the length of a raw
-    one on average.
+    """The photos of all folds, with embeddings of length 1 (N, D), or of mean length 1 where lengths vary much; their
+    coordinates (N, R), and the length of a raw one on average.
     """
 
     data: LabelledEmbeddings
@@ -112,13 +115,16 @@ class LinearProblem:
     basis: Basis
     coordinates: Floats
     length: float
+    has_length_one: bool  # False where the lengths are kept, only divided by their mean
 
     @classmethod
     def of(cls, data: LabelledEmbeddings) -> LinearProblem:
         lengths = np.maximum(np.linalg.norm(data.embeddings, axis=1, keepdims=True), TINY)  # (N, 1)
-        unit = np.asarray(data.embeddings / lengths, dtype=np.float32)
+        length = float(lengths.mean())
+        varied = bool(lengths.std() > VARIED * length)  # then the lengths themselves tell photos apart
+        unit = np.asarray(data.embeddings / (length if varied else lengths), dtype=np.float32)
         basis = Basis.of(unit)
-        return cls(data, unit, basis, basis.coordinates(unit), float(lengths.mean()))
+        return cls(data, unit, basis, basis.coordinates(unit), length, not varied)
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,7 @@ class LinearFits:
     def _one(self) -> Floats:
         """(D + 1,) what makes a bias: along the direction that all embeddings share, where they share one."""
         mean = self._unit.mean(axis=0)
-        if mean @ mean < SHARED**2:
+        if not self._problem.has_length_one or mean @ mean < SHARED**2:
             return np.append(np.zeros_like(mean), np.float32(1))
         shared: Floats = _with_zero(mean[None] / (mean @ mean))[0]  # its product with an embedding is 1 on average
         return shared
