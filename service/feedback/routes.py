@@ -60,7 +60,8 @@ class FeedbackRoutes:
                 "POST",
                 "/feedback",
                 self.correct,
-                f"An image and its right label, or other for none of them, stored to learn from{'' if settings.feedback else '; off here'}."
+                "An image and its right label, or other for none of them,"
+                f" stored to learn from{'' if settings.feedback else '; off here'}."
                 " To a retrain, corrections alone look like wrong labels: it is promoted only with promote=always.",
                 answers={
                     200: Answer("The image was there already, perhaps under another label", FeedbackBody),
