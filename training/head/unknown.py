@@ -13,7 +13,7 @@ Three distances say where it may lie.
 The line is never nearer than the first answer allows, and at most twice as far from a typical photo as that.
 
 With photos of no label (`other/`) these say where strangers begin: two deviations below their mean score, each photo
-scored by the mean of the others.
+scored by the mean of the rest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REFUSED_STRANGERS = 0.85  # of the photos whose label is held out
 REFUSED_WITHOUT_GENERIC = 0.92  # of the same, where nothing else tells how far strangers are
 REFUSED_WHEN_TAUGHT = 0.75  # the same where photos of no label tell more
 MIN_OTHER = 5  # photos of no label that differ; fewer have no spread
-OTHER_DEVIATIONS = 2
+OTHER_DEVIATIONS = 2.1  # below their mean, or below their median where one odd photo widens the spread
 TOWARDS_OTHER = 0.85  # of the way from the farthest known photos to the nearest photos of no label
 
 BLOCK = 4096  # photos compared with all labels at once
@@ -170,7 +170,8 @@ def _threshold(known: Floats, left_out: Floats, generic: Floats | None) -> float
 
 
 def _taught_threshold(known: Floats, left_out: Floats, other: Floats) -> float:
-    begin = float(other.mean() - OTHER_DEVIATIONS * other.std())
+    median, usual = np.quantile(other, [0.5, 0.16])
+    begin = float(max(other.mean() - OTHER_DEVIATIONS * other.std(), median - OTHER_DEVIATIONS * (median - usual)))
     farthest = _refusing(left_out, REFUSED_WHEN_TAUGHT)
     if len(known) == 0:
         return min(begin, farthest)
