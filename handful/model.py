@@ -44,7 +44,7 @@ def train(source: str | os.PathLike[str], **options: Unpack[TrainOptions]) -> Mo
     from handful.training.settings import TrainSettings
 
     settings, folder = checked(TrainSettings, options), Path(source).expanduser()
-    from handful.training.terminal import train_stages
+    from handful.training.terminal.stages import train_stages
     from handful.training.train import train_folder
 
     with working(f"Learning from the photos in {folder}.", train_stages(settings)):
@@ -189,7 +189,7 @@ class Model:
         `HANDFUL_HOME`. Raises `UsageError`, or `DataError` where no label of the photos is known.
         """
         from handful.training.evaluate import evaluate_folder
-        from handful.training.terminal import evaluate_stages
+        from handful.training.terminal.stages import evaluate_stages
 
         folder, where = Path(source).expanduser(), None if report is None else Path(report).expanduser()
         with working(f"Measuring {self.card.model} on the photos in {folder}.", evaluate_stages()):
@@ -209,7 +209,7 @@ class Model:
 
         settings = checked(RetrainSettings, {**options, "model": self._in_store()})
         from handful.training.retraining.command import retrain_folder
-        from handful.training.terminal import retrain_stages
+        from handful.training.terminal.stages import retrain_stages
 
         folder = None if source is None else Path(source).expanduser()
         photos = "other labels" if folder is None else f"the photos in {folder}"

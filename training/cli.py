@@ -14,15 +14,12 @@ from handful.service.terminal.progress import working
 from handful.training.ladder.command import ladder
 from handful.training.options import column_options, seed_option, settings_options
 from handful.training.settings import RetrainSettings, SourceSettings, TrainSettings
-from handful.training.terminal import (
-    check_stages,
+from handful.training.terminal.stages import check_stages, evaluate_stages, retrain_stages, train_stages
+from handful.training.terminal.texts import (
     check_text,
-    evaluate_stages,
     evaluate_text,
-    retrain_stages,
     retrain_text,
     sample_text,
-    train_stages,
     train_text,
     warn_if_frozen,
 )

@@ -13,7 +13,7 @@ from handful.service.artifact.label_names import OTHER, is_other
 from handful.service.artifact.sources.listing import name_below
 from handful.service.artifact.thumbnails import Thumbnail
 from handful.training.embeddings import Embedded
-from handful.training.photos.duplicates import group_numbers, near_duplicates
+from handful.training.photos.duplicates import group_numbers, near_duplicates, other_groups
 from handful.training.photos.known import DIGITS, KnownPhotos
 from handful.training.photos.sources import Dataset, Problem
 
@@ -280,13 +280,6 @@ class _Inspector:
                 images[second], kind, f"It looks like {self.name(images[first])} (likeness {likeness:.2f}); {advice}."
             )
         return group_numbers([(first, second) for first, second, _ in pairs], len(images))
-
-
-def other_groups(embeddings: np.ndarray) -> np.ndarray:
-    """(M,) int64: near-duplicates among photos of no label (M, D) share a number."""
-    count = len(embeddings)
-    pairs = near_duplicates(embeddings, np.zeros(count, np.int64)) if count > 1 else []
-    return group_numbers([(first, second) for first, second, _ in pairs], count)
 
 
 def picture_name(image: Embedded, root: Path | None) -> str:

@@ -13,7 +13,7 @@ from handful.training.head.fit import Fitted
 from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.head.unknown import MIN_OTHER, FittedUnknown, Strangers, fit_unknown, out_of_fold_scores
 from handful.training.learning import LearnedModel
-from handful.training.photos.inspection import other_groups
+from handful.training.photos.duplicates import other_groups
 from handful.training.photos.known import KnownPhotos
 from handful.training.retraining.champion import ChampionModel
 from handful.training.retraining.gate import FORGETS, worse_by_chance

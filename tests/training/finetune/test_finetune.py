@@ -139,7 +139,7 @@ def test_two_processes_learn_what_one_does(
     here = ("--rdzv-endpoint", "127.0.0.1:0", "--rdzv-id", tmp_path.name)
     subprocess.run(command(*torchrun, *here, SCRIPT, stripes, backbone, tmp_path), env=ENVIRONMENT, check=True)
     assert [path.name for path in (tmp_path / "models/stripes").iterdir() if path.is_dir()] == ["1"]
-    assert difference(weights(Path(tuned["path"]).parents[2]), weights(tmp_path)) < 1e-5
+    assert difference(weights(Path(tuned["path"]).parents[2]), weights(tmp_path)) < 1e-4  # sums in another order
 
 
 def difference(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> float:

@@ -1,4 +1,4 @@
-"""The texts that a person reads on the terminal, made from a command's result, and the stages of each command's bar."""
+"""The texts that a command ends with, made from its result."""
 
 from __future__ import annotations
 
@@ -9,81 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from handful.service.artifact.verdict import TITLES
 from handful.service.terminal.output import command_line, next_lines
-from handful.service.terminal.progress import (
-    COMPARING,
-    FINE_TUNING,
-    INTEGERS,
-    LEARNING,
-    LOADING,
-    LOOKING,
-    REPORTING,
-    STARTING,
-    TESTING,
-)
-from handful.training.settings import RetrainSettings, TrainSettings
+from handful.training.terminal.problems import SHOWN, first_problems, plural, problem_lines
 
 if TYPE_CHECKING:
     from handful.training.photos.sources import Problem
-
-SHOWN = 20  # problems in the text of a training; --json and `check` list all
-# kinds of problems by which no file is left out of those that lie below the labels
-REMARKS = {
-    *("near_duplicate", "near_duplicate_two_labels", "imbalance", "no_label", "empty_label", "similar", "one_label"),
-    *("label_not_utf8", "few_other", "extra_folder", "unlabelled_part", "not_learned", "in_training"),
-}
-
-
-def check_stages() -> dict[str, float]:
-    return {STARTING: 4, LOADING: 1, LOOKING: 8}
-
-
-def train_stages(settings: TrainSettings) -> dict[str, float]:
-    return {
-        **check_stages(),
-        LEARNING: 3,
-        **({FINE_TUNING: 200} if settings.finetune else {}),
-        **({INTEGERS: 4} if settings.int8 else {}),
-        REPORTING: 4,
-        TESTING: 2,
-    }
-
-
-def retrain_stages(settings: RetrainSettings) -> dict[str, float]:
-    tuned = {FINE_TUNING: 200.0} if settings.finetune else {}
-    return {**check_stages(), LEARNING: 3, **tuned, COMPARING: 1, REPORTING: 4, TESTING: 2}
-
-
-def evaluate_stages() -> dict[str, float]:
-    return {STARTING: 4, LOADING: 1, TESTING: 8, REPORTING: 3}
-
-
-def problem_lines(problems: Sequence[Problem], skipped: int | None = None, most: int | None = None) -> list[str]:
-    """What left files out, `skipped` in all, apart from remarks on files that were used; at most `most` of them."""
-    left_out = [problem for problem in problems if problem.kind not in REMARKS]
-    remarks = [problem for problem in problems if problem.kind in REMARKS]
-    files = len(left_out) if skipped is None else skipped
-    shown = left_out[:most]
-    lines = [f"{files} {_plural(files, 'file was', 'files were')} left out:", *_lines(shown)] if left_out else []
-    if remarks:
-        lines.append(f"{len(remarks)} {_plural(len(remarks), 'thing', 'things')} to look at, with nothing left out:")
-        lines += _lines(remarks[: None if most is None else max(0, most - len(shown))])
-    return lines
-
-
-def _lines(problems: Sequence[Problem]) -> list[str]:
-    return [f"  {problem.path}: {problem.detail}" for problem in problems]
-
-
-def _first_problems(problems: Sequence[Problem], skipped: int, data: Path | None) -> list[str]:
-    more = len(problems) - SHOWN
-    rest = f"  and {more} more: `{command_line('check', data or 'FOLDER')}` lists all"
-    return [*problem_lines(problems, skipped, SHOWN), *([rest] if more > 0 else [])]
 
 
 def check_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) -> str:
     usable, found = result["usable"], result["images"]
     lines = [
-        f"{found} {_plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}",
+        f"{found} {plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}",
         *(problem_lines(problems, found - usable) or ["Nothing is wrong with this folder."]),
         *_cue_lines(result),
     ]
@@ -120,7 +55,7 @@ def _learned(result: dict[str, Any], problems: Sequence[Problem], data: Path | N
         *(verdict if guessing else []),
         f"{result['model']} has learned {_and(result['labels'])} from {images['used']} photos:"
         f" {_counts(images['per_label'])}{_other_count(images)}.",
-        *_first_problems(problems, images["skipped"], data),
+        *first_problems(problems, images["skipped"], data),
         "",
         *_accuracy_lines(result),
         *([] if guessing else verdict),
@@ -164,7 +99,7 @@ def _accuracy_lines(result: dict[str, Any]) -> list[str]:
 
 def _other_count(images: dict[str, Any]) -> str:
     count = images.get("other", 0)
-    return f"; and {count} {_plural(count, 'photo', 'photos')} of no label" if count else ""
+    return f"; and {count} {plural(count, 'photo', 'photos')} of no label" if count else ""
 
 
 def _strangers(unknown: dict[str, Any]) -> str:
@@ -205,10 +140,6 @@ def _first_photo(data: Path) -> Path | None:
     return next((path for path in images(data) if path.is_file()), None) if data.is_dir() else None
 
 
-def _plural(count: int, one: str, several: str) -> str:
-    return one if count == 1 else several
-
-
 def _counts(per_label: dict[str, int]) -> str:
     return ", ".join(f"{label} {count}" for label, count in per_label.items())
 
@@ -238,7 +169,7 @@ def retrain_text(result: dict[str, Any], problems: Sequence[Problem], data: Path
     if not result["challenger"]:
         skipped = result["images"]["skipped"]
         return "\n".join(
-            [*_first_problems(problems, skipped, data), f"{result['model']} stays in use: {result['reason']}"]
+            [*first_problems(problems, skipped, data), f"{result['model']} stays in use: {result['reason']}"]
         )
     suspected, relabelled = result["suspected"], result["relabelled"]
     taken = "is now the version in use" if result["promoted"] else f"is not in use; {champion} stays"
