@@ -42,7 +42,7 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 # mypy reads the installed layout, in which service and training lie below handful.
 .types:
 	mkdir -p .types/handful
-	ln -sfn ../../handful/__init__.py ../../handful/__main__.py ../../handful/py.typed .types/handful/
+	ln -sfn $(addprefix ../../,$(wildcard handful/*.py)) ../../handful/py.typed .types/handful/
 	ln -sfn ../../service ../../training .types/handful/
 
 # Installed once, and again only when pyproject.toml changes.

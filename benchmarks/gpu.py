@@ -178,9 +178,9 @@ class Session:
         """`handful train` in a process of its own, nothing cached."""
         until = time.perf_counter() + seconds
         # the last of each is also what is served
-        for network in ("builtin",) if self.small else ("builtin", "resnet34", "resnet34", "resnet50"):
+        for network in ("builtin-resnet",) if self.small else ("builtin-resnet", "resnet34", "resnet34", "resnet50"):
             shutil.rmtree(self.bench.home / "cache", ignore_errors=True)
-            backbone = network if network == "builtin" else backbone_folder(network)
+            backbone = network if network == "builtin-resnet" else backbone_folder(network)
             started = time.perf_counter()
             left = until - started
             answer = self.handful("train", CACHE / "train", "--name", network, "--backbone", backbone, seconds=left)
@@ -189,7 +189,9 @@ class Session:
 
     def served_networks(self) -> Sequence[str]:
         trained = self.bench.home / "models"
-        return [n for n in ("resnet34", "resnet50", "builtin") if (trained / n).exists()][: 1 if self.small else 2]
+        return [n for n in ("resnet34", "resnet50", "builtin-resnet") if (trained / n).exists()][
+            : 1 if self.small else 2
+        ]
 
     def serving(self, seconds: float) -> None:
         """`handful serve` on the device under load, the clients on the same cores."""
@@ -217,8 +219,8 @@ class Session:
             self.say("classify", network=name, set=what, engine=answer["engine"], rate=rate)
 
     def finetuning(self, seconds: float) -> None:
-        network = "builtin" if self.small else "resnet34"
-        backbone = network if network == "builtin" else backbone_folder(network)
+        network = "builtin-resnet" if self.small else "resnet34"
+        backbone = network if network == "builtin-resnet" else backbone_folder(network)
         words = ("train", CACHE / "train", "--name", "tuned", "--backbone", backbone, "--finetune-epochs", "2")
         answer = self.handful(*words, seconds=seconds)
         self.say("train", network=network, way="--finetune-epochs 2", **answer["seconds"])

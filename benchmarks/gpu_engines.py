@@ -28,9 +28,16 @@ from benchmarks.timing import seconds_of
 Run = Callable[[Tensor], Tensor]
 BATCHES = (1, 8, 32, 128, 256, 512)
 QUICK_BATCHES = (1, 4)
-NETWORKS = ("resnet50", "resnet34", "resnet18", "builtin")
-QUICK_NETWORKS = ("builtin",)
-COMPILED = (("resnet50", 256), ("resnet50", 1), ("resnet34", 256), ("builtin", 256), ("resnet34", 1), ("resnet18", 256))
+NETWORKS = ("resnet50", "resnet34", "resnet18", "builtin-resnet")
+QUICK_NETWORKS = ("builtin-resnet",)
+COMPILED = (
+    ("resnet50", 256),
+    ("resnet50", 1),
+    ("resnet34", 256),
+    ("builtin-resnet", 256),
+    ("resnet34", 1),
+    ("resnet18", 256),
+)
 AUTOTUNED = ("resnet50", 256)  # what max-autotune is tried on, last of all
 AGREE = 32  # images that answers are compared on
 WAITS = 32  # up to this batch the wait for one call is told, too
@@ -54,8 +61,8 @@ class Subject:
 def subject(name: str, device: torch.device) -> Subject:
     """A network of timm's with random weights, or handful's own with its real ones."""
     side = 224
-    if name == "builtin":
-        loaded = load_backbone("builtin")
+    if name == "builtin-resnet":
+        loaded = load_backbone("builtin-resnet")
         backbone, side = loaded.network, int(loaded.config["pretrained_cfg"]["input_size"][1])
     else:
         backbone = random_backbone(name)
@@ -271,7 +278,7 @@ def _tuned(report: Child, name: str, size: int, *, on_gpu: bool) -> None:
 
 def compiled(report: Child) -> None:
     """torch.compile of the folded network, as `engine.compiled` does it; then replayed from a graph."""
-    pairs = (("builtin", 1),) if report.quick else COMPILED
+    pairs = (("builtin-resnet", 1),) if report.quick else COMPILED
     for name, size in pairs:
         report.guarded(f"{name}, {size}, compiled", partial(_compiled, report, name, size, {"freezing": True}, ""))
 
@@ -279,7 +286,7 @@ def compiled(report: Child) -> None:
 def autotuned(report: Child) -> None:
     """The compiler tries its own convolutions against cuDNN's: what mode='max-autotune-no-cudagraphs' sets."""
     options = {"freezing": True, "max_autotune": True, "coordinate_descent_tuning": True}
-    name, size = ("builtin", 1) if report.quick else AUTOTUNED
+    name, size = ("builtin-resnet", 1) if report.quick else AUTOTUNED
     report.guarded("max-autotune", partial(_compiled, report, name, size, options, ", max-autotune"))
 
 

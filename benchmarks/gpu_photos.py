@@ -253,11 +253,11 @@ def warm(report: Child) -> None:
     from handful.training.train import train_folder
 
     folder = CACHE / "train"
-    networks = ("builtin",) if report.quick else ("resnet34", "builtin")
+    networks = ("builtin-resnet",) if report.quick else ("resnet34", "builtin-resnet")
     for name, number in itertools.product(networks, range(1 if report.quick else 3)):
         if report.left <= 0:
             return
-        settings = TrainSettings(name="gpu", backbone=name if name == "builtin" else str(backbone_folder(name)))
+        settings = TrainSettings(name="gpu", backbone=name if name == "builtin-resnet" else str(backbone_folder(name)))
         shutil.rmtree(Path(os.environ["HANDFUL_HOME"]) / "cache", ignore_errors=True)
         started = time.perf_counter()
         result: dict[str, Any] = train_folder(folder, settings)[0]

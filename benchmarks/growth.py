@@ -40,7 +40,9 @@ def by_images(bench: Bench) -> str:
     for images in (160, 480) if bench.quick else (160, 1_600, 16_000):
         folder = photos.different(photos.files_below(train), images, bench.scratch(f"images-{images}"))
         name = f"images{images}"
-        seconds = bench.handful("train", folder, "--name", name, "--backbone", "builtin", "--head", "linear")["seconds"]
+        seconds = bench.handful("train", folder, "--name", name, "--backbone", "builtin-resnet", "--head", "linear")[
+            "seconds"
+        ]
         out = bench.scratch("growth-out") / "rows.csv"
         classified = bench.handful("classify", folder, "--out", out, "--model", name)["seconds"]
         for part, value in zip(parts, (seconds["embed"], seconds["fit"], seconds["total"], classified), strict=True):
@@ -57,7 +59,7 @@ def by_labels(bench: Bench) -> str:
     for labels in (2, 10) if bench.quick else (2, 10, 100, 1_000):
         files = photos.files_below(train)
         folder = photos.different(files, 5 * labels, bench.scratch(f"labels-{labels}"), labels)
-        answer = bench.handful("train", folder, "--name", f"labels{labels}", "--backbone", "builtin")
+        answer = bench.handful("train", folder, "--name", f"labels{labels}", "--backbone", "builtin-resnet")
         for part, key in (("embed", "embed"), ("fit", "fit"), ("all", "total")):
             parts[part].append((labels, answer["seconds"][key]))
     plot(bench, "growth-labels", parts, "labels, five pictures each", "seconds of train")
@@ -68,7 +70,7 @@ def by_labels(bench: Bench) -> str:
 def by_clients(bench: Bench) -> str:
     """The built-in network over HTTP."""
     train, _ = photos.train_and_test(bench)
-    bench.handful("train", train, "--name", "clients", "--backbone", "builtin")
+    bench.handful("train", train, "--name", "clients", "--backbone", "builtin-resnet")
     folder, rows, curves = jpegs(bench), [], dict[str, Points](rate=[], p50=[], p99=[])
     clients_tried = (1, 8) if bench.quick else (1, 2, 4, 8, 16, 32, 64, 128, 256)
     with running(handful_server(bench, "clients", HANDFUL_MAX_WAITING_IMAGES="512")) as server:

@@ -18,7 +18,7 @@ from benchmarks.sections import Section, Target, judged
 from benchmarks.timing import Measured, table
 
 SIDE = 224
-BUILTIN = Path(__file__).parent.parent / "training/builtin"
+BUILTIN = Path(__file__).parent.parent / "training/builtin/resnet"
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Tries:
 
 def handful_trains(bench: Bench, train: Path, test: Path) -> tuple[float, float]:
     """Seconds from reading the folder to the published version, and accuracy on test photos."""
-    seconds = seconds_of_training(bench, train, "builtin")
+    seconds = seconds_of_training(bench, train, "builtin-resnet")
     version = max((bench.home / "models/learning").glob("[0-9]*"), key=lambda p: int(p.name)).name
     measured = bench.handful("evaluate", test, "--model", f"learning:{version}")
     return seconds, float(measured["accuracy"])
@@ -105,11 +105,13 @@ def retrain(bench: Bench) -> tuple[str, Target]:
     whole, further = [], []
     for number in range(bench.repeats):
         name = f"further{number}"
-        bench.handful("train", old, "--name", name, "--backbone", "builtin")
+        bench.handful("train", old, "--name", name, "--backbone", "builtin-resnet")
         shutil.rmtree(bench.home / "cache", ignore_errors=True)
         further.append(model_seconds(bench.handful("retrain", new, "--name", name)))
         shutil.rmtree(bench.home / "cache", ignore_errors=True)
-        whole.append(model_seconds(bench.handful("train", train, "--name", f"whole{number}", "--backbone", "builtin")))
+        whole.append(
+            model_seconds(bench.handful("train", train, "--name", f"whole{number}", "--backbone", "builtin-resnet"))
+        )
     slow, fast = Measured(tuple(whole)), Measured(tuple(further))
     ratio = slow.median / fast.median
     text = f"With a tenth of the photos new: retrain {fast} s, train from nothing {slow} s, {ratio:.1f} times."

@@ -35,7 +35,7 @@ def run(bench: Bench) -> Section:
     """Target: memory does not grow."""
     images = 5_000 if bench.quick else 100_000
     train, _ = photos.train_and_test(bench)
-    bench.handful("train", train, "--name", "memory", "--backbone", "builtin")
+    bench.handful("train", train, "--name", "memory", "--backbone", "builtin-resnet")
     folder = photos.many(photos.tiny_photos(2_000), images, bench.scratch("memory"))
     out = bench.scratch("memory-out") / "rows.csv"
     words = ["-m", "handful", "classify", str(folder), "--out", str(out), "--model", "memory"]

@@ -155,7 +155,7 @@ def soak(bench: Bench, minutes: float) -> tuple[Log, Log]:
     """The log of the quiet part, and that of the attack."""
     source = photos.source(bench)
     for seed in ("0", "1"):
-        bench.handful("train", source, "--name", NAME, "--backbone", "builtin", "--seed", seed)
+        bench.handful("train", source, "--name", NAME, "--backbone", "builtin-resnet", "--seed", seed)
     bodies = [path.read_bytes() for path in photos.files_below(jpegs(bench))]
     quiet, attack = Log(), Log()
     seconds = 60 * minutes

@@ -28,7 +28,7 @@ def serve_ready(bench: Bench) -> float:
 def run(bench: Bench) -> Section:
     """Targets: --help under 0.5 s, serve ready under 8 s."""
     train, test = photos.train_and_test(bench)
-    bench.handful("train", train, "--name", "startup", "--backbone", "builtin")
+    bench.handful("train", train, "--name", "startup", "--backbone", "builtin-resnet")
     one = photos.many(photos.files_below(test)[:1], 1, bench.scratch("one"))
     out = str(bench.scratch("one-out") / "rows.csv")
     commands = {

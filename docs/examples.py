@@ -39,7 +39,7 @@ EXAMPLES = {  # name of the part of a page -> commands; in the order in which th
     "retrain": ("handful retrain new-photos --model bags",),
     "models": ("handful models list",),
     "compare": (
-        "handful compare photos --backbone builtin --rungs majority,pixels,hog,dense,lenet5,cnn,linear,hidden",
+        "handful compare photos --backbone builtin-resnet --rungs majority,pixels,hog,dense,lenet5,cnn,linear,hidden",
     ),
 }
 SERVED = {"predict"}  # these need a running service

@@ -12,7 +12,7 @@ import click
 
 from handful.service.artifact.errors import HandfulError
 from handful.service.cli import commands as service_commands
-from handful.service.terminal.output import EXIT_WRONG_USE, CommandGroup, printable_lines
+from handful.service.terminal.output import EXIT_WRONG_USE, CommandGroup, escape_unprintable, print_words
 
 ORDER = (  # of use
     *("demo", "sample", "check", "train", "classify", "explain", "evaluate", "retrain", "compare", "models", "serve"),
@@ -52,6 +52,7 @@ for _name, _command in sorted(_commands().items(), key=lambda item: ORDER.index(
 def main() -> None:
     """The console script. Every failure is one sentence on stderr and an exit status."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
+    escape_unprintable()
     try:
         status = handful.main(prog_name="handful", standalone_mode=False)
     except click.exceptions.Exit as e:
@@ -75,7 +76,7 @@ def main() -> None:
 def _fail(message: str, context: click.Context | None = None) -> int:
     """With the command's context, the sentence ends with where its use is explained."""
     more = f" See `{context.command_path} --help`." if context and "--help" not in message else ""
-    click.echo(printable_lines(f"handful: {message}{more}"), err=True)
+    print_words(f"handful: {message}{more}")
     return EXIT_WRONG_USE
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,6 +34,8 @@ PAGE_FILES = {  # path -> file, media type, description
     "/": ("index.html", "text/html", "A page to try the service."),
     "/page.css": ("page.css", "text/css", "The page's style."),
     "/page.js": ("page.js", "text/javascript", "The page's script."),
+    "/docs": ("docs.html", "text/html", "A page that shows these calls."),
+    "/docs.js": ("docs.js", "text/javascript", "Its script."),
 }
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
@@ -46,7 +48,9 @@ PAGE_HEADERS = {
 class Api:
     """One per worker: `app` is the ASGI application, `running` does the work beside it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, schema: Mapping[str, object] | None = None) -> None:
+        """`schema` is what BentoML's clients read."""
+        self.schema = schema or {}
         self.settings, self.metrics = settings, ServiceMetrics()
         self.champion = ChampionWatcher(settings, self.metrics)
         self.decoders = Decoders(settings, self.metrics)
@@ -54,8 +58,9 @@ class Api:
         self.predictor = Predictor(settings, self.champion, self.metrics, self.decoders, admission)
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
+        self.serving = ServingRoutes(settings, self.champion, self.predictor, bodies)
         self.endpoints = (
-            *ServingRoutes(settings, self.champion, self.predictor, bodies).endpoints,
+            *self.serving.endpoints,
             *RetrainRoutes(settings, self.retraining).endpoints,
             *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
             *self._own_endpoints(),
@@ -76,6 +81,13 @@ class Api:
                 self.openapi,
                 "This document.",
                 answers={200: Answer("OpenAPI 3.1", dict[str, object])},
+            ),
+            Endpoint(
+                "GET",
+                "/schema.json",
+                self.bentoml_schema,
+                "What bentoml.SyncHTTPClient and AsyncHTTPClient ask first.",
+                answers={200: Answer("A description of predict and predict_many", dict[str, object])},
             ),
             *(
                 Endpoint("GET", path, _page_file(file, kind), summary, answers={200: Answer("Text", str, kind)})
@@ -113,6 +125,9 @@ class Api:
 
     async def openapi(self, _: Request) -> Response:
         return JSONResponse(self.document)
+
+    async def bentoml_schema(self, _: Request) -> Response:
+        return JSONResponse(self.schema)
 
 
 def _page_file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import ArtifactInconsistent, ImageError
 from handful.service.artifact.folder import Artifact, open_artifact
-from handful.service.artifact.preprocessing import Preprocessing, stacked
+from handful.service.artifact.label_names import normal_label
+from handful.service.artifact.preprocessing import Preprocessing, Source, stacked
 from handful.service.artifact.unknown import UnknownDetector
 from handful.service.compute.network import Network, build_network
 from handful.service.compute.pipeline import Batch, run_batches
@@ -20,6 +22,7 @@ from torch import Tensor
 
 # Images of 11 views each: the 55 rows are padded to 56 in batches of 16 (CPU), to 64 in batches of 32 (GPU).
 TTA_BATCH = 5
+S = TypeVar("S", bound=Source)
 # raised when a network is built from a wrong description or wrong tensors
 MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -42,6 +45,7 @@ class Classifier:
         self, card: ModelCard, preprocessing: Preprocessing, network: Network, unknown: UnknownDetector
     ) -> None:
         self.card, self.preprocessing, self.network, self.unknown = card, preprocessing, network, unknown
+        self.labels = _in_one_form(card.labels)
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -75,15 +79,11 @@ class Classifier:
         if not 0 <= prediction.confidence <= 1:
             raise ArtifactInconsistent(f"{self.card.model} answers a grey image with no probabilities.")
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.card.labels
-
-    def read(self, source: bytes | Path) -> Tensor:
+    def read(self, source: Source) -> Tensor:
         """One image -> `(3, S, S)` float32; raises an `ImageError`."""
         return self.preprocessing(self.preprocessing.read(source))
 
-    def read_views(self, source: bytes | Path) -> Tensor:
+    def read_views(self, source: Source) -> Tensor:
         """One image -> `(11, 3, S, S)` float32: `read`'s result, then the ten views; raises an `ImageError`."""
         image = self.preprocessing.read(source)
         return torch.cat([stacked([self.preprocessing(image)]), self.preprocessing.ten_views(image)])
@@ -123,8 +123,8 @@ class Classifier:
         """Prepares the network for classifying so many images; None: for a service, which runs on."""
         self.network.choose_fastest_for(images, self.preprocessing.side_pixels)
 
-    def classify(self, paths: Iterable[Path], *, tta: bool = False) -> Iterator[tuple[Path, Prediction | ImageError]]:
-        """Yields each path once, in order, with its prediction or its error; memory does not grow with the paths.
+    def classify(self, photos: Iterable[S], *, tta: bool = False) -> Iterator[tuple[S, Prediction | ImageError]]:
+        """Yields each photo once, in order, with its prediction or its error; memory does not grow with the photos.
 
         `tta` averages over ten views of each image, which takes about eleven times as long.
         """
@@ -133,14 +133,20 @@ class Classifier:
         read, size = (self.read_views, TTA_BATCH) if tta else (self.read, network.batch)
         predict = self.predict_views if tta else self.predict
 
-        def predictions(batch: Batch[Path, Tensor]) -> list[tuple[Path, Prediction | ImageError]]:
+        def predictions(batch: Batch[S, Tensor]) -> list[tuple[S, Prediction | ImageError]]:
             rows = iter(() if batch.pixels is None else predict(batch.pixels))
             results = [result if isinstance(result, ImageError) else next(rows) for result in batch.read]
             return list(zip(batch.sources, results, strict=True))
 
         parallel = network.parallel_batches
-        for batch in run_batches(paths, read, lambda t: t, predictions, size=size, parallel_batches=parallel):
+        for batch in run_batches(photos, read, lambda t: t, predictions, size=size, parallel_batches=parallel):
             yield from batch
+
+
+def _in_one_form(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """In NFC, which an earlier release did not ask for; as they are where it learned two forms of one label."""
+    normal = tuple(map(normal_label, labels))
+    return normal if len(set(normal)) == len(labels) else labels
 
 
 def _first_lines(error: BaseException) -> str:

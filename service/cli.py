@@ -32,6 +32,7 @@ from handful.service.terminal.progress import (
     STARTING,
     next_stage,
     progress_bar,
+    tell,
     working,
 )
 
@@ -40,15 +41,26 @@ from handful.service.terminal.progress import (
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file for the rows.")
 @model_option
+@click.option(
+    "--path-column", metavar="NAME", help="Of a table: the column of paths; default: found by its usual name."
+)
 @click.option("--resume", is_flag=True, help="Continue a run with --out that was interrupted.")
 @tta_option
 @json_option
 def classify(
-    *, sources: tuple[Path, ...], out: Path | None, model: str | None, resume: bool, tta: bool, as_json: bool
+    *,
+    sources: tuple[Path, ...],
+    out: Path | None,
+    model: str | None,
+    path_column: str | None,
+    resume: bool,
+    tta: bool,
+    as_json: bool,
 ) -> None:
     """Answer photos and folders of photos with their labels.
 
-    Each SOURCE is a photo or a folder, whose photos are all classified. The answers are printed, or with --out written
+    Each SOURCE is a photo, a folder, a zip, a table of paths (.csv, .jsonl, .parquet) or hf://datasets/ORG/NAME, whose
+    photos are all classified. The answers are printed, or with --out written
     to a file, one row per photo.
 
     Exit status 1: done, but some photos could not be read; their rows say why.
@@ -61,7 +73,7 @@ def classify(
         check_out(out, ENDINGS)
     elif resume:
         raise UsageError("--resume continues a file of rows; add --out FILE, the file that was begun.")
-    photos, artifact = GivenPhotos(sources), Store().resolve(model)
+    photos, artifact = GivenPhotos(sources, path_column), Store().resolve(model)
     started = time.monotonic()
     with working(f"Classifying {' '.join(map(str, sources))} with {_version(artifact)}.", {STARTING: 4, LOOKING: 8}):
         from handful.service.classifier import Classifier
@@ -69,6 +81,8 @@ def classify(
         next_stage(LOADING_MODEL)
         classifier = Classifier.load(artifact)
         count = sum(1 for _ in photos)
+        for words in photos.read_as:
+            tell(words)
         if not tta:
             classifier.choose_fastest_for(count)
         with progress_bar(LOOKING, count) as progress:
@@ -150,14 +164,16 @@ def serve(*, model: str | None, host: str, port: int) -> None:
             os.environ["HANDFUL_MODEL"] = str(artifact)
     os.environ["BENTOML_DO_NOT_TRACK"] = "true"
 
-    from handful.service.terminal.serving import announce, check_address, starting_words
+    from handful.service.terminal.serving import announce, check_address, check_bentoml_home, starting_words
 
-    click.echo(starting_words(host, port, has_model=bool(os.environ.get("HANDFUL_MODEL") or store.names())), err=True)
+    has_model = bool(os.environ.get("HANDFUL_MODEL") or store.names())
+    click.echo(starting_words(host, port, None if has_model else store.models), err=True)
 
     from handful.service.settings import ANNOUNCED, Settings
 
     settings = Settings.from_environ()
     check_address(host, port, has_key=settings.api_key is not None)
+    check_bentoml_home()
     os.environ[ANNOUNCED] = "1"
     announce(host, port, has_key=settings.api_key is not None)
 

@@ -17,7 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PRELOADED = [
+    "_bentoml_impl.worker.service",
     "handful.__main__",
+    "handful.service.api",
     "handful.service.classify.local",
     "handful.service.explain.picture",
     "handful.training.evaluate",
@@ -28,12 +30,14 @@ PRELOADED = [
 
 
 class Command:
-    """A command that runs; `wait` ends it with its output, `kill` without."""
+    """A command that runs; `wait` ends it with its output, `kill` without. A `log` takes all of its output."""
 
-    def __init__(self, *arguments: str | Path, environment: Mapping[str, str], cwd: Path | None = None) -> None:
+    def __init__(
+        self, *arguments: str | Path, environment: Mapping[str, str], cwd: Path | None = None, log: Path | None = None
+    ) -> None:
         self.arguments = [*map(str, arguments)]
         self._folder = tempfile.TemporaryDirectory()
-        self._outputs = [Path(self._folder.name) / name for name in ("stdout", "stderr")]
+        self._outputs = [log or Path(self._folder.name) / name for name in ("stdout", "stderr")]
         os.environ["HF_HUB_OFFLINE"] = "1"  # huggingface_hub reads it when the server imports it
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
@@ -42,6 +46,19 @@ class Command:
             target=_run, args=(self.arguments, settings, cwd or Path.cwd(), [*map(str, self._outputs)])
         )
         self.process.start()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid or 0
+
+    def is_alive(self) -> bool:
+        return self.process.is_alive()
+
+    def exit_code(self, seconds: float) -> int:
+        """Waits for its end. Raises AssertionError if it goes on for longer."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, f"{self.arguments} has not ended within {seconds} seconds"
+        return self.process.exitcode
 
     def kill(self) -> None:
         self.process.kill()
@@ -67,7 +84,7 @@ def _run(arguments: list[str], environment: dict[str, str], cwd: Path, outputs: 
     os.environ.update(environment)
     os.chdir(cwd)
     for descriptor, path in enumerate(outputs, 1):
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(opened, descriptor)
     sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") for descriptor in (1, 2))
     sys.argv = ["handful", *arguments]

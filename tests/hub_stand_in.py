@@ -19,9 +19,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
+from urllib.parse import unquote
 
-RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
+RESOLVE = re.compile(r"/(?P<repo>(?:datasets/)?[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(/(?P<call>preupload|commit|xet-write-token)/main)?")
+DATASET = re.compile(r"/api/(?P<repo>datasets/[^/]+/[^/]+)(/(?P<call>revision|tree)/(?P<revision>[^/?]+))?([?].*)?")
 BATCH = re.compile(r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/(?P<call>batch)")
 LFS = re.compile(r"/lfs/(?P<sha256>[0-9a-f]{64})")
 
@@ -66,7 +68,7 @@ class Answer:
 class HubStandIn:
     """A context manager; set HF_ENDPOINT to its `endpoint`."""
 
-    repos: dict[str, Repo] = field(default_factory=dict)
+    repos: dict[str, Repo] = field(default_factory=dict)  # those of datasets begin with datasets/
     requests: list[Request] = field(default_factory=list)
     written: Path = Path()  # where pushed files are written, one folder per commit
     writers: dict[str, str] = field(default_factory=dict)  # an organisation -> the token that may write to it
@@ -142,6 +144,8 @@ class HubStandIn:
         if upload := LFS.fullmatch(path):
             self.uploaded[upload["sha256"]] = body
             return Answer(200 if hashlib.sha256(body).hexdigest() == upload["sha256"] else 400)
+        if dataset := DATASET.fullmatch(path):
+            return self._dataset(dataset["repo"], unquote(dataset["revision"] or "main"), dataset["call"])
         match = API.fullmatch(path) or BATCH.fullmatch(path)
         repo = self.repos.get(match["repo"]) if match else None
         if match is None or repo is None:
@@ -151,6 +155,20 @@ class HubStandIn:
             return _json({"id": match["repo"], "sha": repo.commit, "private": repo.private, "siblings": siblings})
         self.requests.append(Request("POST", match["repo"], "main", match["call"], None, token))
         return self._refused(match["repo"], token) or self._write(match["repo"], repo, match["call"], body)
+
+    def _dataset(self, name: str, revision: str, call: str | None) -> Answer:
+        repo = self.repos.get(name)
+        if repo is None:
+            return Answer(404, {"X-Error-Code": "RepoNotFound"})
+        if repo.refuse:
+            return Answer(repo.refuse[0], {"X-Error-Code": repo.refuse[1]})
+        if revision not in {repo.commit, *repo.revisions}:
+            return Answer(404, {"X-Error-Code": "RevisionNotFound"})
+        files = _contents(repo.folder)
+        if call == "tree":
+            return _json([{"type": "file", "path": f, "size": len(files[f]), "oid": git_sha1(files[f])} for f in files])
+        siblings = [{"rfilename": file} for file in sorted(files)]
+        return _json({"id": name.removeprefix("datasets/"), "sha": repo.commit, "siblings": siblings})
 
     def _refused(self, repo: str, token: str | None) -> Answer | None:
         if token is None:

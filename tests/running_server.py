@@ -1,14 +1,16 @@
-"""A real `handful serve` process on a free local port."""
+"""A real `handful serve` on a free local port, as a fork of what `commands.py` has imported.
+
+`test_installation.py` starts services as new interpreters.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import resource
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +19,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # bentoml installs it; there are no types for it
+from commands import Command
 from handful.service.artifact.store import Store
 from PIL import Image
 
@@ -26,14 +29,16 @@ START_SECONDS = 120  # far more than needed, so that a loaded machine does not f
 class Server:
     """`handful serve` with its own home; `settings` are environment variables without the prefix HANDFUL_."""
 
-    def __init__(self, home: Path, **settings: str) -> None:
+    def __init__(self, home: Path, open_files: int | None = None, /, **settings: str) -> None:
         self.port, self.home = free_port(), home
         own = {f"HANDFUL_{name.upper()}": value for name, value in settings.items()}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HANDFUL_")}
         environ = {**kept, **own, "HANDFUL_HOME": str(home), "OMP_WAIT_POLICY": "passive"}
-        command = [sys.executable, "-m", "handful", "serve", "--port", str(self.port)]
-        self.log = (home.parent / f"{home.name}-{self.port}.log").open("w+b")
-        self.process = subprocess.Popen(command, env=environ, stdout=self.log, stderr=self.log)
+        self.log = home.parent / f"{home.name}-{self.port}.log"
+        self.process = Command("serve", "--port", str(self.port), environment=environ, log=self.log)
+        if open_files:
+            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (open_files, hard))
         key = {"Authorization": f"Bearer {settings['api_key']}"} if "api_key" in settings else {}
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=key, timeout=60, trust_env=False)
 
@@ -45,7 +50,7 @@ class Server:
             return 0
 
     def wait_for(self, path: str, status: int = 200) -> None:
-        until(lambda: self.status(path) == status or self.process.poll() is not None)
+        until(lambda: self.status(path) == status or not self.process.is_alive())
         assert self.status(path) == status, self.output()
 
     def workers(self) -> list[psutil.Process]:
@@ -54,31 +59,28 @@ class Server:
         return []
 
     def output(self) -> str:
-        self.log.seek(0)
-        return self.log.read().decode(errors="replace")
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def stop(self) -> int:
         self.client.close()
-        self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(START_SECONDS)
-        self.log.close()
-        return status
+        os.kill(self.process.pid, signal.SIGTERM)
+        return self.process.exit_code(START_SECONDS)
 
 
 @contextmanager
-def running(home: Path, **settings: str) -> Iterator[Server]:
+def running(home: Path, open_files: int | None = None, /, **settings: str) -> Iterator[Server]:
     """A server that is ready; its processes are ended even if the test fails."""
-    server = Server(home, **settings)
+    server = Server(home, open_files, **settings)
     workers: list[psutil.Process] = []
     try:
         server.wait_for("/readyz" if Store(home).names() else "/livez")
         workers = server.workers()
         yield server
     finally:
-        if server.process.poll() is None:
+        if server.process.is_alive():
             server.stop()
         for worker in workers:
             with suppress(psutil.NoSuchProcess):

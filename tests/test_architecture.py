@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = {  # import name -> file; a package's name stands for its __init__.py
-    ".".join(("handful", *path.relative_to(ROOT).with_suffix("").parts)).removeprefix("handful.handful.")
+    ".".join(("handful", *path.relative_to(ROOT).with_suffix("").parts)).replace("handful.handful", "handful", 1)
     .removesuffix(".__init__"): path
     for top in ("handful", "service", "training")
     for path in sorted((ROOT / top).glob("**/*.py"))
@@ -27,8 +27,13 @@ BENTOML = {"handful.service.app", "handful.service.bento"}
 DECODER = "handful.service.artifact.images"
 PREPROCESSING = "handful.service.artifact.preprocessing"
 MOST_FLAT_MODULES = {"service": 10, "training": 14}
-MOST_ROOM_PAIRS = {"service": 60, "training": 85}
+MOST_ROOM_PAIRS = {"service": 60, "training": 86}
 MOST_LINES = 300
+CALLERS = ("handful.service.cli", "handful.training.cli")
+INTERFACE = [name for name in SOURCES if name not in {*SERVICE, *TRAINING, "handful", "handful.__main__"}]
+PUBLIC_TWINS = {  # what a person imports has the name that a person expects
+    *(("handful.prediction", "Prediction"), ("handful.model", "train"), ("handful.model", "load"))
+}
 PROTOCOL_NAMES = {"main", "run", "commands"}  # names that a caller looks up in several modules
 
 
@@ -61,9 +66,11 @@ def room(name: str) -> str:
 def definitions(kind: type[ast.ClassDef] | type[ast.FunctionDef]) -> dict[str, list[str]]:
     """Public names at the top level of modules -> the modules that define them."""
     defined: dict[str, list[str]] = defaultdict(list)
-    for module in [*SERVICE, *TRAINING]:
+    for module in [*SERVICE, *TRAINING, *INTERFACE]:
         for node in tree(module).body:
-            if isinstance(node, kind) and not node.name.startswith("_"):
+            if not isinstance(node, kind) or node.name.startswith("_"):
+                continue
+            if (module, node.name) not in PUBLIC_TWINS:
                 defined[node.name].append(module)
     return defined
 
@@ -81,6 +88,12 @@ def test_training_imports_of_service_only_what_the_contract_allows() -> None:
         if module.startswith("handful.service") and room(module) not in OF_SERVICE_FOR_TRAINING
     }
     assert not wrong
+
+
+def test_nothing_below_imports_the_python_interface() -> None:
+    """`handful/` stands above both: what a person imports, and the command line."""
+    assert INTERFACE
+    assert not {(name, module) for name in [*SERVICE, *TRAINING] for module in imports(name) if module in INTERFACE}
 
 
 def test_there_are_no_import_circles() -> None:
@@ -153,11 +166,11 @@ def test_only_the_service_and_its_bento_know_bentoml() -> None:
     assert knowing <= BENTOML
 
 
-def test_only_the_command_line_imports_command_modules() -> None:
+def test_only_the_command_line_and_the_python_interface_import_command_modules() -> None:
     """What a command shares with other code lies in another module."""
     commands = {name for name in SOURCES if name.rpartition(".")[2] in {"command", "commands"}}
     importing = {(name, module) for name in SOURCES for module in imports(name) if module in commands}
-    assert {name for name, _ in importing} <= {"handful.service.cli", "handful.training.cli"}, importing
+    assert {name for name, _ in importing} <= {*CALLERS, "handful.model"}, importing
     assert {module for _, module in importing} == commands
 
 
@@ -169,7 +182,7 @@ def test_every_image_passes_one_decoder_and_one_preprocessing() -> None:
     assert not {name for name, source in sources.items() if "create_transform(" in source}
 
 
-@pytest.mark.parametrize("module", ["handful.service.cli", "handful.training.cli"])
+@pytest.mark.parametrize("module", CALLERS)
 def test_the_command_line_loads_nothing_heavy(module: str) -> None:
     heavy = {"torch", "timm", "numpy", "PIL", "bentoml", "sklearn", "pyarrow", "huggingface_hub", "rich"}
     code = f"import sys, {module}; print(*sys.modules)"

@@ -245,7 +245,10 @@ def test_one_photo_is_answered_with_a_sentence_and_several_with_a_table_whose_co
 def test_a_training_ends_with_commands_that_run(tmp_path: Path, photos: Path, backbone: Path) -> None:
     first = handful(tmp_path, "train", photos, "--backbone", backbone, "--name", "two words")
     assert first.returncode == 0, first.stderr
-    assert first.stderr.splitlines() == [f"Learning from the photos in {photos}; the model is called two words."]
+    assert first.stderr.splitlines() == [
+        f"Learning from the photos in {photos}; the model is called two words.",
+        "read as: one folder per label, 24 photos, 2 labels",
+    ]
     commands = [line.strip() for line in first.stdout.splitlines() if line.startswith("    handful ")]
     explain = next(shlex.split(command) for command in commands if " explain " in command)
     assert handful(tmp_path, *explain[1:], cwd=tmp_path).returncode == 0

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import DataError, ImageError
-from handful.service.artifact.image_files import relative_name
+from handful.service.artifact.sources.listing import name_below
 from handful.service.classifier import Classifier, Prediction
 from handful.service.terminal.progress import TESTING, progress_bar
-from handful.training.metrics import Metrics, metrics
+from handful.training.metrics import Metrics, metrics, recognition_metrics
 from handful.training.photos.sources import Dataset, Problem
 from handful.training.report.embedding_map import map_sample
 from numpy.typing import NDArray
@@ -42,6 +42,8 @@ class Answers:
         return np.asarray(self.label_index != FOREIGN)
 
     def metrics(self) -> Metrics:
+        if len(self.card.labels) == 1:
+            return recognition_metrics(self.refused[self.ours])
         return metrics(self.probabilities[self.ours], self.label_index[self.ours], self.card.labels)
 
     def result(self) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class Answers:
         """
         return {
             "model": self.card.model,
+            **({"one_label": self.card.labels[0]} if len(self.card.labels) == 1 else {}),
             **self.metrics().model_dump(mode="json"),
             "unknown_rate": float(self.refused[self.ours].mean()),
             "foreign": {"images": int((~self.ours).sum()), "refused": int(self.refused[~self.ours].sum())},
@@ -75,7 +78,7 @@ def answer_dataset(classifier: Classifier, dataset: Dataset, *, tta: bool = Fals
         for number, (path, answer) in enumerate(classifier.classify(given, tta=tta)):
             progress(1)
             if isinstance(answer, ImageError):
-                problems.append(Problem(relative_name(path, dataset.root), answer.code, str(answer)))
+                problems.append(Problem(name_below(path, dataset.root), answer.code, str(answer)))
             else:
                 rows.append(_Row.of(path, answer, classifier, keep=number in mapped))
     label_index = np.array([known.get(given[row.path], FOREIGN) for row in rows], dtype=np.int64)

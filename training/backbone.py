@@ -1,6 +1,6 @@
 """A reference to a pretrained network -> that network without its last layer, pinned to a revision.
 
-`builtin`, a local folder and `ORG/NAME[@REVISION]` on the Hub hold the same two files in timm's format: config.json
+A built-in network, a local folder and `ORG/NAME[@REVISION]` on the Hub hold two files: config.json in timm's format,
 and the weights. They are found in three ways; they are read, built and cut in one.
 """
 
@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
-from importlib import resources
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -24,7 +23,8 @@ from handful.service.artifact.hub import HubRef, brief, large_file, parse_ref, p
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.compute.network import RESERVED
 from handful.service.terminal.progress import paused
-from handful.training.checks import BUILTIN, CONFIG, WEIGHTS, is_local, local_files, not_a_backbone
+from handful.training.builtin.networks import builtin_files, renamed
+from handful.training.checks import BUILTIN, BUILTINS, CONFIG, WEIGHTS, is_local, local_files, not_a_backbone
 from safetensors import SafetensorError
 from timm.models import PretrainedCfg, load_state_dict
 from torch import Tensor, nn
@@ -70,9 +70,9 @@ def load_backbone(ref: str) -> Backbone:
 
 def load_named(ref: str, ways_out: tuple[str, ...] = ()) -> Backbone:
     """As `load_backbone`, where a card names it; errors of the Hub suggest `ways_out`."""
-    if ref == BUILTIN:
-        with resources.as_file(resources.files("handful.training").joinpath(BUILTIN)) as folder:
-            return _load(ref, None, *local_files(ref, folder))
+    if ref in BUILTINS:
+        with builtin_files(ref) as files:
+            return _load(ref, None, *files, other_names=ref == BUILTIN)
     if is_local(ref):
         return _load(ref, None, *local_files(ref, Path(ref)))
     hub_ref = parse_ref(ref, ways_out)
@@ -99,12 +99,17 @@ def _unsupported(message: str) -> Iterator[None]:
         raise ours.BackboneUnsupported(f"{message}: {brief(e)}") from e
 
 
-def _load(ref: str, revision: str | None, config_file: Path, weights_file: Path) -> Backbone:
+def _load(
+    ref: str, revision: str | None, config_file: Path, weights_file: Path, *, other_names: bool = False
+) -> Backbone:
+    """`other_names`: the tensors are timm's in timm's order, under names of their own."""
     with _unsupported(f"{CONFIG} of {ref!r} does not describe a network of timm"):
         config = _headless_config(json.loads(config_file.read_bytes()))
     with _unsupported(f"{weights_file.name} of {ref!r} must hold tensors and nothing else"):
         weights = _read_weights(weights_file)
     with _unsupported(f"the weights of {ref!r} do not make a headless {config['architecture']}"):
+        if other_names:
+            weights = renamed(weights, _tensors_of(config))
         network = _headless_network(config, weights)
         config["num_features"] = _embedding_width(network, config["pretrained_cfg"]["input_size"])
     return Backbone(ref, revision, file_sha256(weights_file), config, network)
@@ -141,6 +146,12 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     """As float32, also where the file is float16. Of a pickle only tensors are read."""
     weights = load_state_dict(str(path), weights_only=True)
     return {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+
+
+def _tensors_of(config: dict[str, Any]) -> dict[str, Tensor]:
+    """Names and shapes of the whole network, classifier included, without memory."""
+    with torch.device("meta"):
+        return dict(timm.create_model(config["architecture"], **config.get("model_args", {})).state_dict())
 
 
 def _headless_network(config: dict[str, Any], weights: dict[str, Tensor]) -> nn.Module:

@@ -5,6 +5,8 @@ The commands call these checks first. Code that others call too, such as `read_f
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,22 +15,37 @@ from handful.service.artifact.store import Store
 from handful.training.settings import RetrainSettings
 
 BUILTIN = "builtin"
+BUILTIN_RESNET = "builtin-resnet"
+BUILTINS = (BUILTIN, BUILTIN_RESNET)
 CONFIG = "config.json"
+SOURCES = "a folder with one sub-folder of photos per label, a zip of one, or a table of paths and labels"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists
 
 
-def check_labelled_folder(folder: Path) -> None:
-    """Raises `UsageError` for a path that is no folder."""
-    if not folder.is_dir():
-        kind = "a file" if folder.is_file() else "not there"
-        raise UsageError(f"{folder} is {kind}; a folder with one sub-folder of images per label is expected.")
+def check_labelled_folder(source: Path) -> None:
+    """Raises `UsageError` for a path that is not there; what is there is checked when it is read."""
+    if not source.as_posix().startswith("hf:/") and not source.exists():
+        raise UsageError(f"{source} is not there; {SOURCES} is expected.")
+
+
+def source_text(source: Path) -> str:
+    """As a person writes it: `Path` makes one slash of two."""
+    return re.sub("^hf:/+", "hf://", source.as_posix()) if source.as_posix().startswith("hf:/") else str(source)
+
+
+def check_other(folders: Sequence[Path]) -> None:
+    """Raises `UsageError` where `--other` names no folder."""
+    for folder in folders:
+        if not folder.is_dir():
+            kind = "a file" if folder.is_file() else "not there"
+            raise UsageError(f"--other names {folder}, which is {kind}; a folder of photos of no label is expected.")
 
 
 def check_backbone(ref: str) -> None:
     """Raises `UsageError` for what is no reference, `BackboneNotFound` for a folder that lacks a network."""
     if is_local(ref):
         local_files(ref, Path(ref))
-    elif ref != BUILTIN:
+    elif ref not in BUILTINS:
         from handful.service.artifact.hub import parse_ref  # takes a quarter of a second
 
         if parse_ref(ref) is None:
@@ -39,11 +56,12 @@ def is_local(ref: str) -> bool:
     """Whether a reference names a folder of this machine."""
     if ref.startswith((".", "/", "~")) or "\\" in ref or ref[1:2] == ":":
         return True
-    return ref not in {"", BUILTIN} and Path(ref).is_dir()
+    return ref not in {"", *BUILTINS} and Path(ref).is_dir()
 
 
 def not_a_backbone(ref: str) -> UsageError:
-    return UsageError(f"The backbone is {ref!r}, allowed: ORG/NAME[@REVISION], a local folder, or {BUILTIN}.")
+    allowed = f"ORG/NAME[@REVISION], a local folder, {BUILTIN} or {BUILTIN_RESNET}"
+    return UsageError(f"The backbone is {ref!r}, allowed: {allowed}.")
 
 
 def local_files(ref: str, folder: Path) -> tuple[Path, Path]:
@@ -67,8 +85,9 @@ def check_retrain(folder: Path | None, settings: RetrainSettings) -> Path:
         )
     if settings.old and not settings.finetune:
         raise UsageError("--with names folders of old photos, which only --finetune needs; leave it out, or add that.")
-    if folder is None and not (settings.changes_labels or settings.finetune):
-        raise UsageError("got neither a folder of new photos nor --drop or --rename; one of them is needed.")
+    if folder is None and not (settings.changes_labels or settings.finetune or settings.other):
+        raise UsageError("got neither a folder of new photos nor --other, --drop or --rename; one of them is needed.")
+    check_other(settings.other)
     for each in [*settings.old, *([] if folder is None else [folder])]:
         check_labelled_folder(each)
     store = Store()

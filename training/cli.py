@@ -6,26 +6,26 @@ This module imports nothing heavy: a command loads torch when it runs, after its
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from handful.service.terminal.output import EXIT_PROBLEMS, json_option, model_option, print_result, tta_option
 from handful.service.terminal.progress import working
 from handful.training.ladder.command import ladder
-from handful.training.options import seed_option, settings_options
-from handful.training.settings import RetrainSettings, TrainSettings
-from handful.training.terminal import (
-    check_stages,
+from handful.training.options import column_options, seed_option, settings_options
+from handful.training.settings import RetrainSettings, SourceSettings, TrainSettings
+from handful.training.terminal.stages import check_stages, evaluate_stages, retrain_stages, train_stages
+from handful.training.terminal.texts import (
     check_text,
-    evaluate_stages,
     evaluate_text,
-    retrain_stages,
     retrain_text,
     sample_text,
-    train_stages,
     train_text,
     warn_if_frozen,
 )
+
+if TYPE_CHECKING:
+    from handful.service.artifact.sources.columns import ColumnNames
 
 data_argument = click.argument("data", type=click.Path(path_type=Path))
 
@@ -78,27 +78,30 @@ def sample(*, out: Path, per_label: int, seed: int, as_json: bool) -> None:
     show_default=True,
     help="The network whose embeddings show near-duplicates.",
 )
+@column_options
 @json_option
-def check(*, data: Path, backbone: str, as_json: bool) -> None:
-    """Report what is wrong with a labelled folder, file by file.
+def check(*, data: Path, backbone: str, path_column: str | None, label_column: str | None, as_json: bool) -> None:
+    """Report what is wrong with labelled photos, file by file.
 
-    DATA holds one folder of photos per label. Exit status 1: something is wrong.
+    DATA holds one folder of photos per label, or is a zip of one, a table of paths and labels, an export of Label
+    Studio or Roboflow, or hf://datasets/ORG/NAME. Exit status 1: something is wrong.
     """
-    from handful.training.checks import check_backbone, check_labelled_folder
+    from handful.training.checks import check_backbone, check_labelled_folder, source_text
 
     check_labelled_folder(data)
-    with working(f"Checking the photos in {data}.", check_stages()):
+    with working(f"Checking the photos in {source_text(data)}.", check_stages()):
         check_backbone(backbone)
-        from handful.training.photos.sources import read_folder
-
-        read_folder(data)  # says at once that there are no labels
+        columns = SourceSettings(path_column=path_column, label_column=label_column).columns
+        _first_look(data, columns)
+        from handful.training.photos.cues import cue_results
         from handful.training.train import inspect_folder
 
-        inspected = inspect_folder(data, backbone)
+        inspected = inspect_folder(data, backbone, columns)
     result = {
         "images": inspected.found,
         "usable": len(inspected.images),
         "per_label": inspected.per_label,
+        "cues": [each.model_dump(mode="json") for each in cue_results(inspected, seed=0)],
         "problems": [vars(problem) for problem in inspected.problems],
     }
     print_result(result, check_text(result, inspected.problems, data), as_json=as_json)
@@ -111,22 +114,25 @@ def check(*, data: Path, backbone: str, as_json: bool) -> None:
 @settings_options(TrainSettings)
 @json_option
 def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
-    """Learn a labelled folder, measure the result and keep it.
+    """Learn labelled photos, measure the result and keep it.
 
-    DATA holds one folder of photos per label. The new version is cross-validated, calibrated and stored with a report.
+    DATA holds one folder of photos per label, or is a zip of one, a table of paths and labels, an export of Label
+    Studio or Roboflow, or hf://datasets/ORG/NAME. A folder other/ holds photos of no label, which are answered with
+    unknown. The new version is cross-validated, calibrated and stored with a report.
 
     Exit status 1: done, but some files were left out, which are listed, or it is no better than guessing.
     """
     from handful.service.artifact.store import check_name, name_from_folder
-    from handful.training.checks import check_backbone, check_labelled_folder
+    from handful.training.checks import check_backbone, check_labelled_folder, check_other, source_text
 
     check_labelled_folder(data)
     name = check_name(settings.name) if settings.name else name_from_folder(data)
-    with working(f"Learning from the photos in {data}; the model is called {name}.", train_stages(settings)):
+    with working(
+        f"Learning from the photos in {source_text(data)}; the model is called {name}.", train_stages(settings)
+    ):
         check_backbone(settings.backbone)
-        from handful.training.photos.sources import read_folder
-
-        read_folder(data)  # says at once that there are no labels
+        check_other(settings.other)
+        _first_look(data, settings.columns)
         from handful.training.finetune.distributed import started_rank
         from handful.training.train import follow_train, train_folder
 
@@ -147,17 +153,17 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
 def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> None:
     """Teach a model more photos; the old ones are not needed.
 
-    NEW holds one folder of photos per label. They are learned on top of what the champion (the version in use) knows. A
-    photo that is known under another label is relabelled. NEW may be missing where --drop, --rename or --finetune is
-    given.
+    NEW holds one folder of photos per label, or is another source as for `train`. They are learned on top of what the
+    champion (the version in use) knows. A photo that is known under another label is relabelled. A folder other/ holds
+    photos of no label. NEW may be missing where --other, --drop, --rename or --finetune is given.
 
     Exit status 1: done, but some files were left out, the new version is no better than guessing, or it did not become
     champion (which --promote never asks for). The output says which.
     """
-    from handful.training.checks import check_retrain
+    from handful.training.checks import check_retrain, source_text
 
     path = check_retrain(new, settings)
-    photos = f"the photos in {new}" if new else "other labels"
+    photos = f"the photos in {source_text(new)}" if new else "other labels"
     with working(f"Teaching {path.parent.name}:{path.name} {photos}.", retrain_stages(settings)):
         from handful.training.finetune.distributed import started_rank
         from handful.training.retraining.command import follow_retrain, retrain_folder
@@ -170,6 +176,15 @@ def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> No
     print_result(result, retrain_text(result, problems, new, _champion(result)), as_json=as_json)
     if result["images"]["skipped"] or not (result["promoted"] or settings.promote == "never") or _guesses(result):
         raise click.exceptions.Exit(EXIT_PROBLEMS)
+
+
+def _first_look(data: Path, columns: ColumnNames) -> None:
+    """Says at once what the source is read as, and that there are no labels."""
+    from handful.service.terminal.progress import tell
+    from handful.training.photos.sources import read_folder
+
+    for words in read_folder(data, columns).first_words:
+        tell(words)
 
 
 def _champion(result: dict[str, Any]) -> str:
@@ -196,24 +211,36 @@ def _guesses(result: dict[str, Any]) -> bool:
     metavar="FOLDER",
     help="Where the report goes; default: reports/ in HANDFUL_HOME.",
 )
+@column_options
 @json_option
-def evaluate(*, data: Path, model: str | None, tta: bool, report: Path | None, as_json: bool) -> None:
+def evaluate(
+    *,
+    data: Path,
+    model: str | None,
+    tta: bool,
+    report: Path | None,
+    path_column: str | None,
+    label_column: str | None,
+    as_json: bool,
+) -> None:
     """Measure a model on labelled photos that it has not seen.
 
-    DATA holds one folder of photos per label. Exit status 1: done, but some files were left out; they are listed.
+    DATA holds one folder of photos per label, or is another source as for `train`. Exit status 1: done, but some files
+    were left out; they are listed.
     """
     from handful.service.artifact.store import Store
-    from handful.training.checks import check_labelled_folder, check_report
+    from handful.training.checks import check_labelled_folder, check_report, source_text
 
     check_labelled_folder(data)
     store = Store()
     path = store.resolve(model)
     if report:
         check_report(report, store.models)
-    with working(f"Measuring {path.parent.name}:{path.name} on the photos in {data}.", evaluate_stages()):
+    with working(f"Measuring {path.parent.name}:{path.name} on the photos in {source_text(data)}.", evaluate_stages()):
         from handful.training.evaluate import evaluate_folder
 
-        result, problems = evaluate_folder(data, model, report, tta=tta)
+        columns = SourceSettings(path_column=path_column, label_column=label_column).columns
+        result, problems = evaluate_folder(data, model, report, tta=tta, columns=columns)
     print_result(result, evaluate_text(result, problems, data), as_json=as_json)
     if problems:
         raise click.exceptions.Exit(EXIT_PROBLEMS)

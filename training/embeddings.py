@@ -27,6 +27,7 @@ from handful.service.artifact.thumbnails import SIDE
 from handful.service.compute.device import cpu_count
 from handful.service.compute.network import Network
 from handful.service.compute.pipeline import Batch, run_batches
+from handful.training.photos.cue_numbers import cue_numbers
 from PIL import Image
 from torch import Tensor
 
@@ -43,6 +44,7 @@ class Embedded:
     pixels_sha256: str  # of the upright RGB picture: the same for the same picture in another file
     embedding: np.ndarray  # (D,) float32
     thumbnail: bytes = b""  # a small JPEG; empty where none is kept
+    cues: np.ndarray | None = None  # (7,) float32, of `cue_numbers`; None for a photo that an older version kept
     kept_as: str | None = None  # of a photo without its file: the name that an artifact keeps, or ""
 
 
@@ -52,6 +54,7 @@ class _Decoded:
     picture: str
     pixels: Tensor  # (3, S, S)
     thumbnail: bytes
+    cues: np.ndarray  # (7,)
 
 
 class Embedder:
@@ -81,15 +84,18 @@ class Embedder:
     ) -> list[Embedded | ImageError]:
         """One result per path, in order; for a file that cannot be read it is the `ImageError`."""
         contents = self.contents(paths)
-        known = self.cache.get([self.prefix + c for c in contents if isinstance(c, str)])
+        readable = [content for content in contents if isinstance(content, str)]
+        known = self.cache.get([self.prefix + content for content in readable])
+        cues = self.cache.get_cues([self.decoded + content for content in readable])
         results: dict[Path, Embedded | ImageError] = {}
         missing: list[Path] = []
         for path, content in zip(paths, contents, strict=True):
-            row = None if isinstance(content, ImageError) else known.get(self.prefix + content)
             if isinstance(content, ImageError):
                 results[path] = content
-            elif row is not None:
-                results[path] = Embedded(path, content, *row)
+            elif self.prefix + content in known and self.decoded + content in cues:
+                results[path] = Embedded(
+                    path, content, *known[self.prefix + content], cues=cues[self.decoded + content]
+                )
             else:
                 missing.append(path)
         self._files.hold_only(missing)
@@ -112,7 +118,8 @@ class Embedder:
         content, data = self._files.take(path)
         image = read_image(data, min_side=self.preprocessing.min_decode_side)
         picture = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
-        return _Decoded(content, picture, self.preprocessing(image), _small(image) if self.thumbnails else b"")
+        small = _small(image) if self.thumbnails else b""
+        return _Decoded(content, picture, self.preprocessing(image), small, cue_numbers(image, len(data)))
 
     def _add_thumbnails(self, results: dict[Path, Embedded | ImageError]) -> None:
         """To the photos whose embeddings were cached: from the cache, or from their files."""
@@ -148,11 +155,12 @@ class Embedder:
     def _keep(self, embedded: Sequence[tuple[Path, Embedded | ImageError]]) -> None:
         fresh = [e for _, e in embedded if isinstance(e, Embedded)]
         rows = {self.prefix + e.content_sha256: (e.pixels_sha256, e.embedding) for e in fresh}
-        self.cache.put(rows, {self.decoded + e.content_sha256: e.thumbnail for e in fresh if e.thumbnail})
+        cues = {self.decoded + e.content_sha256: e.cues for e in fresh if e.cues is not None}
+        self.cache.put(rows, {self.decoded + e.content_sha256: e.thumbnail for e in fresh if e.thumbnail}, cues)
 
 
 def _embedded(path: Path, read: _Decoded, embedding: np.ndarray) -> Embedded:
-    return Embedded(path, read.content, read.picture, embedding, read.thumbnail)
+    return Embedded(path, read.content, read.picture, embedding, read.thumbnail, read.cues)
 
 
 def _small(image: Image.Image) -> bytes:
@@ -226,26 +234,41 @@ class Cache:
                     rows[key] = (row[0], np.frombuffer(row[1], np.float32))
         return rows
 
-    def put(self, rows: dict[str, tuple[str, np.ndarray]], thumbnails: dict[str, bytes] | None = None) -> None:
+    def put(
+        self,
+        rows: dict[str, tuple[str, np.ndarray]],
+        thumbnails: dict[str, bytes] | None = None,
+        cues: dict[str, np.ndarray] | None = None,
+    ) -> None:
         """In one transaction, since each waits for the disk."""
         if not (rows or thumbnails):
             return
+        numbers = {key: each.astype(np.float32).tobytes() for key, each in (cues or {}).items()}
         with self._connection() as connection, connection:
             connection.executemany("INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", (thumbnails or {}).items())
+            connection.executemany("INSERT OR REPLACE INTO cues VALUES (?, ?)", numbers.items())
             connection.executemany(
                 "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
                 [(key, picture, embedding.astype(np.float32).tobytes()) for key, (picture, embedding) in rows.items()],
             )
 
     def get_thumbnails(self, keys: Sequence[str]) -> dict[str, bytes]:
+        return self._blobs("SELECT key, jpeg FROM thumbnails WHERE key = ?", keys)
+
+    def get_cues(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
+        blobs = self._blobs("SELECT key, numbers FROM cues WHERE key = ?", keys)
+        return {key: np.frombuffer(blob, np.float32) for key, blob in blobs.items()}
+
+    def _blobs(self, select: str, keys: Sequence[str]) -> dict[str, bytes]:
         with self._connection() as connection:
-            rows = [connection.execute("SELECT key, jpeg FROM thumbnails WHERE key = ?", (key,)) for key in keys]
-            return {key: jpeg for found in rows for key, jpeg in found}
+            rows = [connection.execute(select, (key,)) for key in keys]
+            return {key: blob for found in rows for key, blob in found}
 
     def _create(self) -> None:
         private_file(self.path)  # embeddings tell of their photos
         with self._connection() as connection, connection:
             connection.execute("CREATE TABLE IF NOT EXISTS thumbnails (key TEXT PRIMARY KEY, jpeg BLOB)")
+            connection.execute("CREATE TABLE IF NOT EXISTS cues (key TEXT PRIMARY KEY, numbers BLOB)")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS embeddings (key TEXT PRIMARY KEY, picture TEXT, embedding BLOB)"
             )

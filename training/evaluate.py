@@ -7,48 +7,66 @@ from typing import Any
 
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.folder import open_artifact
+from handful.service.artifact.sources.columns import ColumnNames
 from handful.service.artifact.store import Store, home, name_from_folder
 from handful.service.classifier import Classifier
-from handful.service.terminal.progress import LOADING_MODEL, REPORTING, next_stage
+from handful.service.terminal.progress import LOADING_MODEL, REPORTING, next_stage, tell
 from handful.training.answers import answer_dataset
 from handful.training.checks import check_report
+from handful.training.photos.inspection import Inspected
+from handful.training.photos.overlap import learned_among
 from handful.training.photos.sources import Dataset, Problem, read_folder
 from handful.training.report.of_evaluation import write_evaluation_report
 
 
 def evaluate_folder(
-    folder: Path, model: str | None, report: Path | None = None, *, tta: bool = False
+    folder: Path,
+    model: str | Path | None,
+    report: Path | None = None,
+    *,
+    tta: bool = False,
+    columns: ColumnNames | None = None,
 ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """What `handful evaluate` prints, and the problems of the folder; the report is written to the folder `report`.
 
+    `model` is an artifact's folder, or as `Store.resolve` takes it.
     `UsageError` where the report cannot be written or would lie among the models.
     """
     store = Store()
-    artifact = open_artifact(store.resolve(model))
+    artifact = open_artifact(model if isinstance(model, Path) else store.resolve(model))
     card = artifact.card
     where = report or home() / "reports" / f"{card.name}-{card.version}" / name_from_folder(folder)
     check_report(where, store.models)
-    dataset = read_folder(folder)
-    if dataset.held_out:
-        dataset = read_folder(dataset.held_out[0])
+    whole = read_folder(folder, columns, card.labels)
+    for words in whole.first_words:
+        tell(words)
+    dataset = whole.held_out[0] if whole.held_out else whole
+    if dataset is not whole:
+        tell(f"measured on {dataset.name}/")
     next_stage(LOADING_MODEL)
     evaluated = answer_dataset(Classifier.from_artifact(artifact), dataset, tta=tta)
     next_stage(REPORTING)
     learned = artifact.embeddings() if card.data.embeddings_kept else {}
     try:
         page = write_evaluation_report(
-            where, evaluated, folder.resolve().name, {name: tensor.numpy() for name, tensor in learned.items()}
+            where, evaluated, name_from_folder(folder), {name: tensor.numpy() for name, tensor in learned.items()}
         )
     except OSError as e:
         raise UsageError(f"The report cannot be written to {where} ({e.strerror}); --report takes a folder.") from e
-    return {**evaluated.result(), "tta": tta, "report": str(page)}, evaluated.problems
+    known = {row.tobytes().hex() for row in learned["hashes"].numpy()} if "hashes" in learned else set()
+    result = {**evaluated.result(), "learned": learned_among(dataset, known), "tta": tta, "report": str(page)}
+    return result, evaluated.problems
 
 
-def held_out_result(artifact: Path, dataset: Dataset) -> dict[str, Any]:
-    """`held_out`: metrics by part of a split folder, such as val/ and test/; empty where the folder is not split."""
-    if not dataset.held_out:
-        return {}
-    classifier = Classifier.load(artifact)
-    return {
-        "held_out": {part.name: answer_dataset(classifier, read_folder(part)).result() for part in dataset.held_out}
-    }
+def held_out_result(artifact: Path, dataset: Dataset, inspected: Inspected) -> dict[str, Any]:
+    """`held_out`: metrics by part of a divided source, such as val/ and test/; empty where there are no parts.
+
+    `learned` counts the part's photos that are among those learned from.
+    """
+    known = {image.content_sha256 for image in inspected.images}
+    held_out: dict[str, Any] = {}
+    for part in dataset.held_out:
+        if set(part.labels) & set(inspected.labels):
+            result = answer_dataset(Classifier.load(artifact), part).result()
+            held_out[part.name] = {**result, "learned": learned_among(part, known)}
+    return {"held_out": held_out} if held_out else {}

@@ -18,6 +18,7 @@ from handful.service.artifact.card import (
     CrossValidationCard,
     DataCard,
     FineTuneCard,
+    ForecastCard,
     GateCard,
     HeadCard,
     Int8Card,
@@ -26,11 +27,13 @@ from handful.service.artifact.card import (
 )
 from handful.service.artifact.folder import write_artifact
 from handful.service.artifact.thumbnails import packed_thumbnails
-from handful.service.artifact.verdict import verdict_on
+from handful.service.artifact.verdict import Verdict, verdict_on, verdict_on_one
 from handful.service.compute.network import join_weights
 from handful.training.backbone import Backbone
 from handful.training.head.fit import Fitted
+from handful.training.photos.cues import cue_results
 from handful.training.photos.inspection import Inspected
+from handful.training.report.forecast import forecast_of
 from handful.training.report.learning_curve import LearningCurve, curve_of
 from handful.training.report.of_training import write_report
 from torch import Tensor
@@ -70,8 +73,13 @@ class Export:
 
     @cached_property
     def curve(self) -> LearningCurve | None:
-        """None also for a fine-tuned network, which has seen every photo: a head on its embeddings looks too good."""
-        return None if self.finetune else curve_of(self.inspected, self.fitted, self.seed)
+        """None also for one label, and for a network that was fine-tuned on the photos: it would look too good."""
+        several = len(self.inspected.labels) > 1
+        return curve_of(self.inspected, self.fitted, self.seed) if several and not self.finetune else None
+
+    @cached_property
+    def forecast(self) -> ForecastCard | None:
+        return forecast_of(self.curve, self.fitted.metrics, len(self.inspected.labels))
 
     def _config(self, kind: str) -> dict[str, Any]:
         outputs = len(self.inspected.labels) if kind == "linear" else 0  # timm cannot build a hidden head
@@ -93,37 +101,76 @@ class Export:
             "hashes": _bytes([image.content_sha256 for image in self.inspected.images]),
             "pictures": _bytes([image.pixels_sha256 for image in self.inspected.images]),
             "folds": torch.from_numpy(self.fitted.folds.numbers),
+            **self._other(),
+            **self._cues(),
             **({} if self.answers is None else {"answers": torch.from_numpy(self.answers.astype(np.float32))}),
             **detector,
         }
+
+    def _other(self) -> Mapping[str, Tensor]:
+        images = self.inspected.other
+        if not images:
+            return {}
+        return {
+            "other.embeddings": torch.from_numpy(self.inspected.other_embeddings),
+            "other.hashes": _bytes([image.content_sha256 for image in images]),
+            "other.pictures": _bytes([image.pixels_sha256 for image in images]),
+        }
+
+    def _cues(self) -> Mapping[str, Tensor]:
+        """(N, 7), what `cue_numbers` measures; nothing where an older version kept none of its photos."""
+        numbers = [image.cues for image in self.inspected.images if image.cues is not None]
+        return {"cues": torch.from_numpy(np.stack(numbers))} if len(numbers) == len(self.inspected.images) else {}
 
     def _thumbnails(self) -> Mapping[str, Tensor] | None:
         if not self.keep_embeddings:
             return None
         return {name: torch.from_numpy(array) for name, array in packed_thumbnails(self.inspected.thumbnails).items()}
 
+    def _backbone_card(self) -> BackboneCard:
+        backbone, described = self.backbone, self.backbone.config
+        return BackboneCard(
+            ref=backbone.ref,
+            revision=backbone.revision,
+            sha256=backbone.sha256,
+            architecture=described["architecture"],
+            licence=described["pretrained_cfg"].get("license"),
+        )
+
+    def _verdict(self) -> Verdict:
+        labels, measured = self.inspected.labels, self.fitted.metrics
+        if len(labels) == 1:
+            return verdict_on_one(labels[0], measured.accuracy)
+        trend = self.curve.trend if self.curve else None
+        images_per_answer = measured.images / measured.effective_images
+        return verdict_on(labels, measured.confusion, measured.accuracy_ci95, trend, images_per_answer)
+
     def _card(self, version: str, files: dict[str, str]) -> ModelCard:
         fitted, inspected, measured = self.fitted, self.inspected, self.fitted.metrics
-        trend = self.curve.trend if self.curve else None
         return ModelCard(
             name=self.name,
             version=version,
             created_at=datetime.now(UTC).replace(microsecond=0),
             parent=self.parent,
             labels=inspected.labels,
-            backbone=BackboneCard(ref=self.backbone.ref, revision=self.backbone.revision, sha256=self.backbone.sha256),
+            backbone=self._backbone_card(),
             head=HeadCard(kind=fitted.head.kind, settings=dict(fitted.head.settings)),
             finetune=self.finetune,
             int8=self.int8,
             temperature=fitted.temperature,
-            unknown=UnknownCard.model_validate(fitted.unknown.settings),
+            unknown=UnknownCard(
+                **fitted.unknown.settings,
+                left_out_label_refused=fitted.refused_share(fitted.left_out_scores),
+                other_refused=fitted.refused_share(fitted.other_scores),
+            ),
             cross_validation=CrossValidationCard(
                 folds=fitted.folds.count,
                 repeats=fitted.folds.repeats,
                 unknown_rate=float(fitted.refused.mean()),
                 **measured.model_dump(exclude={"images"}),
             ),
-            verdict=verdict_on(inspected.labels, measured.confusion, measured.accuracy_ci95, trend),
+            verdict=self._verdict(),
+            forecast=self.forecast,
             gate=self.gate,
             data=DataCard(
                 embeddings_kept=self.keep_embeddings,
@@ -131,6 +178,7 @@ class Export:
                 images=len(inspected.images),
                 skipped=skipped(inspected),
                 per_label=inspected.per_label,
+                other=len(inspected.other),
             ),
             seed=self.seed,
             libraries={name: installed(name) for name in LIBRARIES},
@@ -151,7 +199,8 @@ def skipped(inspected: Inspected) -> int:
 def fingerprint(inspected: Inspected) -> str:
     """Equal for the same files under the same labels, in whatever folder."""
     labels = (inspected.labels[index] for index in inspected.label_index)
-    lines = sorted(f"{i.content_sha256} {label}" for i, label in zip(inspected.images, labels, strict=True))
+    lines = [f"{i.content_sha256} {label}" for i, label in zip(inspected.images, labels, strict=True)]
+    lines = sorted([*lines, *(f"{image.content_sha256} /" for image in inspected.other)])  # no label has a slash
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -165,6 +214,8 @@ def published_result(card: ModelCard, path: Path, inspected: Inspected, seconds:
         "verdict": card.verdict.model_dump(mode="json"),
         "cv": card.cross_validation.model_dump(mode="json"),
         "unknown": card.unknown.model_dump(mode="json"),
+        "forecast": card.forecast and card.forecast.model_dump(mode="json"),
+        "cues": [each.model_dump(mode="json") for each in cue_results(inspected, card.seed)],
         "report": str(path / "report" / "report.html"),
         "images": {
             "found": inspected.found,
@@ -172,6 +223,7 @@ def published_result(card: ModelCard, path: Path, inspected: Inspected, seconds:
             "skipped": skipped(inspected),
             "left_out": dict(inspected.left_out),
             "per_label": inspected.per_label,
+            "other": len(inspected.other),
         },
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "problems": [vars(problem) for problem in inspected.problems],

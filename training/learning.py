@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.card import FineTuneCard
+from handful.service.artifact.errors import DataError
 from handful.service.artifact.store import home
 from handful.service.compute.network import Network
 from handful.service.terminal.progress import LEARNING, LOOKING, next_stage, progress_bar
@@ -18,9 +19,12 @@ from handful.training.finetune.finetune import FineTuned, fine_tune
 from handful.training.finetune.settings import FineTuneSettings
 from handful.training.head.fit import Fitted, fit
 from handful.training.head.selection import HeadSettings
+from handful.training.photos.generic import cached_generic
 from handful.training.photos.inspection import MIN_IMAGES, Inspected, inspect
 from handful.training.photos.sources import Dataset
 from handful.training.quantisation import Int8Trial, try_int8
+
+ONE_LABEL = "--finetune learns to tell labels apart, and there is only one; leave it out, or add a second label."
 
 
 @dataclass(frozen=True)
@@ -73,23 +77,43 @@ def embedder_of(backbone: Backbone, *, thumbnails: bool = False) -> Embedder:
 
 
 def embed_folder(
-    dataset: Dataset, backbone: Backbone, min_images: int = MIN_IMAGES, *, thumbnails: bool = False
+    dataset: Dataset,
+    backbone: Backbone,
+    min_images: int = MIN_IMAGES,
+    *,
+    thumbnails: bool = False,
+    generic: bool = False,
 ) -> tuple[Inspected, float]:
-    """The folder's usable images with their embeddings, and the seconds that reading and embedding took."""
+    """The folder's usable images with their embeddings, and the seconds that reading and embedding took.
+
+    With `generic` those of the generated pictures too, which the unknown detector needs.
+    """
     started = time.monotonic()
     embedder = embedder_of(backbone, thumbnails=thumbnails)
     paths = [example.path for example in dataset.examples]
     with progress_bar(LOOKING, len(paths)) as progress:
         results = embedder.embed(paths, progress)
+    of_generic = cached_generic(embedder) if generic else None
     seconds = time.monotonic() - started
-    return inspect(dataset, results, min_images), seconds
+    return replace(inspect(dataset, results, min_images), generic=of_generic), seconds
 
 
-def learn_model(backbone: Backbone, inspected: Inspected, settings: LearnSettings, ranks: Ranks) -> LearnedModel:
-    """Fits a head on the embeddings, then trains the whole network on the photos' files where `settings` ask for it."""
+def learn_model(
+    backbone: Backbone,
+    inspected: Inspected,
+    settings: LearnSettings,
+    ranks: Ranks,
+    corrections: np.ndarray | None = None,
+) -> LearnedModel:
+    """Fits a head on the embeddings, then trains the whole network on the photos' files where `settings` ask for it.
+
+    `corrections` are rows of photos that the head must answer rightly if it can.
+    """
+    if settings.finetune and len(inspected.labels) == 1:
+        raise DataError(ONE_LABEL)
     started = time.monotonic()
     next_stage(LEARNING)
-    fitted = fit(inspected, settings.head, settings.seed)
+    fitted = fit(inspected, settings.head, settings.seed, corrections)
     seconds = {"fit": time.monotonic() - started}
     if settings.finetune is None:
         return LearnedModel(backbone, inspected, fitted, None, seconds)

@@ -22,7 +22,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 from handful.service.terminal.output import RenamedOption
-from handful.training.settings import Flag, TrainSettings
+from handful.training.settings import Flag, SourceSettings, TrainSettings
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -35,7 +35,7 @@ def settings_options(settings: type[BaseModel]) -> Decorator:
 
     `click.UsageError` where a value is not allowed.
     """
-    fields = settings.model_fields
+    fields = dict(sorted(settings.model_fields.items(), key=lambda field: field[0] in SourceSettings.model_fields))
 
     def decorate(command: Command) -> Command:
         def with_settings(**given: Any) -> Any:
@@ -167,3 +167,10 @@ def _pair_type(metavar: str) -> Callable[[str], tuple[str, str]]:
 
 backbone_option = option_of(TrainSettings, "backbone")
 seed_option = option_of(TrainSettings, "seed")
+
+
+def column_options(command: Command) -> Command:
+    """The flags that say which columns of a table are read, for a command without a settings class."""
+    for name in reversed(SourceSettings.model_fields):
+        command = option_of(SourceSettings, name)(command)
+    return command

@@ -8,12 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from handful.service.artifact.label_names import normal_label
 from handful.training.finetune.settings import FineTuneSettings
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+if TYPE_CHECKING:
+    from handful.service.artifact.sources.columns import ColumnNames
 
 DEFAULT_BACKBONE = "timm/resnet34.tv_in1k"
+
+OTHER_HELP = "Photos of no label, as those in a folder other/: answered with unknown; may be given again."
 
 HeadChoice = Literal["same", "auto", "linear", "hidden"]
 
@@ -30,15 +36,34 @@ class Flag:
     fields: Mapping[str, Flag] = field(default_factory=dict)  # of nested settings: those that are flags too
 
 
-class TrainSettings(BaseModel):
-    """A training run."""
+class SourceSettings(BaseModel):
+    """How a source of photos is read, where it is a table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    path_column: Annotated[str | None, Flag(metavar="NAME")] = Field(
+        None, description="Of a table: the column of paths; default: found by its usual name."
+    )
+    label_column: Annotated[str | None, Flag(metavar="NAME")] = Field(
+        None, description="Of a table: the column of labels; default: found by its usual name."
+    )
+
+    @property
+    def columns(self) -> ColumnNames:
+        from handful.service.artifact.sources.columns import ColumnNames  # with it numpy, when a command runs
+
+        return ColumnNames(self.path_column, self.label_column)
+
+
+class TrainSettings(SourceSettings):
+    """A training run."""
+
     name: str | None = Field(None, description="The model's name; default: the folder's name.")
     backbone: Annotated[str, Flag(metavar="REF")] = Field(
-        DEFAULT_BACKBONE, description="ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, or builtin."
+        DEFAULT_BACKBONE,
+        description="ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, builtin or builtin-resnet.",
     )
+    other: Annotated[tuple[Path, ...], Flag(metavar="FOLDER")] = Field((), description=OTHER_HELP)
     head: Literal["auto", "linear", "hidden"] = Field(
         "auto", description="The kind of head; auto: the one with the better cross-validated answers."
     )
@@ -63,14 +88,13 @@ class TrainSettings(BaseModel):
     )  # the description is that of the flag, --no-keep-embeddings
 
 
-class RetrainSettings(BaseModel):
+class RetrainSettings(SourceSettings):
     """A retraining run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Annotated[str | None, Flag(metavar="NAME[:VERSION]", former_name="--name")] = Field(
         None, description="The model; default: the only model, if there is just one."
     )
+    other: Annotated[tuple[Path, ...], Flag(metavar="FOLDER")] = Field((), description=OTHER_HELP)
     drop: Annotated[tuple[str, ...], Flag(metavar="LABEL")] = Field(
         (), description="Unlearn a label; may be given again."
     )
@@ -88,6 +112,14 @@ class RetrainSettings(BaseModel):
     old: Annotated[tuple[Path, ...], Flag("--with", metavar="FOLDER")] = Field(
         (), description="The photos learned before, which --finetune needs; may be given again."
     )
+
+    @field_validator("drop", "rename", mode="after")
+    @classmethod
+    def _in_one_form(cls, value: Any) -> Any:
+        """Labels are text: typed on a Mac they have other bytes."""
+        if isinstance(value, dict):
+            return {normal_label(old): normal_label(new) for old, new in value.items()}
+        return tuple(map(normal_label, value))
 
     @property
     def changes_labels(self) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from handful.service.artifact.folder import open_artifact
+from handful.service.artifact.sources.columns import ColumnNames
 from handful.service.artifact.store import Store, check_name, name_from_folder
-from handful.service.terminal.progress import INTEGERS, LOADING, REPORTING, next_stage
+from handful.service.terminal.progress import INTEGERS, LOADING, REPORTING, next_stage, tell
 from handful.training.backbone import load_backbone
 from handful.training.evaluate import held_out_result
 from handful.training.export import Export, published_result
@@ -18,7 +19,9 @@ from handful.training.finetune.layers import layers_from
 from handful.training.head.selection import HeadSettings
 from handful.training.learning import LearnedModel, LearnSettings, embed_folder, learn_model
 from handful.training.photos.inspection import Inspected, require_labels
-from handful.training.photos.sources import Dataset, Problem, read_folder
+from handful.training.photos.other import with_other
+from handful.training.photos.overlap import overlap_problems
+from handful.training.photos.sources import Dataset, Problem, read_folder, wanted_labels
 from handful.training.settings import TrainSettings
 
 
@@ -30,7 +33,7 @@ def train_folder(folder: Path, settings: TrainSettings) -> tuple[dict[str, Any],
     started = time.monotonic()
     store = Store()
     name = check_name(settings.name) if settings.name else name_from_folder(folder)
-    dataset = read_folder(folder)
+    dataset = with_other(read_folder(folder, settings.columns), settings.other)
     with process_group(fine_tuning=settings.finetune is not None) as ranks:
         learned = _learn(dataset, settings, ranks)
     if settings.int8:
@@ -50,7 +53,7 @@ def train_folder(folder: Path, settings: TrainSettings) -> tuple[dict[str, Any],
     next_stage(REPORTING)
     path = store.publish(name, export)
     learned.remove_checkpoints()
-    held_out = held_out_result(path, dataset)
+    held_out = held_out_result(path, dataset, learned.inspected)
     seconds = {**learned.seconds, "total": time.monotonic() - started}
     result = {
         **published_result(open_artifact(path).card, path, learned.inspected, seconds),
@@ -65,14 +68,22 @@ def follow_train(folder: Path, settings: TrainSettings) -> None:
     """The part in fine-tuning of every process of torchrun but the first; prints and publishes nothing."""
     if settings.finetune:
         with process_group(fine_tuning=True) as ranks:
-            _learn(read_folder(folder), settings, ranks)
+            _learn(with_other(read_folder(folder, settings.columns), settings.other), settings, ranks)
 
 
-def inspect_folder(folder: Path, backbone_ref: str) -> Inspected:
+def inspect_folder(folder: Path, backbone_ref: str, columns: ColumnNames | None = None) -> Inspected:
     """What `handful check` reports; `train` reads a folder in the same way."""
-    dataset = read_folder(folder)
+    dataset = read_folder(folder, columns)
     next_stage(LOADING)
-    return embed_folder(dataset, load_backbone(backbone_ref))[0]
+    return _with_overlap(embed_folder(dataset, load_backbone(backbone_ref))[0], dataset)
+
+
+def _with_overlap(inspected: Inspected, dataset: Dataset) -> Inspected:
+    """Says at once where photos to measure on are among those to learn from."""
+    found = overlap_problems(dataset, {image.content_sha256 for image in inspected.images})
+    for problem in found:
+        tell(f"{problem.path}: {problem.detail}")
+    return replace(inspected, problems=(*inspected.problems, *found))
 
 
 def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> LearnedModel:
@@ -81,8 +92,9 @@ def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> LearnedMo
     if settings.finetune:
         layers_from(backbone.network, settings.finetune.layer)  # raises for a wrong name before the work begins
     with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
-        inspected, embed_seconds = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings)
-    require_labels(inspected)
+        inspected, embed_seconds = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings, generic=True)
+    require_labels(inspected, wanted_labels(dataset))
+    inspected = _with_overlap(inspected, dataset)
     how = LearnSettings(HeadSettings(kind=settings.head), settings.finetune, settings.seed)
     learned = learn_model(backbone, inspected, how, ranks)
     return replace(learned, seconds={"embed": embed_seconds, **learned.seconds})

@@ -35,6 +35,11 @@ def partial_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def scratch_folder(folder: Path) -> Path:
+    """As `partial_folder`, but it stays until its caller or a later `sweep` removes it."""
+    return Path(tempfile.mkdtemp(prefix=_own_prefix(), dir=folder))
+
+
 def rename_unless_taken(partial: Path, target: Path) -> bool:
     """Renames the folder, which everybody may then list; False if another process has just taken the name."""
     partial.chmod(0o755)

@@ -29,8 +29,10 @@ class BackboneCard(_Part):
     """The pretrained network, identified by its bytes."""
 
     ref: str = Field(description="as it was named, without the revision")
-    revision: str | None = Field(None, description="commit on the Hub; None for a folder or the built-in one")
+    revision: str | None = Field(None, description="commit on the Hub; None for a folder or a built-in one")
     sha256: Sha256 = Field(description="of the file of pretrained weights")
+    architecture: str | None = Field(None, description="timm's name; None in the card of an earlier release")
+    licence: str | None = Field(None, description="of the weights, as their description states it")
 
 
 class HeadCard(_Part):
@@ -64,6 +66,10 @@ class UnknownCard(_Part):
 
     method: str
     threshold: float = Field(description="a score above it is unknown")
+    left_out_label_refused: Share | None = Field(
+        None, description="share of the training images that are unknown when their own label is left out"
+    )
+    other_refused: Share | None = Field(None, description="the same of the images of no label, out of fold")
 
 
 class CrossValidationCard(_Part):
@@ -71,8 +77,11 @@ class CrossValidationCard(_Part):
 
     folds: int
     repeats: int
-    accuracy: Share
-    accuracy_ci95: tuple[Share, Share] = Field(description="Wilson interval")
+    accuracy: Share = Field(description="of the likeliest label; of a single label: share that is not unknown")
+    accuracy_ci95: tuple[Share, Share] = Field(description="95 % interval, for the head learned from all images")
+    effective_images: float | None = Field(
+        None, gt=0, description="independent answers that the interval counts; None: an older version, Wilson's of all"
+    )
     macro_f1: Share
     log_loss: float
     ece: Share = Field(description="expected calibration error, after the temperature")
@@ -80,11 +89,28 @@ class CrossValidationCard(_Part):
     confusion: list[list[int]] = Field(description="rows: the folder's label, columns: the answer")
 
 
+class ForecastCard(_Part):
+    """The accuracy to expect with more photos like the learned ones, from the learning curve."""
+
+    more_per_label: int = Field(gt=0, description="images of each label, besides those learned")
+    accuracy: Share
+    accuracy_ci95: tuple[Share, Share]
+
+    @property
+    def sentence(self) -> str:
+        low, high = self.accuracy_ci95
+        return (
+            f"With {self.more_per_label} more photos of each label, like these, it would answer about"
+            f" {100 * self.accuracy:.0f} of 100 right (95 % interval {100 * low:.0f} to {100 * high:.0f})."
+        )
+
+
 class DataCard(_Part):
     fingerprint: Sha256 = Field(description="of the sorted content hashes with their labels")
     images: int
     skipped: int
     per_label: dict[str, int]
+    other: int = Field(0, ge=0, description="images of no label that it was shown, which are unknown")
     embeddings_kept: bool = Field(default=True, description="False: the artifact has no data about single photos")
 
 
@@ -98,6 +124,17 @@ class ComparisonCard(_Part):
     challenger_log_loss: float | None
 
 
+class OtherComparisonCard(_Part):
+    """How many images each side answers with unknown, both out of fold where it had learned them."""
+
+    images: int = Field(description="of no label")
+    champion_refused: int
+    challenger_refused: int
+    known: int = Field(description="images of the labels that both had learned")
+    champion_refused_known: int
+    challenger_refused_known: int
+
+
 class GateCard(_Part):
     """Whether this version may replace the champion it was compared with; training/retraining/gate.py has the rules.
 
@@ -109,6 +146,7 @@ class GateCard(_Part):
     reason: str
     known: ComparisonCard | None = Field(description="on photos that the champion had learned, on the same folds")
     new: ComparisonCard | None = Field(description="on photos that it had not learned")
+    other: OtherComparisonCard | None = Field(None, description="None: neither was shown images of no label")
     p_forgets: Share = Field(description="probability that equal models lose so many known photos")
     p_worse: Share = Field(description="the same for all photos and labels")
     wrong_labels: Share | None = Field(description="share of the new labels that the champion's answers contradict")
@@ -132,7 +170,7 @@ class ModelCard(_Part):
     created_at: datetime
     parent: str | None = Field(None, description="NAME:VERSION that a retrain started from")
     origin: OriginCard | None = Field(None, description="None: trained here")
-    labels: tuple[str, ...] = Field(min_length=2, description="in the order of the head's outputs")
+    labels: tuple[str, ...] = Field(min_length=1, description="in the order of the head's outputs")
     backbone: BackboneCard
     head: HeadCard
     finetune: FineTuneCard | None = Field(None, description="None: the backbone was frozen")
@@ -144,6 +182,7 @@ class ModelCard(_Part):
         default_factory=lambda card: _measured(card["labels"], card["cross_validation"]),
         description="how far it can be relied on, and what would help",
     )
+    forecast: ForecastCard | None = Field(None, description="None: nothing can be said about more photos")
     gate: GateCard | None = Field(None, description="None: no retrain made it")
     data: DataCard
     seed: int

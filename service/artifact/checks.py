@@ -106,7 +106,12 @@ def _expected(shapes: Mapping[str, Shape], card: ModelCard) -> dict[str, tuple[i
         "hashes": (images, 32),
         "pictures": (images, 32),
         "folds": (images, None),
+        "cues": (images, 7),
         "answers": (images, labels),
+        "unknown.other": (width,),
+        "other.embeddings": (card.data.other, width),
+        "other.hashes": (card.data.other, 32),
+        "other.pictures": (card.data.other, 32),
     }
 
 

@@ -62,7 +62,8 @@ class Artifact:
         """The arrays of the unknown detector, `unknown.*`, and those that a retrain needs, if the card says so:
 
         `embeddings` (N, D), `labels` (N,), `hashes` and `pictures` (N, 32) uint8, `folds` (N, R) uint8; of a fine-tuned
-        network also `answers` (N, L), the probabilities from networks that had not seen the photo.
+        network also `answers` (N, L), the probabilities from networks that had not seen the photo. Where there are
+        photos of no label, `other.embeddings` (M, D), `other.hashes` and `other.pictures` (M, 32) are theirs.
         """
         return _tensors(self.path / EMBEDDINGS)
 

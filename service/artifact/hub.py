@@ -17,10 +17,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from handful.service.artifact import errors as ours
 from handful.service.artifact.folder import file_sha256
-from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import (
+    HfApi,
+    constants,
+    errors,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # that of httpx or httpx2, whichever it uses
 
 log = logging.getLogger(__name__)
@@ -42,6 +52,7 @@ class HubRef:
     repo: str
     revision: str
     ways_out: tuple[str, ...] = ()
+    kind: Literal["model", "dataset"] = "model"
 
 
 def parse_ref(text: str, ways_out: tuple[str, ...] = ()) -> HubRef | None:
@@ -60,7 +71,7 @@ def pinned_file(ref: HubRef, file: str, max_bytes: int = ANY_SIZE) -> Path:
     A commit in the cache needs no network. If the Hub cannot be reached, the commit that the revision named last is
     used, with a warning.
     """
-    entry = try_to_load_from_cache(ref.repo, file, revision=ref.revision)
+    entry = try_to_load_from_cache(ref.repo, file, revision=ref.revision, repo_type=ref.kind)
     cached = Path(entry) if isinstance(entry, str) else None
     if cached and cached.parent.name == ref.revision:
         return cached
@@ -68,7 +79,7 @@ def pinned_file(ref: HubRef, file: str, max_bytes: int = ANY_SIZE) -> Path:
         with reading(ref, file):
             # first, because it fails at once, while hf_hub_download would retry for half a minute
             _check_announced(ref, file, ref.revision, max_bytes)
-            return Path(hf_hub_download(ref.repo, file, revision=ref.revision))
+            return Path(hf_hub_download(ref.repo, file, revision=ref.revision, repo_type=ref.kind))
     except (ours.HubUnreachable, ours.HubOffline) as e:
         if cached is None:
             raise
@@ -82,19 +93,38 @@ def large_file(ref: HubRef, file: str, commit: str, max_bytes: int = ANY_SIZE) -
 
     Raises `HubError` for a larger file, before it is downloaded.
     """
-    entry = try_to_load_from_cache(ref.repo, file, revision=commit)
+    entry = try_to_load_from_cache(ref.repo, file, revision=commit, repo_type=ref.kind)
     if entry is not None and not isinstance(entry, str):  # huggingface_hub's marker: the commit has no such file
         raise ours.HubFileMissing(f"the Hub has the repository of {ref.text!r}, but no {file} in it")
     with reading(ref, file):
         if max_bytes != ANY_SIZE and entry is None:
             _check_announced(ref, file, commit, max_bytes)
-        path = Path(hf_hub_download(ref.repo, file, revision=commit))
+        path = Path(hf_hub_download(ref.repo, file, revision=commit, repo_type=ref.kind))
     _verify(ref, path)
     return path
 
 
+def repo_files(ref: HubRef) -> tuple[str, list[str]]:
+    """The commit that the revision names, and its files; from the cache if the Hub cannot be reached."""
+    try:
+        with reading(ref):
+            info = HfApi().repo_info(ref.repo, revision=ref.revision, repo_type=ref.kind)
+            return str(info.sha), [each.rfilename for each in getattr(info, "siblings", None) or ()]
+    except (ours.HubUnreachable, ours.HubOffline):
+        with suppress(*FAILURES):
+            folder = Path(snapshot_download(ref.repo, repo_type=ref.kind, revision=ref.revision, local_files_only=True))
+            return folder.name, [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        raise
+
+
+def repo_folder(ref: HubRef, commit: str) -> Path:
+    """All files of the commit, in the cache."""
+    with reading(ref):
+        return Path(snapshot_download(ref.repo, repo_type=ref.kind, revision=commit))
+
+
 def _check_announced(ref: HubRef, file: str, revision: str, max_bytes: int) -> None:
-    size = get_hf_file_metadata(hf_hub_url(ref.repo, file, revision=revision)).size
+    size = get_hf_file_metadata(hf_hub_url(ref.repo, file, revision=revision, repo_type=ref.kind)).size
     if size and size > max_bytes:
         raise ours.HubError(
             f"{file} of {ref.text!r} has {size / 1e6:,.0f} MB; at most {max_bytes / 1e6:,.0f} are allowed"
@@ -102,7 +132,7 @@ def _check_announced(ref: HubRef, file: str, revision: str, max_bytes: int) -> N
 
 
 def _verify(ref: HubRef, path: Path) -> None:
-    announced, got = _announced_sha256(ref.repo, path), file_sha256(path)
+    announced, got = _announced_sha256(ref, path), file_sha256(path)
     if announced in {None, got}:
         return
     if path.is_symlink():
@@ -114,7 +144,7 @@ def _verify(ref: HubRef, path: Path) -> None:
     )
 
 
-def _announced_sha256(repo: str, path: Path) -> str | None:
+def _announced_sha256(ref: HubRef, path: Path) -> str | None:
     """The name of the blob in the cache; without symbolic links (on Windows) what the Hub answers, if it does.
 
     Only one link is followed: behind a second link, blobs that repositories share have other names.
@@ -122,7 +152,9 @@ def _announced_sha256(repo: str, path: Path) -> str | None:
     etag = path.readlink().name if path.is_symlink() else None
     if etag is None:
         with suppress(*FAILURES):
-            etag = get_hf_file_metadata(hf_hub_url(repo, path.name, revision=path.parent.name)).etag
+            etag = get_hf_file_metadata(
+                hf_hub_url(ref.repo, path.name, revision=path.parent.name, repo_type=ref.kind)
+            ).etag
     return etag if etag and SHA256.fullmatch(etag) else None
 
 

@@ -202,6 +202,22 @@ def _memory(limits: ImageLimits) -> DecodingMemory:
     return DecodingMemory(int(limits.decode_megabytes * 1e6))
 
 
+def from_pillow(image: Image.Image) -> Image.Image:
+    """An image that a program has opened or made, as `read_image` gives those that it reads; `image` stays as it is.
+
+    The only errors raised are `ImageError`s.
+    """
+    with _translated(b"", None):
+        check_pixels(image.size, image_limits().megapixels)
+        return OpenedImage(b"", lambda _: _with_pixels(image), Cost(0, slow=False), None).decode()
+
+
+def _with_pixels(image: Image.Image) -> Image.Image:
+    if 0 in image.size:
+        raise ImageUnreadable(f"The image has {image.width} × {image.height} pixels; at least one is expected.")
+    return image.copy()
+
+
 def may_be_image(path: Path) -> bool:
     """Whether a file has the ending of an image file, or else begins like one."""
     if path.suffix.lower() in SUFFIXES:

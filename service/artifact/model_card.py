@@ -29,6 +29,7 @@ def _front_matter(card: ModelCard, licence: str | None) -> str:
             metric_value=getattr(card.cross_validation, metric),
         )
         for metric, name in METRICS.items()
+        if len(card.labels) > 1
     ]
     data = ModelCardData(
         base_model=card.backbone.ref if card.backbone.revision else None,
@@ -37,7 +38,7 @@ def _front_matter(card: ModelCard, licence: str | None) -> str:
         pipeline_tag="image-classification",
         tags=["image-classification", "timm", "handful"],
         model_name=card.model,
-        eval_results=results,
+        eval_results=results or None,
     )
     return data.to_yaml()
 
@@ -51,14 +52,17 @@ def _body(card: ModelCard) -> str:
     )
     names = " | ".join(_cell(label) for label in card.labels)
     revision = f" at commit `{card.backbone.revision}`" if card.backbone.revision else ""
+    if len(card.labels) == 1:
+        return _body_of_one(card)
+    described = _described(card)
     return f"""# {card.model}
 
 Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with handful on {card.data.images} images
 ({card.data.skipped} skipped), {card.created_at:%Y-%m-%d}, seed {card.seed}.
 
-**{card.verdict.title}.** {_cell(card.verdict.sentence)}
+**{card.verdict.title}.** {_cell(card.verdict.sentence)}{_forecast(card)}
 
-- Backbone: `{card.backbone.ref}`{revision}, weights sha256 `{card.backbone.sha256}`, {_training(card)}.
+- Backbone: `{card.backbone.ref}`{revision}{described}, weights sha256 `{card.backbone.sha256}`, {_training(card)}.
 - Head: {card.head.kind}, {", ".join(f"{k} {v}" for k, v in card.head.settings.items())}.
 - Accuracy {cv.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%}) in {cv.folds}-fold cross-validation
   repeated {cv.repeats} times; macro F1 {cv.macro_f1:.3f}, log loss {cv.log_loss:.3f}.
@@ -73,6 +77,38 @@ Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with ha
 Rows are the folder's labels, columns the answers out of fold. Cross-validation tells how it does on photos like
 these; photos of another style may fare worse.
 """
+
+
+def _described(card: ModelCard) -> str:
+    """What the network is, and the licence of its weights, as far as the card says so."""
+    backbone = card.backbone
+    licence = f"licence {backbone.licence}" if backbone.licence else None
+    words = ", ".join(_cell(each) for each in (backbone.architecture, licence) if each)
+    return f" ({words})" if words else ""
+
+
+def _body_of_one(card: ModelCard) -> str:
+    cv, label = card.cross_validation, card.labels[0]
+    low, high = cv.accuracy_ci95
+    revision = f" at commit `{card.backbone.revision}`" if card.backbone.revision else ""
+    return f"""# {card.model}
+
+Answers *{label}* or *unknown*. Trained with handful on {card.data.images} images ({card.data.skipped} skipped),
+{card.created_at:%Y-%m-%d}, seed {card.seed}.
+
+**{card.verdict.title}.** {_cell(card.verdict.sentence)}
+
+- Backbone: `{card.backbone.ref}`{revision}{_described(card)},
+  weights sha256 `{card.backbone.sha256}`, {_training(card)}.
+- Recognised: {cv.accuracy:.1%} of the training images (95 % interval {low:.1%} to {high:.1%}) in {cv.folds}-fold
+  cross-validation repeated {cv.repeats} times; the others are *unknown* ({card.unknown.method}). With one label there
+  is no accuracy, and a probability of 1 says nothing.
+- How many images of other things it takes for {label} was not measured.
+"""
+
+
+def _forecast(card: ModelCard) -> str:
+    return f" {card.forecast.sentence}" if card.forecast else ""
 
 
 def _training(card: ModelCard) -> str:

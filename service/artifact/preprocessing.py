@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from handful.service.artifact.checks import MAX_SIDE, MIN_CROP, check_input
-from handful.service.artifact.images import read_image
+from handful.service.artifact.images import from_pillow, read_image
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     from torch import Tensor  # the processes that only decode do without torch, which is 200 MB and seconds
 
+Source = bytes | Path | Image.Image  # of a photo: a file's bytes, a file, or an image that is already open
 TEN_VIEWS_ZOOM = 256 / 224  # the short side divided by S when an image is classified in ten views
 
 
@@ -61,8 +62,10 @@ class Preprocessing(BaseModel):
         """Changes with any field, and with the version number of this file's arithmetic."""
         return hashlib.sha256(json.dumps([1, self.model_dump(mode="json")]).encode()).hexdigest()
 
-    def read(self, source: bytes | Path) -> Image.Image:
+    def read(self, source: Source) -> Image.Image:
         """As `read_image`, with JPEGs decoded no larger than this input needs."""
+        if isinstance(source, Image.Image):
+            return from_pillow(source)
         return read_image(source, min_side=self.min_decode_side)
 
     def __call__(self, image: Image.Image) -> Tensor:

@@ -32,9 +32,11 @@ from handful.service.artifact.atomic import (
 )
 from handful.service.artifact.errors import HandfulError, ModelNotFound, UsageError
 from handful.service.artifact.folder import PERSONAL, open_artifact
+from handful.service.artifact.label_names import normal_label
 
 CHAMPION, CHAMPIONS, HIGHEST, LOCK = "champion", "champions", "highest", "lock"
 
+_GENERAL = frozenset({"metadata", "classes", "labels", "annotations", "train", "data", "export", "result", "index"})
 _NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
 
 
@@ -59,8 +61,17 @@ def _is_name(name: str) -> bool:
 
 
 def name_from_folder(folder: Path) -> str:
-    """A model's name for a folder of photos: the folder's own, without characters that are not allowed."""
-    kept = re.sub(r"[^\w .+-]+", "-", folder.resolve().name)
+    """A model's name for a source of photos: its own without its ending and characters that are not allowed.
+
+    A table that is called as most are has the name of its folder, a dataset of the Hub that of its repository.
+    """
+    name = folder.resolve().name
+    if folder.as_posix().startswith("hf:/"):
+        name = next(iter(folder.parts[3:4]), "model").partition("@")[0]
+    elif folder.is_file():
+        general = folder.stem.lower().strip("_") in _GENERAL
+        name = folder.resolve().parent.name if general else folder.resolve().stem
+    kept = re.sub(r"[^\w .+-]+", "-", normal_label(name))
     kept = re.sub(r"^[\W_]+", "", kept)[:100].rstrip(" .")
     return kept or "model"
 

@@ -48,14 +48,33 @@ def verdict_on(
     confusion: Sequence[Sequence[int]],
     interval: tuple[float, float],
     trend: Trend | None = None,
+    images_per_answer: float = 1.0,
 ) -> Verdict:
-    """From the counts by label (row) and answer (column), the interval of the accuracy, and how it grows, if known."""
-    answers = _Answers(labels, confusion, interval[0])
+    """From the counts by label (row) and answer (column), the interval of the accuracy, and how it grows, if known.
+
+    The interval counts so many images as one independent answer: more than one where they were answered out of fold.
+    """
+    answers = _Answers(labels, confusion, interval[0], images_per_answer)
     if answers.low <= answers.commonest_share:
         return Verdict(level="guessing", sentence=_against_guessing(answers))
     if answers.low < answers.needed or answers.missed:
         return Verdict(level="not_yet", sentence=_towards_good(answers, trend))
     return Verdict(level="good", sentence=_beyond_good(answers))
+
+
+def verdict_on_one(label: str, recognised: float) -> Verdict:
+    """Of a model with a single label, from the share of its own photos that it does not call unknown.
+
+    Never *good*: nobody has measured whether it refuses other things.
+    """
+    return Verdict(
+        level="not_yet",
+        sentence=(
+            f"It recognises {_percent(recognised)} of the photos of {label} that it has not seen, and whether it"
+            " refuses other things is not measured: put photos of them into a further folder beside those of"
+            f" {label}, and run `handful evaluate`."
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -65,6 +84,7 @@ class _Answers:
     labels: Sequence[str]
     confusion: Sequence[Sequence[int]]
     low: float  # end of the interval
+    images_per_answer: float
 
     @property
     def counts(self) -> list[int]:
@@ -112,7 +132,7 @@ class _Answers:
     def missed(self) -> bool:
         """Whether the weakest label is more often missed than recognised, beyond chance (by the same interval)."""
         count, right = self.counts[self.weakest], self.right[self.weakest]
-        return count - 2 * right > Z * math.sqrt(count)
+        return count - 2 * right > Z * math.sqrt(count * self.images_per_answer)
 
     @property
     def lopsided(self) -> bool:
@@ -121,11 +141,11 @@ class _Answers:
     def photos_to_show(self, share: float) -> int | None:
         """So many photos put the interval's lower end at this share, if the accuracy stays; None: too many to ask for.
 
-        Wilson's interval is the score test inverted: (accuracy - share)^2 = z^2 share (1 - share) / photos.
+        Wilson's interval is the score test inverted: (accuracy - share)^2 = z^2 share (1 - share) / answers.
         """
         if self.accuracy <= share:
             return None
-        photos = math.ceil(Z**2 * share * (1 - share) / (self.accuracy - share) ** 2)
+        photos = math.ceil(self.images_per_answer * Z**2 * share * (1 - share) / (self.accuracy - share) ** 2)
         return photos if photos <= (1 + MOST_TIMES_MORE) * self.total else None
 
     def more_of_each(self, photos: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,17 +26,19 @@ if TYPE_CHECKING:  # it brings torch, which the checks do not need
 
 
 class GivenPhotos:
-    """The photos that a command was given: photos, folders of photos, or both.
+    """The photos that a command was given: photos, folders of photos, zips, tables and datasets of the Hub.
 
-    The name of a photo is its path below the folder, if one folder was given; otherwise its path as it was given.
+    The name of a photo is its path below the folder, the zip or the table's folder, if one source was given; otherwise
+    the path as it was given.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], path_column: str | None = None) -> None:
         """Raises `UsageError` for a path that is not there. Names are relative to `folder`."""
         for path in paths:
-            if not path.exists():
-                raise UsageError(f"{path} is not there; a photo or a folder of photos is expected.")
+            if not (path.exists() or path.as_posix().startswith("hf:/")):
+                raise UsageError(f"{path} is not there; a photo or a folder, zip or table of photos is expected.")
         self.paths = tuple(dict.fromkeys(paths))
+        self._path_column = path_column
 
         self.folder = self.paths[0] if len(self.paths) == 1 and self.paths[0].is_dir() else None
 
@@ -43,11 +46,34 @@ class GivenPhotos:
         from handful.service.artifact.image_files import images  # brings numpy, which the check does not need
 
         for path in self.paths:
-            yield from images(path) if path.is_dir() else (path,)
+            if listed := self._listed[path]:
+                yield from listed[1]
+            else:
+                yield from images(path) if path.is_dir() else (path,)
+
+    @cached_property
+    def _listed(self) -> dict[Path, tuple[Path, list[Path]] | None]:
+        """The sources that are read to know their photos: their root and photos; None for photos and folders."""
+        from handful.service.artifact.sources.reader import list_photos
+
+        return {path: list_photos(path, self._path_column) for path in self.paths}
+
+    @property
+    def read_as(self) -> list[str]:
+        """A line for each source that is no photo or folder."""
+        return [f"{path}: {len(listed[1]):,} photos" for path, listed in self._listed.items() if listed]
 
     def name(self, path: Path) -> str:
-        below = path.relative_to(self.folder) if self.folder else path
-        return os.fsencode(below.as_posix()).decode("utf-8", "backslashreplace")
+        return os.fsencode(self._below(path).as_posix()).decode("utf-8", "backslashreplace")
+
+    def _below(self, path: Path) -> Path:
+        if self.folder:
+            return path.relative_to(self.folder)
+        for source, listed in self._listed.items():
+            if listed and path.is_relative_to(listed[0]):
+                below = path.relative_to(listed[0])
+                return below if len(self.paths) == 1 else source / below
+        return path
 
 
 def classify_sources(

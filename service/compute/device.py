@@ -8,6 +8,9 @@ from functools import cache
 import torch
 from threadpoolctl import ThreadpoolController
 
+SMALL_BATCH = 4  # images up to which the engine that is fastest for one is taken, on all cores
+MOST_PARALLEL_BATCHES = 8  # each on its share of the cores; bounds the images in memory
+
 
 def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -8,6 +8,7 @@
                network under autocast, where bfloat16 is native
     int8       a convolutional network on a CPU with 8-bit instructions, if the artifact says that int8 was tried and
                changed almost no answers (`train --int8`): see int8.py
+    openvino   a convolutional network through OpenVINO on a CPU, with the extra `openvino`; only by timing
     graph      the folded network recorded as a CUDA graph, per batch size: one image is three to five times as fast
     compiled   the folded network through torch.compile, on a GPU: only when very many images are expected, as
                compiling takes ten seconds to two minutes (on a CPU it gained 5 % over fused: training/LOG.md)
@@ -30,13 +31,14 @@ from typing import Literal, cast
 
 import torch
 from handful.service.compute.device import has_native_bfloat16, has_native_int8
-from handful.service.compute.folding import fold, fuse
+from handful.service.compute.folding import fold, fuse, starts_in_float32
 from handful.service.compute.int8 import Ranges, quantised
+from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
-EngineName = Literal["eager", "folded", "fused", "int8", "graph", "compiled"]
+EngineName = Literal["eager", "folded", "fused", "openvino", "int8", "graph", "compiled"]
 Arithmetic = Literal["int8", "bf16", "fp32"]
 Run = Callable[[Tensor], Tensor]  # (N, 3, S, S) float32 on the device -> (N, D) in any precision
 FEW_IMAGES = 64  # up to this many expected images no engine is prepared: preparing takes as long as 16 images (LOG.md)
@@ -124,6 +126,15 @@ def fused(backbone: nn.Module, device: torch.device) -> Engine | None:
     return engine
 
 
+def openvino(backbone: nn.Module, side_pixels: int) -> Engine:
+    """Through OpenVINO, for input of this side, on a CPU; `NotImplementedError` where it lacks one of the layers."""
+    from handful.service.compute.openvino import OpenVinoNetwork
+
+    low_precision = has_native_bfloat16(torch.device("cpu"))
+    network = OpenVinoNetwork(backbone, side_pixels, low_precision=low_precision)
+    return Engine(network, "openvino", low_precision, f"{_CONVOLUTIONS}, and OpenVINO is installed")
+
+
 def graph(backbone: nn.Module, device: torch.device) -> Engine | None:
     """The folded network as CUDA graphs, one per batch size, recorded when first seen; None without a GPU."""
     plain = folded(backbone, device)
@@ -182,10 +193,25 @@ def compiled(backbone: nn.Module, batch: Tensor) -> Engine | None:
 
 def autocast(backbone: nn.Module, device: torch.device, *, low_precision: bool) -> Run:
     """The network as it is; with `low_precision`, torch chooses which operations run in bfloat16."""
+    if low_precision and starts_in_float32(backbone):
+        return _late_autocast(cast("EfficientNet", backbone), device)
 
     def run(batch: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
             return cast("Tensor", backbone(batch))
+
+    return run
+
+
+def _late_autocast(backbone: EfficientNet, device: torch.device) -> Run:
+    """As `autocast`, but `FLOAT32_LAYERS` run in float32."""
+
+    def run(batch: Tensor) -> Tensor:
+        batch = backbone.blocks[0](backbone.bn1(backbone.conv_stem(batch)))
+        with torch.autocast(device.type, torch.bfloat16):
+            for stage in backbone.blocks[1:]:
+                batch = stage(batch)
+            return backbone.forward_head(backbone.bn2(backbone.conv_head(batch)))
 
     return run
 

@@ -9,6 +9,7 @@ artifact.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -25,8 +26,9 @@ import torch
 from handful.service.artifact.atomic import locked, replace_text
 from handful.service.artifact.store import home
 from handful.service.compute.device import cpu_count
-from handful.service.compute.engine import Engine, eager, folded, fused, graph, int8
+from handful.service.compute.engine import Engine, eager, folded, fused, graph, int8, openvino
 from handful.service.compute.int8 import Ranges
+from handful.service.compute.openvino import is_installed
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ class EngineTimings:
     def __init__(self, backbone: nn.Module, device: torch.device, ranges: Ranges | None, side_pixels: int) -> None:
         self.device, self.shape = device, (3, side_pixels, side_pixels)
         self._key = _key(backbone, device, ranges, side_pixels)
-        self.makers = _makers(backbone, device, ranges)
+        self.makers = _makers(backbone, device, ranges, side_pixels)
 
     def rates(self, workload: Workload) -> Rates | None:
         """What is remembered; None where an engine has not been timed here."""
@@ -111,11 +113,13 @@ def fastest_of(rates: Rates) -> str:
     return next(name for name, rate in rates.items() if rate >= (1 - TIE) * best)
 
 
-def _makers(backbone: nn.Module, device: torch.device, ranges: Ranges | None) -> dict[str, Make]:
+def _makers(backbone: nn.Module, device: torch.device, ranges: Ranges | None, side_pixels: int) -> dict[str, Make]:
     makers: dict[str, Make] = {"eager": lambda: eager(backbone, device), "folded": lambda: folded(backbone, device)}
     if device.type == "cuda":
         return {**makers, "graph": lambda: graph(backbone, device)}
     makers["fused"] = lambda: fused(backbone, device)
+    if is_installed():
+        makers["openvino"] = functools.cache(lambda: openvino(backbone, side_pixels))
     if ranges:
         makers["int8"] = lambda: int8(backbone, ranges)
     return makers

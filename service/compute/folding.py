@@ -15,13 +15,16 @@ from itertools import chain
 from typing import Any, cast
 
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
+from timm.models.efficientnet import EfficientNet
 from torch import Tensor, fx, nn
 
 logger = logging.getLogger(__name__)
 
 _LAYERS: set[type[nn.Module]] = {nn.Conv2d, nn.BatchNorm2d, BatchNormAct2d, nn.Linear}
 _ADDITIONS = {operator.add, operator.iadd, torch.add}
+FLOAT32_LAYERS = ("conv_stem", "bn1", "blocks.0")  # of an EfficientNet that runs in bfloat16: see below
 _TRACING = (
     threading.Lock()
 )  # torch.fx patches methods of nn.Module while it traces: two traces at once would mix them up
@@ -46,7 +49,22 @@ class _Tracer(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, BatchNormAct2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, BatchNormAct2d | Conv2dSame) or super().is_leaf_module(m, module_qualified_name)
+
+
+def starts_in_float32(backbone: nn.Module) -> bool:
+    """Whether `FLOAT32_LAYERS` are to be computed in float32 where the rest is not.
+
+    An EfficientNet's first layers are few channels wide, and later ones enlarge their rounding: in bfloat16 throughout,
+    the smallest cosine to float32 over 670 photos is 0.988, with these layers in float32 it is 0.9996.
+    """
+    return isinstance(backbone, EfficientNet)
+
+
+def trace(network: nn.Module) -> fx.Graph:
+    """The network's layers in the order in which they are called; code that cannot be traced may raise anything."""
+    with _TRACING:
+        return _Tracer().trace(network)
 
 
 def fold(backbone: nn.Module, *, low_precision: bool) -> fx.GraphModule | None:
@@ -62,8 +80,7 @@ def fold(backbone: nn.Module, *, low_precision: bool) -> fx.GraphModule | None:
         backbone, {id(each): each for each in tensors}
     )  # shared with the backbone until new ones replace them below
     try:
-        with _TRACING:
-            graph = _Tracer().trace(network)
+        graph = trace(network)
     except Exception as e:  # noqa: BLE001 - code that cannot be traced may raise anything
         logger.info("%s cannot be folded: %s", type(backbone).__name__, e)
         return None

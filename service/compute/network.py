@@ -9,7 +9,7 @@ from typing import Any
 import timm
 import torch
 from handful.service.artifact.errors import ArtifactInconsistent
-from handful.service.compute.device import best_device, cpu_count
+from handful.service.compute.device import MOST_PARALLEL_BATCHES, SMALL_BATCH, best_device, cpu_count
 from handful.service.compute.engine import (
     COMPILE_FROM,
     FEW_IMAGES,
@@ -29,8 +29,6 @@ CLASSIFIER = "classifier"  # the key of pretrained_cfg whose value is the name o
 BATCH = 32  # images, on a GPU
 CPU_BATCH = 16  # images; 13 % faster than 32, as their activations fit the caches better (LOG.md)
 TIME_FROM_IMAGES = 300  # timing takes as long as about so many images
-SMALL_BATCH = 4  # images up to which the engine that is fastest for one is taken
-MOST_PARALLEL_BATCHES = 8  # bounds the images in memory
 # arguments of timm.create_model that a config.json may not set: some would download or unpickle a file
 RESERVED = {"num_classes", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from handful.service.artifact.errors import ImageError
+from handful.service.artifact.preprocessing import Source
 from handful.service.classifier import Classifier, Prediction
 from handful.service.explain.activation import ActivationMap, activation_map
 from handful.service.explain.stability import Stability, ViewAnswer, measure_stability
@@ -31,13 +32,13 @@ class Explanation:
     model: str
 
 
-def explain_photo(classifier: Classifier, path: Path, *, shift: bool = False) -> Explanation:
+def explain_photo(classifier: Classifier, source: Source, *, shift: bool = False) -> Explanation:
     """`shift` also measures the stability. Raises an `ImageError` that names the file, or an `ArtifactError`."""
     preprocessing = classifier.preprocessing
     try:
-        photo = preprocessing.read(path)
+        photo = preprocessing.read(source)
     except ImageError as e:
-        raise type(e)(f"{path}: {e}") from e
+        raise type(e)(f"{source}: {e}" if isinstance(source, Path) else str(e)) from e
     pixels = preprocessing(photo)
     prediction = classifier.predict(pixels[None])[0]
     label = int(np.argmax(prediction.probabilities))

@@ -89,6 +89,10 @@ def _draw_answer(part: SubFigure, explanation: Explanation, names: Sequence[str]
     best, confidence = names[explanation.label], explanation.prediction.confidence
     if explanation.prediction.unknown:
         title, more = "unknown", f"It resembles no label well enough; the most probable would be {best}."
+        if len(explanation.labels) == 1:
+            more = f"It does not resemble {best} well enough."
+    elif len(explanation.labels) == 1:
+        title, more = best, ""
     else:
         title, more = f"{best}, {percent(confidence)} sure", ""
     numbered = best.startswith("#") and best != explanation.labels[explanation.label]
@@ -123,6 +127,9 @@ def _draw_photo(part: SubFigure, explanation: Explanation, names: Sequence[str])
 
 
 def _draw_bars(axes: Axes, explanation: Explanation, names: Sequence[str]) -> None:
+    if len(explanation.labels) == 1:  # its probability is always one
+        axes.set_axis_off()
+        return
     probabilities = np.array(explanation.prediction.probabilities)
     shown = list(np.argsort(-probabilities, kind="stable")[:MOST_BARS])
     values = [float(probabilities[i]) for i in shown]

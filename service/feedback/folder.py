@@ -15,6 +15,7 @@ from typing import NamedTuple
 from handful.service.artifact.atomic import locked, private_folder, replacement, sweep
 from handful.service.artifact.image_files import entries
 from handful.service.artifact.images import content_sha256
+from handful.service.artifact.label_names import OTHER, is_other, normal_label
 from handful.service.http.errors import FeedbackFull, LabelUnknown, LabelWrong
 from handful.service.http.filenames import casefolded, filename_error, is_hidden, quoted
 from handful.service.http.schemas import FeedbackBody
@@ -49,7 +50,7 @@ class FeedbackFolder:
             sweep(self.folder)
             images = list(self._images())
             before = next((image.path for image in images if image.path.name == name), None)
-            target = self.folder / label / name
+            target = self._of_label(label) / name
             if before is None:
                 self._check_limits(images, len(data))
                 self._write(target, data)
@@ -58,13 +59,18 @@ class FeedbackFolder:
                 before.replace(target)
                 with suppress(OSError):
                     before.parent.rmdir()  # a label without images must not remain
-        return FeedbackBody(label=label, previous=before.parent.name if before else None, sha256=digest)
+        return FeedbackBody(label=label, previous=normal_label(before.parent.name) if before else None, sha256=digest)
+
+    def _of_label(self, label: str) -> Path:
+        """Its folder, which an earlier release may have called by another form of the same letters."""
+        alike = (Path(each.path) for each in entries(self.folder) if normal_label(each.name) == label)
+        return next(alike, self.folder / label)
 
     def counts(self) -> dict[str, int]:
         """How many images each label has."""
         counts: dict[str, int] = {}
         for image in self._images():
-            label = image.path.parent.name
+            label = normal_label(image.path.parent.name)
             counts[label] = counts.get(label, 0) + 1
         return counts
 
@@ -77,7 +83,7 @@ class FeedbackFolder:
 
     def _check_capitals(self, label: str) -> None:
         for entry in entries(self.folder):
-            if entry.name != label and casefolded(entry.name) == casefolded(label):
+            if normal_label(entry.name) != label and casefolded(entry.name) == casefolded(label):
                 raise LabelWrong(f"The label {quoted(label)} is written {quoted(entry.name)} in the folder.")
 
     def _check_limits(self, images: Collection[StoredImage], new_bytes: int) -> None:
@@ -103,16 +109,19 @@ class FeedbackFolder:
 
 
 def check_label(label: str, known: Collection[str], *, new: bool) -> str:
-    """The label itself, if it is one of the model's `known` labels or may become one.
+    """The label itself, if it is one of the model's `known` labels or may become one, or stands for none of them.
 
     Raises `LabelWrong` if it cannot name a folder, and `LabelUnknown` if the model lacks it and it is not meant as new.
     """
+    label = normal_label(label)
     if error := _label_error(label):
         raise LabelWrong(f"The label {quoted(label)} {error}; it must be usable as a folder's name.")
-    if label in known:
+    if label in map(normal_label, known):
         return label
     if similar := [each for each in known if casefolded(each) == casefolded(label)]:
         raise LabelUnknown(f"The model has no label {quoted(label)}; it has {quoted(similar[0])}.")
+    if is_other(label):
+        return OTHER
     if not new:
         labels = ", ".join(map(quoted, sorted(known)[:10])) + (", …" if len(known) > 10 else "")
         raise LabelUnknown(f"The model has no label {quoted(label)}; it has {labels}. new=true allows a new label.")

@@ -16,7 +16,7 @@ PARAMETERS = (
     Parameter("new", {"type": "boolean", "default": False, "description": "the label may be new to the model"}),
 )
 MAX_TEXT_BYTES = 1000  # per field of text; the longest label has 400
-TEXT_FIELDS = frozenset(parameter.name for parameter in PARAMETERS)
+TEXT_FIELDS = tuple(parameter.name for parameter in PARAMETERS)
 
 
 class FeedbackForm(NamedTuple):
@@ -34,8 +34,8 @@ def parse_form(content_type: str, body: bytearray, query: Mapping[str, str]) -> 
     """
     if is_image(content_type):
         return _form(bytes(body), query)
-    check_form(content_type, "image/*")
-    parts = parse_multipart(content_type, body, max_parts=1 + len(PARAMETERS))
+    check_form(content_type, "image/* or application/octet-stream")
+    parts = parse_multipart(content_type, body, fields=["image", *TEXT_FIELDS], max_parts=1 + len(PARAMETERS))
     files = [file_data(part, "image") for part in parts if part.name not in TEXT_FIELDS]
     texts = [(part.name, _text(part)) for part in parts if part.name in TEXT_FIELDS]
     fields = {**query, **dict(texts)}

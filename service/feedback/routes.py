@@ -60,15 +60,16 @@ class FeedbackRoutes:
                 "POST",
                 "/feedback",
                 self.correct,
-                f"An image and its right label, stored to learn from{'' if settings.feedback else '; off here'}."
-                " To a retrain, corrections alone look like wrong labels: it is promoted only with promote=always.",
+                "An image and its right label, or other for none of them, stored to learn from"
+                f"{'' if settings.feedback else '; off here'}. A retrain learns it, unless the model is sure of another"
+                " label: then only with promote=always.",
                 answers={
                     200: Answer("The image was there already, perhaps under another label", FeedbackBody),
                     201: Answer("The image is new", FeedbackBody),
                 },
                 errors=(*BODY_ERRORS, *IMAGE_ERRORS, *errors),
                 parameters=PARAMETERS,
-                content={**form(fields, optional={"new"}), "image/*": FILE},
+                content={**form(fields, optional={"new"}), "image/*": FILE, "application/octet-stream": FILE},
             ),
             Endpoint(
                 "GET",

@@ -36,7 +36,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
-PAGE_PATHS = frozenset({"/", "/page.css", "/page.js"})  # files without any data
+PAGE_PATHS = frozenset({"/", "/page.css", "/page.js", "/docs", "/docs.js"})  # files without any data
 LIVENESS_PATHS = frozenset({"/livez", "/healthz"})
 OPEN_PATHS = PAGE_PATHS | LIVENESS_PATHS | {"/readyz"}  # answered without the key, and to other machines
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -73,6 +73,7 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
+        scope = {**scope, "path": self._without_last_slash(scope["path"])}
         exchange = Exchange(scope, receive, send)
         try:
             await self._check_caller(scope)
@@ -93,6 +94,11 @@ class AuthMiddleware:
         if path in self.methods:
             return path
         return next((route for route, pattern in self._patterns.items() if pattern.match(path)), "other")
+
+    def _without_last_slash(self, path: str) -> str:
+        """`/predict/` means `/predict`. A page stays where it is: the addresses in it are relative to its own."""
+        plain = path.removesuffix("/")
+        return plain if plain not in PAGE_PATHS and self._route_of(plain) != "other" else path
 
     def _answer(self, error: RequestError) -> JSONResponse:
         self.metrics.errors.labels(error.code).inc()
@@ -115,7 +121,7 @@ class AuthMiddleware:
         if isinstance(error, RequestError):
             return error
         if isinstance(error, HTTPException) and error.status_code == NotFound.status:
-            return NotFound("There is no such path; /openapi.json lists all paths.")
+            return NotFound("There is no such path; /docs lists all paths.")
         if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
             allowed = ", ".join(sorted(self.methods.get(self._route_of(scope["path"]), ())))
             return MethodNotAllowed(f"The method is {quoted(scope['method'])}; {allowed} are allowed here.", allowed)

@@ -29,11 +29,14 @@ from handful.service.http.errors import (
     TooManyImages,
 )
 from handful.service.http.filenames import quoted
+from handful.service.http.json_body import body_megabytes, json_image
 from handful.service.http.multipart import CHUNK_BYTES, Part, PartHead, media_type, parse_multipart, read_parts
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
 OVERHEAD_BYTES = 1024  # per part, for its boundary and headers, beside the limit on its data
+JSON = "application/json"
+UNTYPED = frozenset({"", "application/octet-stream"})  # the bytes tell what they are
 ZIP_TYPES = frozenset({"application/zip", "application/x-zip-compressed"})
 SMALL_BYTES = 128_000
 DISCARDED = 8  # times the limit: how much of a larger body is read and dropped, so that its sender sees the 413
@@ -102,7 +105,8 @@ async def _receive_chunks(receive: Receive, limit_bytes: int, keep: Callable[[by
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit_bytes:
-            await _discard(receive, DISCARDED * limit_bytes)
+            if message.get("more_body"):
+                await _discard(receive, DISCARDED * limit_bytes)
             raise _too_large(limit_bytes)
         await keep(chunk)
         if not message.get("more_body"):
@@ -132,41 +136,48 @@ async def off_loop(parse: Callable[[], T], body_bytes: int) -> T:
 
 
 def single_image(content_type: str, body: bytearray) -> bytes:
-    """The image in a multipart field `image`, or the body itself if its Content-Type is an image's."""
+    """The image in a multipart field `image` or in JSON, or the body itself if it is of an image's type or of none."""
     if is_image(content_type):
         return bytes(body)
+    if media_type(content_type) == JSON:
+        return json_image(body)
     return multipart_images(content_type, body, field="image", max_images=1)[0]
 
 
+def single_image_megabytes(content_type: str, image_megabytes: float) -> float:
+    """How large the body of `single_image` may be."""
+    return body_megabytes(image_megabytes) if media_type(content_type) == JSON else image_megabytes
+
+
 def is_image(content_type: str) -> bool:
-    return media_type(content_type).startswith("image/")
+    """Whether the body is the image itself; its bytes decide what it is."""
+    kind = media_type(content_type)
+    return kind in UNTYPED or kind.startswith("image/")
 
 
 def multipart_images(content_type: str, body: bytearray, *, field: str, max_images: int) -> list[bytes]:
     """The files of the one allowed field, in order: at least one, at most `max_images`."""
-    check_form(content_type, "image/*" if field == "image" else None)
-    parts = parse_multipart(content_type, body, max_parts=max_images)
+    check_form(content_type, f"image/*, application/octet-stream or {JSON}" if field == "image" else None)
+    parts = parse_multipart(content_type, body, fields=[field], max_parts=max_images)
     return [file_data(part, field) for part in parts]
 
 
 def check_form(content_type: str, other: str | None) -> None:
     """Raises `MediaTypeUnsupported` unless the body is a form; `other` is the other type that the call allows."""
     if media_type(content_type) != "multipart/form-data":
-        allowed = "multipart/form-data" + (f" or {other}" if other else "")
+        allowed = "multipart/form-data" + (f", {other}" if other else "")
         raise MediaTypeUnsupported(f"The Content-Type is {quoted(content_type)}; {allowed} is allowed.")
 
 
 def file_data(part: Part, field: str) -> bytes:
-    """Raises `FieldUnexpected`, `FieldNotAFile`, or `ImageMissing` if no file was chosen."""
-    _check_file(part.name, part.filename, field)
+    """Raises `FieldNotAFile`, or `ImageMissing` if no file was chosen."""
+    _check_file(part.filename, field)
     if not part.filename and not part.data:
         raise ImageMissing(f"The field {field!r} has no file in it.")
     return part.data
 
 
-def _check_file(name: str, filename: str | None, field: str) -> None:
-    if name != field:
-        raise FieldUnexpected(f"There is a field {quoted(name)}; only {field!r} is allowed.")
+def _check_file(filename: str | None, field: str) -> None:
     if filename is None:
         raise FieldNotAFile(f"The field {field!r} is text; a file is expected (a URL is not fetched).")
 
@@ -194,14 +205,13 @@ def take_archive(content_type: str, body: Path, archive: Path) -> None:
 
 
 def _copy_part(content_type: str, body: BinaryIO, archive: Path) -> None:
-    """The form is checked last: a body that is cut off is that, whatever its field is."""
     heads: list[PartHead] = []
     with archive.open("xb") as target:
-        for event in read_parts(content_type, iter(partial(body.read, CHUNK_BYTES), b""), max_parts=1):
+        for event in read_parts(content_type, iter(partial(body.read, CHUNK_BYTES), b""), ["photos"], 1):
             if isinstance(event, PartHead):
                 heads.append(event)
             else:
                 target.write(event)
     if not heads:
         raise FieldMissing("The multipart body has no parts; a zip in a field 'photos' is expected.")
-    _check_file(*heads[0], "photos")
+    _check_file(heads[0].filename, "photos")

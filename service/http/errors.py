@@ -10,6 +10,7 @@ HandfulError
 │   ├── ParameterWrong          400
 │   ├── TooManyImages           400
 │   ├── MultipartBroken         400
+│   ├── JsonBroken              400
 │   ├── ClientGone              400
 │   ├── LabelWrong              400
 │   ├── LabelUnknown            400
@@ -101,6 +102,10 @@ class TooManyImages(RequestError):
 
 class MultipartBroken(RequestError):
     """The multipart body is malformed or cut off."""
+
+
+class JsonBroken(RequestError):
+    """The JSON body is malformed, or holds something else than one image as base64."""
 
 
 class ClientGone(RequestError):

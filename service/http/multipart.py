@@ -6,10 +6,11 @@ honest body whose last line break arrives in a chunk of its own. What matters of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
-from handful.service.http.errors import ImageMissing, MultipartBroken, TooManyImages
+from handful.service.http.errors import FieldUnexpected, ImageMissing, MultipartBroken, TooManyImages
+from handful.service.http.filenames import quoted
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 MAX_CONTENT_TYPE = 1000  # characters; browsers and curl send about 70
@@ -40,10 +41,10 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def parse_multipart(content_type: str, body: bytearray, *, max_parts: int) -> list[Part]:
-    """At least one part; raises `ImageMissing`, `MultipartBroken` or `TooManyImages`."""
+def parse_multipart(content_type: str, body: bytearray, *, fields: Collection[str], max_parts: int) -> list[Part]:
+    """At least one part; raises `ImageMissing`, `FieldUnexpected`, `MultipartBroken` or `TooManyImages`."""
     parts: list[tuple[PartHead, list[bytes]]] = []
-    for event in read_parts(content_type, _chunks(body), max_parts):
+    for event in read_parts(content_type, _chunks(body), fields, max_parts):
         if isinstance(event, PartHead):
             parts.append((event, []))
         else:
@@ -53,8 +54,13 @@ def parse_multipart(content_type: str, body: bytearray, *, max_parts: int) -> li
     return [Part(*head, _join(pieces)) for head, pieces in parts]
 
 
-def read_parts(content_type: str, chunks: Iterable[bytes], max_parts: int) -> Iterator[PartHead | bytes]:
-    """Each part's head, followed by its data in pieces; raises `MultipartBroken` or `TooManyImages`."""
+def read_parts(
+    content_type: str, chunks: Iterable[bytes], fields: Collection[str], max_parts: int
+) -> Iterator[PartHead | bytes]:
+    """Each part's head, followed by its data in pieces.
+
+    Raises `FieldUnexpected` for a part that is none of `fields`, `MultipartBroken` or `TooManyImages`.
+    """
     parser = PushMultipartParser(
         _boundary(content_type),
         max_header_size=MAX_HEADER_BYTES,
@@ -66,10 +72,14 @@ def read_parts(content_type: str, chunks: Iterable[bytes], max_parts: int) -> It
         if isinstance(event, bytes):
             yield event
             continue
+        head = _head(event)
+        if head.name not in fields:
+            allowed = " and ".join(map(repr, fields))
+            raise FieldUnexpected(f"There is a field {quoted(head.name)}; only {allowed} is allowed.")
         parts += 1
         if parts > max_parts:
             raise TooManyImages(f"The body has more than {max_parts} parts; at most {max_parts} are allowed here.")
-        yield _head(event)
+        yield head
 
 
 def _events(parser: PushMultipartParser, chunks: Iterable[bytes]) -> Iterator[MultipartSegment | bytes]:
@@ -87,9 +97,15 @@ def _head(segment: MultipartSegment) -> PartHead:
     encoding = segment.header("Content-Transfer-Encoding", "binary").strip().lower()
     if encoding not in PLAIN_ENCODINGS:
         raise MultipartBroken("A part has a Content-Transfer-Encoding; files are accepted only as they are.")
-    if segment.filename is None and "filename*=" in segment.header("Content-Disposition"):
-        return PartHead(segment.name, "")  # old versions of urllib3 name a file only in the form of RFC 5987
+    if segment.filename is None and _is_file(segment):
+        return PartHead(segment.name, "")
     return PartHead(segment.name, segment.filename)
+
+
+def _is_file(segment: MultipartSegment) -> bool:
+    """Old versions of urllib3 name a file only in the form of RFC 5987; other clients give an image no name."""
+    kind = media_type(segment.header("Content-Type", ""))
+    return "filename*=" in segment.header("Content-Disposition") or kind.startswith("image/")
 
 
 def _boundary(content_type: str) -> str:

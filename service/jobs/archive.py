@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from handful.service.artifact.formats.kinds import SUFFIXES
+from handful.service.artifact.label_names import normal_label
 from handful.service.http.errors import (
     NO_SPACE_ERRNOS,
     ArchiveDamaged,
@@ -99,11 +100,12 @@ def _entries(archive: zipfile.ZipFile, file: io.BufferedReader, limits: Limits) 
     if sum(info.file_size for info in infos) > limits.unpacked_bytes:
         raise _too_large(limits)
     _check_apart(infos, file, archive.start_dir)
-    paths = [_path(info) for info in infos]
+    named = [(info, _name(info)) for info in infos]
+    paths = [(info, name, _path(name)) for info, name in named]
     entries = [
         _Entry(info, path)
-        for info, path in zip(infos, paths, strict=True)
-        if not info.is_dir() and not any(map(is_hidden, path.parts))
+        for info, name, path in paths
+        if not name.endswith("/") and not any(map(is_hidden, path.parts))
     ]
     for entry in entries:
         _check_kind(entry.info)
@@ -126,9 +128,14 @@ def _check_apart(infos: Sequence[zipfile.ZipInfo], file: io.BufferedReader, dire
         raise ArchiveDamaged("An entry of the zip reaches into its directory; the zip is damaged or cut off.")
 
 
-def _path(info: zipfile.ZipInfo) -> PurePosixPath:
-    """The entry's path: relative, without `..`, every part a valid name on any system."""
+def _name(info: zipfile.ZipInfo) -> str:
+    """The entry's name as it was meant. Windows PowerShell 5 writes backslashes alone; a folder ends in a slash."""
     name = _decoded(info)
+    return name if "/" in name else name.replace("\\", "/")
+
+
+def _path(name: str) -> PurePosixPath:
+    """The entry's path: relative, without `..`, every part a valid name on any system."""
     if name.startswith("/") or _DRIVE.match(name) or "\\" in name:
         raise ArchiveUnsafe(f"The entry {quoted(name)} is not a relative path with slashes.")
     if len(name) > PATH_LETTERS:
@@ -179,13 +186,13 @@ def _check_unlike(paths: Sequence[PurePosixPath]) -> None:
 
 def _unwrapped(entries: list[_Entry], labels: Collection[str]) -> list[_Entry]:
     """The entries with paths that begin with the label. Photos beside the labels stay; training reports them."""
-    tops = {entry.path.parts[0] for entry in entries}
+    tops = {normal_label(entry.path.parts[0]) for entry in entries}
     inside = [
         _Entry(entry.info, PurePosixPath(*entry.path.parts[1:])) for entry in entries if len(entry.path.parts) > 1
     ]
     if not inside:
         raise ArchiveUnlabelled("The files in the zip are not in folders; one folder of photos per label is expected.")
-    if len(tops) > 1 or tops <= set(labels):
+    if len(tops) > 1 or tops <= set(map(normal_label, labels)):
         return entries
     direct = [entry for entry in inside if len(entry.path.parts) == 1]
     if len(direct) == len(inside) or any(entry.path.suffix.lower() in SUFFIXES for entry in direct):

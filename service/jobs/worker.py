@@ -22,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from handful.service.artifact.label_names import OTHER
 from handful.service.artifact.store import home
 from handful.service.http.capacity import Capacity
 from handful.service.http.errors import NO_SPACE_ERRNOS, DiskFull, Overloaded, RetrainOff
@@ -102,7 +103,7 @@ class JobWorker:
 
     async def add(self, upload: Upload, promote: Promote, archive: Path) -> Job:
         """Unpacks the zip and queues a job. Raises an `ArchiveError`, `TooManyJobs`, or what `name` raises."""
-        name, labels = self.name(), self.champion.current.classifier.labels
+        name, labels = self.name(), (*self.champion.current.classifier.labels, OTHER)
         limits = Limits(self.settings.max_retrain_files, int(UNPACKED * self.settings.max_retrain_megabytes * 1e6))
         files = await self.call(unpack, archive, upload.photos, limits, labels)
         archive.unlink()

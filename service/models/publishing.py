@@ -159,12 +159,9 @@ def pull_version(text: str, store: Store, name: str | None = None, *, promote: b
 
     It is published once it has been verified and loaded. Raises `UsageError`, a `HubError` or an `ArtifactError`.
     """
-    ref = parse_ref(text)
-    if ref is None:
-        raise UsageError(f"The repository is {text!r}; ORG/NAME[@REVISION] is expected.")
-    artifact = _download(ref)
+    artifact = download_version(text)
     new_name = check_name(name or artifact.card.name)
-    origin = OriginCard(repo=ref.repo, revision=artifact.path.name, model=artifact.card.model)
+    origin = OriginCard(repo=text.partition("@")[0], revision=artifact.path.name, model=artifact.card.model)
 
     def write(folder: Path, version: str) -> None:
         for file in (CONFIG, *tensor_files(artifact.card)):
@@ -177,8 +174,14 @@ def pull_version(text: str, store: Store, name: str | None = None, *, promote: b
     return path
 
 
-def _download(ref: HubRef) -> Artifact:
-    """The repository's files in huggingface_hub's cache, verified and loaded once."""
+def download_version(text: str) -> Artifact:
+    """`ORG/NAME[@REVISION]` -> its files in huggingface_hub's cache, verified and loaded once.
+
+    Raises `UsageError`, a `HubError` or an `ArtifactError`.
+    """
+    ref = parse_ref(text)
+    if ref is None:
+        raise UsageError(f"The repository is {text!r}; ORG/NAME[@REVISION] is expected.")
     try:
         folder = pinned_file(ref, CARD, MAX_TEXT_BYTES).parent
         large_file(ref, CONFIG, folder.name, MAX_TEXT_BYTES)

@@ -36,11 +36,13 @@ const show = async file => {
   const answer = await call("predict", body)
   at("answer").replaceChildren(...answer.error
     ? [line("p", answer.error.message, "alert")]
-    : [line("h2", answer.unknown ? "Unknown: the photo resembles no label" : answer.label), ...answer.predictions.map(row), line("small", answer.model)])
+    : [line("h2", answer.unknown ? "Unknown: the photo resembles no label" : answer.label), ...(answer.predictions.length > 1 ? answer.predictions.map(row) : []), line("small", answer.model)])
   if (answer.error || (await call("feedback")).error) return  // there is nothing to correct, or the service stores no corrections
   const labels = answer.predictions.map(({label}) => label)
   if (!answer.unknown) labels.push(labels.shift())  // the answer itself is the least likely correction
-  at("right").replaceChildren(...labels.map(label => line("option", label)))
+  const none = line("option", "something else")
+  none.value = "other"  // photos of no label
+  at("right").replaceChildren(...labels.map(label => line("option", label)), ...labels.includes("other") ? [] : [none])
   at("kept").textContent = ""
   at("wrong").hidden = shown !== file
 }
@@ -50,7 +52,7 @@ at("wrong").onsubmit = async event => {
   body.append("image", shown)
   body.append("label", at("right").value)
   const answer = await call("feedback", body)
-  at("kept").textContent = answer.error ? answer.error.message : `Stored as ${answer.label}.`
+  at("kept").textContent = answer.error ? answer.error.message : `Stored as ${at("right").selectedOptions[0].text}.`
 }
 at("file").onchange = () => show(at("file").files[0])
 at("drop").ondragover = event => { event.preventDefault(); at("drop").className = "over" }

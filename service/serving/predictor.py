@@ -28,19 +28,18 @@ class Predictor:
         self.champion, self.metrics, self.decoders, self.admission = champion, metrics, decoders, admission
         self.batcher = Batcher(settings.batch_images, metrics)
 
-    async def classify(self, images: list[bytes]) -> tuple[LoadedVersion, list[Prediction | ImageError]]:
+    async def answer(self, images: list[bytes]) -> tuple[LoadedVersion, list[Prediction | ImageError]]:
         """All are answered by one version, in order; a bad image gets its own error and joins no batch.
 
-        Raises `Overloaded` or `NotReady`.
+        Only for images that `admission` has admitted. Raises `NotReady`.
         """
         version = self.champion.current
-        async with self.admission.admit(len(images)):
-            answers = [asyncio.ensure_future(self._predict(version, image)) for image in images]
-            try:
-                return version, await asyncio.gather(*answers)
-            finally:
-                for answer in answers:
-                    answer.cancel()  # if one of them was refused, the others need no answer; else it has no effect
+        answers = [asyncio.ensure_future(self._predict(version, image)) for image in images]
+        try:
+            return version, await asyncio.gather(*answers)
+        finally:
+            for answer in answers:
+                answer.cancel()  # if one of them was refused, the others need no answer; else it has no effect
 
     async def _predict(self, version: LoadedVersion, image: bytes) -> Prediction | ImageError:
         try:

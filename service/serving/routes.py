@@ -15,10 +15,12 @@ from handful.service.http.body import (
     off_loop,
     read_body,
     single_image,
+    single_image_megabytes,
 )
 from handful.service.http.capacity import Capacity, Reservation
 from handful.service.http.endpoint import FILE, Answer, Endpoint, form
-from handful.service.http.errors import NotReady, status_of
+from handful.service.http.errors import JsonBroken, NotReady, status_of
+from handful.service.http.json_body import JSON_IMAGE
 from handful.service.http.schemas import ErrorBody, PredictionBody, error_body
 from handful.service.serving.champion import ChampionWatcher, LoadedVersion
 from handful.service.serving.predictor import Predictor
@@ -43,8 +45,13 @@ class ServingRoutes:
                 self.predict,
                 one,
                 answers={200: Answer("The prediction", PredictionBody)},
-                errors=errors,
-                content={**form({"image": FILE}), "image/*": FILE},
+                errors=(*errors, JsonBroken),
+                content={
+                    **form({"image": FILE}),
+                    "image/*": FILE,
+                    "application/octet-stream": FILE,
+                    "application/json": JSON_IMAGE,
+                },
             ),
             Endpoint(
                 "POST",
@@ -74,12 +81,15 @@ class ServingRoutes:
         )
 
     async def predict(self, request: Request) -> Response:
+        """The image is admitted before it is taken out of its form or its base64, which costs time and memory."""
+        content_type = request.headers.get("content-type", "")
+        megabytes = single_image_megabytes(content_type, self.settings.max_image_megabytes)
         with self.bodies.reserve() as reservation:
-            body = await self._read(request, self.settings.max_image_megabytes, 1, reservation)
-            content_type = request.headers.get("content-type", "")
-            image = await off_loop(partial(single_image, content_type, body), len(body))
-            del body
-            served, (result,) = await self.predictor.classify([image])
+            body = await self._read(request, megabytes, 1, reservation)
+            async with self.predictor.admission.admit(1):
+                image = await off_loop(partial(single_image, content_type, body), len(body))
+                del body
+                served, (result,) = await self.predictor.answer([image])
         status = status_of(type(result)) if isinstance(result, ImageError) else 200
         return JSONResponse(_body(served, result), status)
 
@@ -91,8 +101,14 @@ class ServingRoutes:
             parse = partial(multipart_images, content_type, body, field="images", max_images=max_images)
             images = await off_loop(parse, len(body))
             del body, parse
-            served, results = await self.predictor.classify(images)
-        return JSONResponse([_body(served, result) for result in results])
+            answers = await self.answers(images)
+        return JSONResponse(answers)
+
+    async def answers(self, images: list[bytes]) -> list[dict[str, object]]:
+        """A `PredictionBody` or an `ErrorBody` per encoded image, in order. Raises `Overloaded` or `NotReady`."""
+        async with self.predictor.admission.admit(len(images)):
+            served, results = await self.predictor.answer(images)
+        return [_body(served, result) for result in results]
 
     async def _read(self, request: Request, megabytes: float, parts: int, reservation: Reservation) -> bytearray:
         limit_bytes = int(megabytes * 1e6) + parts * OVERHEAD_BYTES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ MOST_LABELS = 5  # of one photo
 def classify_text(result: dict[str, Any], folder: Path) -> str:
     """Rows, unless they are in a file; then counts that add up. The paths of rows are relative to `folder`."""
     rows = result.get("rows")
-    lines = [] if rows is None else _rows(rows)
+    lines = [] if rows is None else answer_lines(rows)
     if rows is None or len(rows) != 1:
         lines += ["", _counts(result)] if lines else [_counts(result)]
     if rows is None:
@@ -29,9 +29,10 @@ def classify_text(result: dict[str, Any], folder: Path) -> str:
             VERBATIM + command_line("retrain", "FOLDER", "--model", _name(result)),
         ]
     elif shown := [row for row in rows if not row["error"]]:
+        one = len(_ranked(shown[0])) == 1
         least_sure = folder / min(shown, key=lambda row: row["confidence"])["path"]
         explain = command_line("explain", least_sure, "--out", "explained.png", "--model", result["model"])
-        purpose = "why it answers so" if len(rows) == 1 else "why it is least sure of this one"
+        purpose = "why it answers so" if len(rows) == 1 or one else "why it is least sure of this one"
         lines += ["", *next_lines((explain, purpose))]
     return "\n".join(lines)
 
@@ -49,7 +50,8 @@ def _name(result: dict[str, Any]) -> str:
     return name
 
 
-def _rows(rows: list[Mapping[str, Any]]) -> list[str]:
+def answer_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line per photo; of a single photo the most probable labels, too."""
     if len(rows) == 1:
         return [*_one(rows[0])]
     words = [_word(row) for row in rows]
@@ -63,6 +65,12 @@ def _one(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"{row['path']} could not be read: {_reason(row)}"
         return
     ranked = _ranked(row)
+    if len(ranked) == 1:  # the only label is the likeliest one of any photo
+        only = ranked[0][0]
+        yield (
+            f"{row['path']}: {only}" if row["label"] else f"{row['path']}: unknown, because it does not resemble {only}"
+        )
+        return
     if row["label"]:
         yield f"{row['path']}: {row['label']}, {row['confidence']:.1%} sure"
     else:
@@ -75,6 +83,8 @@ def _one(row: Mapping[str, Any]) -> Iterator[str]:
 def _detail(row: Mapping[str, Any]) -> str:
     if row["error"]:
         return f"        {row['path']}: {_reason(row)}"
+    if len(_ranked(row)) == 1:
+        return str(row["path"])
     if row["label"]:
         return f"{row['confidence']:6.1%}  {row['path']}"
     label, probability = _ranked(row)[0]
@@ -100,7 +110,13 @@ def _cut(label: str) -> str:
 
 def explain_text(result: dict[str, Any]) -> str:
     best = result["predictions"][0]
-    if result["label"]:
+    if len(result["predictions"]) == 1:
+        lines = [
+            f"{result['label']} ({result['model']})"
+            if result["label"]
+            else f"unknown, because it does not resemble {best['label']} ({result['model']})"
+        ]
+    elif result["label"]:
         lines = [f"{result['label']}, {best['probability']:.1%} sure ({result['model']})"]
     else:
         lines = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import os
 import shlex
@@ -86,13 +87,39 @@ class CommandGroup(click.Group):
 def print_result(result: object, text: str, *, as_json: bool) -> None:
     """Prints the result as one JSON document, or the text for a person, which fits the width of a terminal."""
     if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False, indent=2))
+        text = json.dumps(result, ensure_ascii=False, indent=2)
+        _print(text if _fits_stdout(text) else json.dumps(result, indent=2))
         return
     lines = printable_lines(text).splitlines()
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
         lines = [part for line in lines for part in _broken(line, width)]
-    click.echo("\n".join(lines))
+    _print("\n".join(lines))
+
+
+def escape_unprintable() -> None:
+    """From here on a letter that stdout or stderr cannot encode is printed as its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _print(text: str) -> None:
+    click.echo(text, file=sys.stdout)  # click would replace a stdout in ASCII by one in UTF-8
+
+
+def print_words(text: str) -> None:
+    """On stderr, for a person."""
+    click.echo(printable_lines(text), file=sys.stderr)
+
+
+def _fits_stdout(text: str) -> bool:
+    """Whether stdout can encode every letter; otherwise JSON has escapes of its own."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def printable_lines(text: str) -> str:

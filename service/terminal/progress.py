@@ -21,8 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
-import click
-from handful.service.terminal.output import printable_lines
+from handful.service.terminal.output import print_words, printable_lines
 
 if TYPE_CHECKING:  # rich is loaded where a bar is shown
     from rich.progress import Progress
@@ -58,20 +57,24 @@ def working(words: str, shares: Mapping[str, float]) -> Iterator[None]:
 
     `shares` are the command's stages in their order, each with its usual share of the time.
     """
-    global _bar  # one terminal, one bar
+    global _bar, _speaking  # one terminal, one bar
     if os.environ.get("RANK", "0") != "0":  # under torchrun only the first process speaks
         yield
         return
-    click.echo(printable_lines(words), err=True)
+    print_words(words)
+    _speaking = True
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield
+        try:
+            yield
+        finally:
+            _speaking = False
         return
     _bar = _Bar(shares)
     try:
         with _bar.progress:
             yield
     finally:
-        _bar = None
+        _bar, _speaking = None, False
 
 
 @contextmanager
@@ -107,6 +110,14 @@ def note(text: str) -> None:
     """A line that stays on the terminal, above the bar."""
     if _bar:
         _bar.progress.console.print(printable_lines(text), highlight=False, markup=False)
+
+
+def tell(text: str) -> None:
+    """A line on stderr that a person should read; outside `working` nothing is shown."""
+    if _bar:
+        note(text)
+    elif _speaking:
+        print_words(text)
 
 
 @contextmanager
@@ -176,6 +187,7 @@ class _Bar:
 
 
 _bar: _Bar | None = None
+_speaking = False  # whether a command is in `working`
 
 
 class _Lines:

@@ -4,21 +4,48 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import os
 import socket
 import threading
 import time
+from pathlib import Path
 
 import click
 from handful.service.artifact.errors import UsageError
 
 POLL_SECONDS = 0.2
+BENTOML_FOLDERS = ("bentos", "models", "envs", "tmp")
 
 
-def starting_words(host: str, port: int, *, has_model: bool) -> str:
+def starting_words(host: str, port: int, models: Path | None) -> str:
+    """`models` is the folder in which there is no model yet; None where there is one."""
     words = f"Starting the service on {address(host, port)}/"
-    if has_model:
+    if models is None:
         return f"{words} ..."
+    if not _can_be_made(models):
+        return (
+            f"{words}\nThere is no model in {models}, and this user may not write there: set HANDFUL_HOME to the folder"
+            " that has the models, or to one that may be written."
+        )
     return f"{words}\nThere is no model yet: `handful train FOLDER` makes one, and it is served as soon as it is there."
+
+
+def _can_be_made(folder: Path) -> bool:
+    existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    return existing.is_dir() and os.access(existing, os.W_OK)
+
+
+def check_bentoml_home() -> None:
+    """Makes the folders that BentoML makes when it is imported; raises `UsageError` where they cannot be made."""
+    folder = Path(os.environ.get("BENTOML_HOME") or Path(os.path.expanduser("~")) / "bentoml")  # noqa: PTH111 - as there
+    try:
+        for name in BENTOML_FOLDERS:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UsageError(
+            f"BentoML, which runs the service, cannot make its folder {folder} ({e.strerror}): set BENTOML_HOME to a"
+            " folder that this user may write. HANDFUL_HOME says where the models are."
+        ) from e
 
 
 def announce(host: str, port: int, *, has_key: bool) -> None:

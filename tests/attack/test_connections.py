@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import resource
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -20,24 +19,11 @@ HEAD = "POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: image/jpeg\r\n"
 GET = "GET /livez HTTP/1.1\r\nHost: here\r\n"
 
 
-@contextmanager
-def open_files(most: int) -> Iterator[None]:
-    """Processes started in the block may have so many files open, this one again as many as before after it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("connections") / "home"
     publish_copy(home, artifact)
-    with ExitStack() as stack:
-        with open_files(OPEN_FILES):
-            server = stack.enter_context(running(home, head_seconds="1", body_seconds="20"))
+    with running(home, OPEN_FILES, head_seconds="1", body_seconds="20") as server:
         yield server
         assert "Too many open files" not in server.output()
         assert "is a bug" not in server.output()

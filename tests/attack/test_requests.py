@@ -176,12 +176,14 @@ def test_every_answer_says_how_a_browser_must_treat_it(server: Server) -> None:
 
 
 def test_the_page_has_no_inline_code(server: Server) -> None:
-    page = server.client.get("/").text
-    assert '<script type="module" src="page.js"></script>' in page
-    for inline in ("<style", "style=", " on", "javascript:"):
-        assert inline not in page.replace(" one here", "")
+    for path, script in (("/", "page.js"), ("/docs", "docs.js")):
+        page = server.client.get(path).text
+        assert f'<script type="module" src="{script}"></script>' in page
+        for inline in ("<style", "style=", " on", "javascript:"):
+            assert inline not in page.replace(" one here", "")
     types = {path: server.client.get(path).headers["content-type"].partition(";")[0] for path in PAGE_PATHS}
-    assert types == {"/": "text/html", "/page.css": "text/css", "/page.js": "text/javascript"}
+    html, script = "text/html", "text/javascript"
+    assert types == {"/": html, "/docs": html, "/page.css": "text/css", "/page.js": script, "/docs.js": script}
 
 
 def test_what_tells_of_photos_can_be_read_by_its_owner_alone(server: Server) -> None:

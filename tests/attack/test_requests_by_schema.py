@@ -28,7 +28,8 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
 
 EXAMPLES = 15  # per call and kind
 CALLS = (
-    *("GET /", "GET /page.css", "GET /page.js", "GET /livez", "GET /healthz", "GET /readyz", "GET /metrics"),
+    *("GET /", "GET /page.css", "GET /page.js", "GET /docs", "GET /docs.js", "GET /schema.json"),
+    *("GET /livez", "GET /healthz", "GET /readyz", "GET /metrics"),
     *("GET /model", "POST /predict", "POST /predict_many"),
     *(
         "GET /retrain",
@@ -47,7 +48,7 @@ FILES = st.one_of(
     st.sampled_from([encoded(), encoded("PNG"), encoded()[:200], zipped({"red/1.jpg": encoded()}), zipped({})]),
     st.binary(max_size=200),
 )
-BINARY_TYPES = ("image/*", "application/zip")
+BINARY_TYPES = ("image/*", "application/octet-stream", "application/zip")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import stat
 import threading
@@ -107,8 +108,8 @@ def test_a_killed_single_worker_is_waited_for(model_home: Path) -> None:
 def test_a_hung_worker_does_not_keep_the_service_from_ending(model_home: Path) -> None:
     with running(model_home, drain_seconds="1") as server:
         server.workers()[0].send_signal(signal.SIGSTOP)
-        server.process.send_signal(signal.SIGTERM)
-        until(lambda: server.process.poll() is not None)
+        os.kill(server.process.pid, signal.SIGTERM)
+        until(lambda: not server.process.is_alive())
 
 
 def test_nobody_can_give_the_supervisor_orders(pair: Server) -> None:

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 from handful.service.artifact.errors import DataError
-from handful.training.metrics import expected_calibration_error, metrics, suspected_labels, wilson_interval
+from handful.training.metrics import (
+    FOLD_VARIANCE,
+    effective_images,
+    expected_calibration_error,
+    interval_of_folds,
+    metrics,
+    suspected_labels,
+    wilson_interval,
+)
 
 
 def sure_of(predicted: list[int], label_count: int, confidence: float = 0.9) -> np.ndarray:
@@ -57,3 +65,18 @@ def test_only_confidently_contradicted_labels_are_suspected() -> None:
     probabilities[4] = [0.45, 0.55]
     suspected = suspected_labels(probabilities, labels)
     assert [(suspect.index, suspect.given, suspect.suggested) for suspect in suspected] == [(3, 0, 1)]
+
+
+def test_the_interval_of_folds_is_wider_than_wilsons_and_reaches_certainty() -> None:
+    alone = np.arange(40)
+    low, high = interval_of_folds(39, alone)
+    wilson = wilson_interval(39, 40)
+    assert low < wilson[0] < 39 / 40 < wilson[1] < high == 1.0
+    assert interval_of_folds(60, np.arange(60))[0] == pytest.approx(wilson_interval(40, 40)[0])
+
+
+def test_near_duplicates_count_as_one_answer() -> None:
+    """Forty photos of ten things, four of each."""
+    things = np.repeat(np.arange(10), 4)
+    assert effective_images(things) == pytest.approx(10 / FOLD_VARIANCE)
+    assert interval_of_folds(40, things)[0] < interval_of_folds(40, np.arange(40))[0]

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from handful.training.photos.sources import Problem
-from handful.training.terminal import SHOWN, train_text
+from handful.training.terminal.problems import SHOWN
+from handful.training.terminal.texts import train_text
 
 CV = {"accuracy": 0.95, "accuracy_ci95": [0.9, 0.98], "folds": 5, "ece": 0.02, "unknown_rate": 0.03}
 
@@ -19,6 +20,7 @@ def trained(**parts: Any) -> dict[str, Any]:
         "labels": ["bags", "belts", "shoes"],
         "head": "linear",
         "cv": CV,
+        "unknown": {},
         "images": {"used": 60, "skipped": 0, "per_label": {"bags": 20, "belts": 20, "shoes": 20}},
         "seconds": {"total": 3.0},
         **parts,

@@ -26,11 +26,12 @@ from handful.training.finetune.settings import FineTuneSettings
 from handful.training.finetune.significance import PairedGain, paired_bootstrap
 from handful.training.finetune.trainer import Start, embeddings_of
 from handful.training.head.calibration import calibrated, fit_temperature
-from handful.training.head.fit import Fitted
+from handful.training.head.fit import Fitted, strangers_of
 from handful.training.head.labelled import Floats, LabelledEmbeddings
 from handful.training.head.selection import HEADS
 from handful.training.head.unknown import detector_of
 from handful.training.metrics import metrics
+from handful.training.photos.generic import embed_generic
 from handful.training.photos.inspection import Inspected
 
 log = logging.getLogger(__name__)
@@ -131,8 +132,8 @@ class _FineTuning:
             return FineTuned(self.backbone, self.inspected, self.frozen, None, result, self.checkpoints)
         network = validation.train_on_all(out_of_fold.epochs, out_of_fold.blend)
         embeddings = embeddings_of(network, validation.photos, np.arange(len(data)), self.ranks)
-        inspected = _with_embeddings(self.inspected, embeddings)
-        fitted = self._fitted(network, data.with_embeddings(embeddings), out_of_fold, temperature, probabilities)
+        inspected = self._with_strangers(_with_embeddings(self.inspected, embeddings), network)
+        fitted = self._fitted(network, inspected, out_of_fold, temperature, probabilities)
         backbone = replace(self.backbone, network=network.backbone)
         return FineTuned(backbone, inspected, fitted, self._card(gain, out_of_fold), result, self.checkpoints)
 
@@ -148,22 +149,30 @@ class _FineTuning:
     def _fitted(
         self,
         network: Network,
-        data: LabelledEmbeddings,
+        inspected: Inspected,
         out_of_fold: OutOfFold,
         temperature: float,
         probabilities: np.ndarray,
     ) -> Fitted:
-        frozen = self.frozen
+        frozen, data = self.frozen, LabelledEmbeddings.of(inspected)
         head = HEADS[frozen.head.kind].from_module(network.get_submodule("head"))
-        return replace(
+        fitted = replace(
             frozen,
             head=replace(frozen.head, head=head, out_of_fold_logits=out_of_fold.logits),
             temperature=temperature,
-            unknown=detector_of(data, out_of_fold.known, out_of_fold.strangers),
-            metrics=metrics(probabilities, data.labels, self.inspected.labels),
+            metrics=metrics(probabilities, data.labels, self.inspected.labels, data.groups),
             probabilities=probabilities,
-            unknown_scores=out_of_fold.known,
         )
+        unknown = detector_of(data, out_of_fold.known, out_of_fold.strangers, strangers_of(inspected))
+        return fitted.with_unknown(unknown)
+
+    def _with_strangers(self, inspected: Inspected, network: Network) -> Inspected:
+        """No run learned from what is of no label, so that its embeddings are as new to the network as a stranger's."""
+        photos = PhotoLoader([image.path for image in inspected.other], self.backbone.preprocessing)
+        rows = embeddings_of(network, photos, np.arange(len(inspected.other)), self.ranks) if inspected.other else ()
+        other = tuple(replace(image, embedding=row) for image, row in zip(inspected.other, rows, strict=True))
+        generic = None if inspected.generic is None else embed_generic(network, self.backbone.preprocessing)
+        return replace(inspected, other=other, generic=generic)
 
     def _card(self, gain: PairedGain, out_of_fold: OutOfFold) -> FineTuneCard:
         given = self.settings.model_dump(exclude={"layer", "epochs", "blends"})

@@ -15,9 +15,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from handful.training.head.basis import Basis
 from handful.training.head.folds import Fold, Folds
 from handful.training.head.labelled import Floats, LabelledEmbeddings, Labels
-from handful.training.head.linear import Basis, LinearHead
+from handful.training.head.linear import LinearHead
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -44,12 +45,15 @@ class HiddenHead:
 
     @classmethod
     def fit(cls, data: LabelledEmbeddings, settings: Mapping[str, float], seed: int) -> HiddenHead:
-        """With the `width`, `weight_decay` and `epochs` in the settings. The embeddings have a mean length of 1."""
+        """On raw embeddings, with the `width`, `weight_decay` and `epochs` in the settings."""
+        basis = Basis.of(data.embeddings)
+        data = data.with_embeddings(basis.coordinates(data.embeddings))
         networks = _Networks(data, int(settings["width"]), settings["weight_decay"], seed)
         for _ in networks.train(np.ones((1, len(data)), dtype=bool), int(settings["epochs"])):
             pass
         into, into_bias, out, out_bias = (parameter.detach()[0].numpy() for parameter in networks.parameters)
-        return cls(into.T.copy(), into_bias[0].copy(), LinearHead(out.T.copy(), out_bias[0].copy()))
+        weight, bias = basis.undo(into.T.copy(), into_bias[0].copy())
+        return cls(weight, bias, LinearHead(out.T.copy(), out_bias[0].copy()))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> HiddenHead:
@@ -76,11 +80,6 @@ class HiddenHead:
         """(N, L)"""
         return self.last.logits(np.maximum(embeddings @ self.hidden_weight.T + self.hidden_bias, 0))
 
-    def on_raw(self, basis: Basis) -> HiddenHead:
-        """The head that gives on raw embeddings what this one gives on coordinates."""
-        weight, bias = basis.undo(self.hidden_weight, self.hidden_bias)
-        return replace(self, hidden_weight=weight, hidden_bias=bias)
-
     def at_temperature(self, temperature: float) -> HiddenHead:
         """Its logits are those of this one divided by the temperature."""
         return replace(self, last=self.last.at_temperature(temperature))
@@ -101,7 +100,7 @@ class OutOfFoldHidden:
 def out_of_fold_hidden(
     data: LabelledEmbeddings, folds: Folds, width: int, weight_decay: float, seed: int
 ) -> OutOfFoldHidden:
-    """Averaged over repeats, as for the linear head."""
+    """On coordinates of mean length 1; averaged over repeats, as for the linear head."""
     divided = list(folds)
     tests = np.zeros((len(divided), len(data)), dtype=bool)  # (K, N)
     for held_out, fold in zip(tests, divided, strict=True):
@@ -143,6 +142,7 @@ class _Networks:
     def __init__(self, data: LabelledEmbeddings, width: int, weight_decay: float, seed: int) -> None:
         self._inputs, self._labels = torch.from_numpy(data.embeddings), torch.from_numpy(data.labels)
         self._label_count, self._width, self._weight_decay, self._seed = data.label_count, width, weight_decay, seed
+        self._image_weights = data.image_weights
         self.parameters: list[nn.Parameter] = []
         self.watched = self._sample(np.random.default_rng(seed), WATCHED_IMAGES)
         self._last: tuple[Selection, Tensor] | None = None  # the rows asked for last, and their logits
@@ -163,7 +163,8 @@ class _Networks:
     def losses(self, rows: Selection, masks: NDArray[np.bool_]) -> Tensor:
         """Each network's mean log loss (K,) over the rows that are in its mask, every label with the same weight."""
         labels = self._labels[rows]
-        weights = torch.from_numpy(np.stack([_balanced_weights(labels.numpy(), mask[rows]) for mask in masks]))
+        weighted = masks[:, rows] * self._image_weights[rows]
+        weights = torch.from_numpy(np.stack([_balanced_weights(labels.numpy(), mask) for mask in weighted]))
         flat = nn.functional.cross_entropy(
             self._all_logits(rows).flatten(0, 1), labels.repeat(len(masks)), reduction="none"
         )
@@ -196,7 +197,7 @@ class _Networks:
         return [nn.Parameter(start.repeat(count, 1, 1)) for start in (into, biases[0], out, biases[1])]
 
 
-def _balanced_weights(labels: Labels, mask: NDArray[np.bool_]) -> Floats:
-    """(N,) with sum 1: zero outside the mask, the same sum for each label inside it."""
-    images = np.bincount(labels[mask], minlength=int(labels.max()) + 1)[labels]
-    return np.asarray(np.where(mask, 1 / np.maximum(images, 1), 0) / len(np.unique(labels[mask])), dtype=np.float32)
+def _balanced_weights(labels: Labels, weights: Floats) -> Floats:
+    """(N,) with sum 1: in proportion to the weights (N,), the same sum for each label that has any."""
+    sums = np.bincount(labels, weights, int(labels.max()) + 1)
+    return np.asarray(weights / np.maximum(sums[labels], 1e-12) / np.count_nonzero(sums), dtype=np.float32)

@@ -21,6 +21,7 @@ class LabelledEmbeddings:
     labels: Labels  # (N,) in [0, L)
     groups: Labels  # (N,)
     label_count: int  # L; a label may have no photo here
+    weights: Floats | None = None  # (N,) how many photos each counts as; None: as one
 
     @classmethod
     def of(cls, inspected: Inspected) -> LabelledEmbeddings:
@@ -31,7 +32,24 @@ class LabelledEmbeddings:
 
     def take(self, rows: Rows) -> LabelledEmbeddings:
         """Only these photos, with the same label numbers."""
-        return replace(self, embeddings=self.embeddings[rows], labels=self.labels[rows], groups=self.groups[rows])
+        return replace(
+            self,
+            embeddings=self.embeddings[rows],
+            labels=self.labels[rows],
+            groups=self.groups[rows],
+            weights=None if self.weights is None else self.weights[rows],
+        )
+
+    @property
+    def image_weights(self) -> Floats:
+        """(N,)"""
+        return np.ones(len(self), np.float32) if self.weights is None else self.weights
+
+    def weighted(self, rows: Rows, weight: float) -> LabelledEmbeddings:
+        """Each of these photos counts as so many."""
+        weights = np.ones(len(self), np.float32)
+        weights[rows] = weight
+        return replace(self, weights=weights)
 
     def with_embeddings(self, embeddings: Floats) -> LabelledEmbeddings:
         """The same photos as another network, or another basis, describes them: (N, D')."""

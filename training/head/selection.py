@@ -1,31 +1,33 @@
 """Labelled embeddings -> a head, chosen by cross-validation.
 
 The choice is made on the calibrated out-of-fold log loss, because the temperature corrects a head's confidence anyway.
-A more complex head is taken only where it is better by more than one standard error: the strongest penalty and the
-linear head come first. What is gained in-set within that error is lost on photos of another style (training/LOG.md).
+A more complex head is taken only where it is better by more than one standard error: the linear head with the label
+means and the usual penalty comes first. What is gained in-set within that error is lost on photos of another style
+(training/LOG.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 from handful.service.artifact.errors import DataError
 from handful.service.compute.device import thread_pools
+from handful.training.head.basis import Basis
 from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.folds import Folds
 from handful.training.head.hidden import HiddenHead, out_of_fold_hidden
 from handful.training.head.labelled import Floats, LabelledEmbeddings, Labels
-from handful.training.head.linear import Basis, LinearHead, OutOfFoldLinear, is_small
+from handful.training.head.linear import LinearHead, OutOfFoldLinear, is_small
 from handful.training.metrics import image_log_losses
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 Kind = Literal["linear", "hidden"]
 Head = LinearHead | HiddenHead
+NOTICEABLE = 0.05  # of a standard error: a gain of the log loss that is worth another strength
 HEADS: dict[Kind, type[LinearHead] | type[HiddenHead]] = {"linear": LinearHead, "hidden": HiddenHead}
 
 
@@ -36,9 +38,16 @@ class HeadSettings(BaseModel):
 
     kind: Literal["auto", "linear", "hidden"] = Field("auto", description="auto: the better one out of fold")
     strengths: tuple[float, ...] = Field(
-        (1.0, 10.0, 100.0, 1000.0),
+        (3.0, 30.0, 300.0, 3000.0),
         min_length=1,
-        description="inverse L2 penalties of the linear head, for embeddings of mean length 1; 1 is the most cautious",
+        description="inverse L2 penalties of the linear head, for embeddings of mean length 1",
+    )
+    usual_strength: float = Field(3.0, gt=0, description="taken unless another one is clearly better")
+    means: tuple[float, ...] = Field(
+        (50.0, 0.0),
+        min_length=1,
+        description="weights of the label means in the linear head, as photos per label: with as many, half of the"
+        " regression's weight; 0: the regression alone",
     )
     widths: tuple[int, ...] = Field((32, 128), min_length=1, description="units in the hidden layer")
     weight_decays: tuple[float, ...] = Field((0.3, 3.0), min_length=1, description="AdamW's, for the hidden head")
@@ -83,21 +92,31 @@ class SelectedHead:
         """(N, L)"""
         return self.head.logits(embeddings)
 
+    def again(self, data: LabelledEmbeddings, folds: Folds, seed: int) -> SelectedHead:
+        """The same settings on photos with other weights, out of fold too."""
+        if self.kind == "linear":
+            strength, means = self.settings["strength"], self.settings["means"]
+            settings = HeadSettings(kind="linear", strengths=(strength,), usual_strength=strength, means=(means,))
+        else:
+            width, decay = int(self.settings["width"]), self.settings["weight_decay"]
+            settings = HeadSettings(kind="hidden", widths=(width,), weight_decays=(decay,))
+        return replace(fit_head(data, folds, settings, seed), candidates=self.candidates)
+
     def refit(self, data: LabelledEmbeddings, seed: int) -> Head:
         """A head of the same kind and settings, learned from other photos."""
-        return _fit_on_raw(self.kind, self.settings, data, seed)
+        return _towards_mean(data) if data.label_count == 1 else HEADS[self.kind].fit(data, self.settings, seed)
 
 
 def fit_head(data: LabelledEmbeddings, folds: Folds, settings: HeadSettings, seed: int) -> SelectedHead:
     """The chosen head, fitted on every photo. `DataError` where a label has none, or an embedding is not finite."""
     _raise_unless_learnable(data)
+    if data.label_count == 1:
+        return SelectedHead(_towards_mean(data), {}, np.zeros((len(data), 1), np.float32), [])
     libraries = None if is_small(data) else "blas"  # numpy's; torch, under the hidden head, may use all cores
     with thread_pools().limit(limits=1, user_api=libraries):
-        basis = Basis.of(data.embeddings)
-        coordinates = data.with_embeddings(basis.coordinates(data.embeddings))
-        candidates = _candidates(coordinates, folds, settings, seed)
+        candidates = _candidates(data, folds, settings, seed)
         chosen = _simplest_within_one_error(candidates)
-        head = HEADS[chosen.kind].fit(coordinates, chosen.settings, seed).on_raw(basis)
+        head = HEADS[chosen.kind].fit(data, chosen.settings, seed)
     tried = [
         {"kind": c.kind, "settings": c.settings, "log_loss": c.log_loss, "standard_error": c.standard_error}
         for c in candidates
@@ -105,52 +124,62 @@ def fit_head(data: LabelledEmbeddings, folds: Folds, settings: HeadSettings, see
     return SelectedHead(head, chosen.settings, chosen.out_of_fold_logits, tried)
 
 
-def _fit_on_raw(kind: Kind, settings: Mapping[str, float], data: LabelledEmbeddings, seed: int) -> Head:
-    basis = Basis.of(data.embeddings)
-    coordinates = data.with_embeddings(basis.coordinates(data.embeddings))
-    return HEADS[kind].fit(coordinates, settings, seed).on_raw(basis)
+def _towards_mean(data: LabelledEmbeddings) -> LinearHead:
+    """Of a single label, which needs no choice: its logit is the likeness to the label's mean, which `explain` maps."""
+    mean = data.embeddings.mean(axis=0, dtype=np.float64)
+    weight = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    return LinearHead(weight[None].astype(np.float32), np.zeros(1, np.float32))
 
 
 def _raise_unless_learnable(data: LabelledEmbeddings) -> None:
     if not np.isfinite(data.embeddings).all():
         raise DataError("the backbone gave embeddings that are not finite numbers; it cannot be used")
     images = np.bincount(data.labels, minlength=data.label_count)
-    if data.label_count < 2 or len(images) != data.label_count or images.min() == 0:
-        raise DataError(f"got images per label {images.tolist()}; at least 2 labels, each with an image, are needed")
+    if len(images) != data.label_count or images.min(initial=len(data)) == 0:
+        raise DataError(f"got images per label {images.tolist()}; at least one label, each with an image, is needed")
 
 
-def _candidates(coordinates: LabelledEmbeddings, folds: Folds, settings: HeadSettings, seed: int) -> list[Candidate]:
+def _candidates(data: LabelledEmbeddings, folds: Folds, settings: HeadSettings, seed: int) -> list[Candidate]:
     """Simplest first."""
     candidates: list[Candidate] = []
     if settings.kind != "hidden":
-        candidates += _linear_candidates(coordinates, folds, settings)
-    if settings.kind == "hidden" or (
-        settings.kind == "auto" and _hidden_could_win(candidates, coordinates.labels, settings)
-    ):
-        candidates += _hidden_candidates(coordinates, folds, settings, seed)
+        candidates += _linear_candidates(data, folds, settings)
+    if settings.kind == "hidden" or (settings.kind == "auto" and _hidden_could_win(candidates, data.labels, settings)):
+        candidates += _hidden_candidates(data, folds, settings, seed)
     return candidates
 
 
-def _linear_candidates(coordinates: LabelledEmbeddings, folds: Folds, settings: HeadSettings) -> list[Candidate]:
-    """From the strongest penalty on, until a weaker one no longer helps."""
-    out_of_fold = OutOfFoldLinear(coordinates, folds)
-    candidates: list[Candidate] = []
+def _linear_candidates(data: LabelledEmbeddings, folds: Folds, settings: HeadSettings) -> list[Candidate]:
+    """With the label means first, and the usual strength before stronger and weaker penalties.
+
+    Tried from the strongest penalty on, at least to the usual one, until a weaker one no longer helps.
+    """
+    out_of_fold = OutOfFoldLinear(data, folds)
+    weights = sorted(settings.means, reverse=True)
+    tried: dict[float, list[Candidate]] = {means: [] for means in weights}
     for strength in sorted(settings.strengths):
-        logits = out_of_fold.logits(strength)
-        candidates.append(_candidate("linear", {"strength": strength}, logits, coordinates.labels))
-        if len(candidates) > 1 and candidates[-1].log_loss >= candidates[-2].log_loss:
+        for means, logits in zip(weights, out_of_fold.logits(strength, weights), strict=True):
+            chosen = {"strength": strength, "means": means}
+            tried[means].append(_candidate("linear", chosen, logits, data.labels))
+        last = tried[weights[-1]]
+        helps = len(last) < 2 or last[-2].log_loss - last[-1].log_loss > NOTICEABLE * last[-1].standard_error
+        if strength >= settings.usual_strength and not helps:
             break
-    return candidates
+    usual = np.log(settings.usual_strength)
+    return [
+        candidate
+        for each in tried.values()
+        for candidate in sorted(each, key=lambda one: abs(np.log(one.settings["strength"]) - usual))
+    ]
 
 
-def _hidden_candidates(
-    coordinates: LabelledEmbeddings, folds: Folds, settings: HeadSettings, seed: int
-) -> list[Candidate]:
+def _hidden_candidates(data: LabelledEmbeddings, folds: Folds, settings: HeadSettings, seed: int) -> list[Candidate]:
+    coordinates = data.with_embeddings(Basis.of(data.embeddings).coordinates(data.embeddings))
     candidates: list[Candidate] = []
     for width, weight_decay in product(sorted(settings.widths), sorted(settings.weight_decays, reverse=True)):
         tried = out_of_fold_hidden(coordinates, folds, width, weight_decay, seed)
         chosen: dict[str, float] = {"width": width, "weight_decay": weight_decay, "epochs": tried.epochs}
-        candidates.append(_candidate("hidden", chosen, tried.logits, coordinates.labels))
+        candidates.append(_candidate("hidden", chosen, tried.logits, data.labels))
     return candidates
 
 

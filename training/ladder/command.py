@@ -12,9 +12,10 @@ from typing import Any
 import click
 from handful.service.artifact.errors import UsageError
 from handful.service.terminal.output import EXIT_PROBLEMS, command_line, json_option, next_lines, print_result
-from handful.service.terminal.progress import LOADING, LOOKING, STARTING, working
+from handful.service.terminal.progress import LOADING, LOOKING, STARTING, tell, working
 from handful.training.ladder.settings import TITLES, LadderSettings, chosen_names, stage_texts
-from handful.training.options import backbone_option, seed_option
+from handful.training.options import backbone_option, column_options, seed_option
+from handful.training.settings import SourceSettings
 
 WIDTH = 100  # characters of the whole table, so that it is the same in a wide terminal and in a file
 STAGES = {STARTING: 4.0, LOADING: 1.0, LOOKING: 8.0}
@@ -27,17 +28,28 @@ STAGES = {STARTING: 4.0, LOADING: 1.0, LOOKING: 8.0}
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the plot; default: compare-NAME, here.")
 @click.option("--mnist1d", is_flag=True, help="Instead of DATA: dense against convolutional on MNIST-1D.")
 @seed_option
+@column_options
 @json_option
 def ladder(
-    *, data: Path | None, rungs: str, backbone: str, out: Path | None, mnist1d: bool, seed: int, as_json: bool
+    *,
+    data: Path | None,
+    rungs: str,
+    backbone: str,
+    out: Path | None,
+    mnist1d: bool,
+    seed: int,
+    path_column: str | None,
+    label_column: str | None,
+    as_json: bool,
 ) -> None:
     """Compare ways to learn a folder, from pixels to fine-tuning.
 
-    DATA holds one folder of photos per label; all rungs of the ladder are tested on the same folds of it. The
-    pretrained network is loaded only where a chosen rung uses it.
+    DATA holds one folder of photos per label, or is another source as for `train`; all rungs of the ladder are tested
+    on the same folds of it. The pretrained network is loaded only where a chosen rung uses it.
 
     Exit status 1: done, but some files were left out; `handful check` lists them.
     """
+    from handful.service.artifact.store import name_from_folder
     from handful.training.checks import check_backbone, check_labelled_folder
 
     if mnist1d == (data is not None):
@@ -54,10 +66,12 @@ def ladder(
             check_backbone(backbone)
         from handful.training.photos.sources import read_folder
 
-        read_folder(data)  # says at once that there are no labels
+        columns = SourceSettings(path_column=path_column, label_column=label_column).columns
+        for words in read_folder(data, columns).first_words:  # or that there are no labels
+            tell(words)
         from handful.training.ladder.ladder import climb_ladder
 
-        result, _ = climb_ladder(data, settings, out or Path(f"compare-{data.resolve().name}"))
+        result, _ = climb_ladder(data, settings, out or Path(f"compare-{name_from_folder(data)}"), columns)
     print_result(result, _text(result, data), as_json=as_json)
     if result["images"]["skipped"]:
         raise click.exceptions.Exit(EXIT_PROBLEMS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from handful.service.artifact.errors import DataError
+from handful.service.artifact.sources.columns import ColumnNames
 from handful.service.terminal.progress import LOADING, next_stage, note, progress_bar
 from handful.training.backbone import Backbone, load_backbone
 from handful.training.export import skipped
@@ -27,7 +28,9 @@ from handful.training.photos.sources import Dataset, Problem, read_folder
 ONE_FOLD_FROM_IMAGES = 5000  # from here on a fifth of the photos is enough to test on
 
 
-def climb_ladder(folder: Path, settings: LadderSettings, out: Path) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+def climb_ladder(
+    folder: Path, settings: LadderSettings, out: Path, columns: ColumnNames | None = None
+) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """What `handful compare` prints, and what was wrong with the folder; the plot is written to `out`.
 
     A folder split into train/ and test/ is tested on that division. Otherwise each photo is tested once, in the folds
@@ -35,7 +38,7 @@ def climb_ladder(folder: Path, settings: LadderSettings, out: Path) -> tuple[dic
     """
     started = time.monotonic()
     names = chosen_names(settings.rungs)
-    dataset = read_folder(folder)
+    dataset = read_folder(folder, columns)
     backbone = _backbone(settings)
     inspected = _inspected(dataset, backbone)
     embed_seconds = time.monotonic() - started
@@ -82,14 +85,14 @@ def _divided(dataset: Dataset, inspected: Inspected, backbone: Backbone | None, 
     return inspected, Folds.single(next(iter(folds)).test, images) if images >= ONE_FOLD_FROM_IMAGES else folds
 
 
-def _with_held_out(inspected: Inspected, part: Path, backbone: Backbone | None) -> tuple[Inspected, Folds]:
+def _with_held_out(inspected: Inspected, part: Dataset, backbone: Backbone | None) -> tuple[Inspected, Folds]:
     """The photos of both parts, with the held-out ones as the only fold; their other labels are left out."""
-    held_out = _inspected(read_folder(part), backbone, min_images=1)
+    held_out = _inspected(part, backbone, min_images=1)
     known = {name: index for index, name in enumerate(inspected.labels)}
     label_of = np.array([known.get(name, -1) for name in held_out.labels], dtype=np.int64)
     kept = np.flatnonzero(label_of[held_out.label_index] >= 0)
     if not len(kept):
-        raise DataError(f"{part} has no usable image under {', '.join(inspected.labels)}, the labels learned.")
+        raise DataError(f"{part.name}/ has no usable image under {', '.join(inspected.labels)}, the labels learned.")
     first = len(inspected.images)
     both = replace(
         inspected,

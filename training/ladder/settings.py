@@ -28,7 +28,7 @@ class LadderSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rungs: tuple[str, ...] = Field((), description="names of rungs; all if none is given")
-    backbone: str = Field(description="ORG/NAME[@REVISION], a local folder, or builtin")
+    backbone: str = Field(description="ORG/NAME[@REVISION], a local folder, builtin or builtin-resnet")
     seed: int = Field(0, ge=0)
 
     @property

@@ -41,6 +41,13 @@ def group_numbers(pairs: Sequence[tuple[int, int]], count: int) -> np.ndarray:
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
+def other_groups(embeddings: np.ndarray) -> np.ndarray:
+    """(M,) int64: near-duplicates among photos of no label (M, D) share a number."""
+    count = len(embeddings)
+    pairs = near_duplicates(embeddings, np.zeros(count, np.int64)) if count > 1 else []
+    return group_numbers([(first, second) for first, second, _ in pairs], count)
+
+
 def _likeness(embeddings: np.ndarray, labels: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Blocks of rows (R,), blocks of rows that are not later (Q,), and their likeness (R, Q).
 

@@ -9,20 +9,24 @@ from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.errors import DataError, ImageError
-from handful.service.artifact.image_files import relative_name
+from handful.service.artifact.label_names import OTHER, is_other
+from handful.service.artifact.sources.listing import name_below
 from handful.service.artifact.thumbnails import Thumbnail
 from handful.training.embeddings import Embedded
-from handful.training.photos.duplicates import group_numbers, near_duplicates
+from handful.training.photos.duplicates import group_numbers, near_duplicates, other_groups
 from handful.training.photos.known import DIGITS, KnownPhotos
 from handful.training.photos.sources import Dataset, Problem
 
 MIN_IMAGES = 5  # usable images that a label needs
+NO_LABEL = -1  # in place of a label's number: a photo under other/
 IMBALANCE = 10  # the largest label has this many times the images of the smallest
 REASONS = {  # why files are left out, after their number
     "unreadable": "unreadable",
     "duplicate": "the same as another photo",
     "two_labels": "the same picture under two labels",
     "too_few_images": "of a label with too few photos",
+    "row": "rows of a table that name no photo with one label",
+    "doubted_label": "under a label that the champion is sure is wrong",
 }
 
 
@@ -48,13 +52,15 @@ class Inspected:
     label_index: np.ndarray  # (N,) int64, into `labels`
     groups: np.ndarray  # (N,) int64: near-duplicates share a number
     problems: tuple[Problem, ...]
-    found: int  # files below the labels, and known photos that the folder does not hold
+    found: int  # files below the labels, rows of a table, and known photos that the source lacks; without `other`
     left_out: Mapping[str, int] = field(default_factory=dict)  # files by reason; together with the N photos: `found`
     known: int = 0  # rows
     recognised: int = 0  # files of the folder that are known photos
     relabelled: tuple[Relabelled, ...] = ()
     folds: np.ndarray | None = None  # (known, R) fold numbers of the known photos
     root: Path | None = None  # the folder
+    other: tuple[Embedded, ...] = ()  # M photos of no label: known ones, then new ones
+    generic: np.ndarray | None = None  # (G, D) embeddings of generated pictures, by the same network
 
     @property
     def names(self) -> list[str]:
@@ -69,6 +75,15 @@ class Inspected:
     @property
     def embeddings(self) -> np.ndarray:
         return np.stack([image.embedding for image in self.images])  # (N, D)
+
+    @property
+    def other_embeddings(self) -> np.ndarray:
+        rows = [image.embedding for image in self.other]
+        return np.stack(rows) if rows else np.empty((0, self.images[0].embedding.size), np.float32)  # (M, D)
+
+    @property
+    def other_groups(self) -> np.ndarray:
+        return other_groups(self.other_embeddings)  # (M,) int64
 
     @property
     def per_label(self) -> dict[str, int]:
@@ -90,17 +105,22 @@ def inspect(
     inspector = _Inspector(dataset, results, known)
     inspector.leave_out_unreadable()
     inspector.leave_out_duplicates()
+    inspector.separate_other()
     inspector.separate_known()
     inspector.leave_out_small_labels(min_images)
     return inspector.finish()
 
 
-def require_labels(inspected: Inspected) -> None:
-    """`DataError` where fewer than two labels are left."""
-    if len(inspected.labels) < 2:
+def require_labels(inspected: Inspected, wanted: int = 2) -> None:
+    """`DataError` where fewer than two labels are left, or than one where a single label is wanted.
+
+    Of two labels that are wanted one must not get lost: a model of the other would be another than was asked for.
+    """
+    if len(inspected.labels) < min(wanted, 2):
         left = ", ".join(f"{k} ({v})" for k, v in inspected.per_label.items()) or "none"
         raise DataError(
-            f"At least two labels with {MIN_IMAGES} usable images each are needed; labels left: {left};"
+            f"At least {'two labels' if wanted > 1 else 'one label'} with {MIN_IMAGES} usable images"
+            f"{' each are' if wanted > 1 else ' is'} needed; labels left: {left};"
             f" {len(inspected.problems)} problems were found, `handful check` lists them."
         )
 
@@ -112,11 +132,16 @@ class _Inspector:
         self.results = results
         self.kept: list[tuple[Embedded, int]] = []
         self.known = known or KnownPhotos((), (), np.empty(0, dtype=np.int64), None)
-        self.labels = tuple(dict.fromkeys([*self.known.labels, *dataset.labels]))
+        known_labels = self.known.labels
+        named = [None if is_other(name, known_labels) else name for name in dataset.labels]
+        self.labels = tuple(dict.fromkeys([*known_labels, *filter(None, named)]))
+        self.numbers = [NO_LABEL if name is None else self.labels.index(name) for name in named]
+        self.other: list[Embedded] = []
+        self.other_files = 0
         self.before = [*zip(self.known.images, map(int, self.known.label_index), strict=True)]
         self.relabelled: dict[int, tuple[Embedded, int]] = {}  # by row of `before`
         self.recognised = 0
-        self.left_out: Counter[str] = Counter()  # by reason
+        self.left_out: Counter[str] = Counter({"row": dataset.rows_left_out})  # by reason
 
     def add(self, image: Embedded, kind: str, detail: str) -> None:
         self.problems.append(Problem(self.name(image), kind, detail))
@@ -127,11 +152,11 @@ class _Inspector:
     def leave_out_unreadable(self) -> None:
         for example, result in zip(self.dataset.examples, self.results, strict=True):
             if isinstance(result, ImageError):
-                name = relative_name(example.path, self.dataset.root)
+                name = name_below(example.path, self.dataset.root)
                 self.problems.append(Problem(name, result.code, f"{result} Replace or delete it."))
                 self.left_out["unreadable"] += 1
             else:
-                self.kept.append((result, self.labels.index(self.dataset.labels[example.label])))
+                self.kept.append((result, self.numbers[example.label]))
 
     def leave_out_duplicates(self) -> None:
         """Of copies under one label the first stays; of copies under two labels none does."""
@@ -152,8 +177,25 @@ class _Inspector:
             for image, _ in copies[1:]:
                 self.add(image, "duplicate", f"It is the same picture as {first}; delete one of them.")
 
+    def separate_other(self) -> None:
+        """Leaves in `kept` only photos of labels. A photo that was of no label and now has one moves to that label."""
+        given = [image for image, label in self.kept if label == NO_LABEL]
+        self.kept = [(image, label) for image, label in self.kept if label != NO_LABEL]
+        self.other_files = len(given)
+        labelled = {image.pixels_sha256 for image, _ in self.kept}
+        before = [image for image in self.known.other if image.pixels_sha256 not in labelled]
+        again = {image.pixels_sha256 for image in before}
+        new = (image for image in given if image.pixels_sha256 not in again)
+        self.other = [*before, *sorted(new, key=lambda image: image.content_sha256)]
+        if self.other_files and len(self.other) < MIN_IMAGES:
+            detail = f"It has {len(self.other)} photos of no label; they are kept, and used from {MIN_IMAGES} on."
+            self.problems.append(Problem(OTHER, "few_other", detail))
+
     def separate_known(self) -> None:
-        """Leaves in `kept` only new photos. A known photo is recognised by its bytes or by its pixels."""
+        """Leaves in `kept` only new photos. A known photo is recognised by its bytes or by its pixels.
+
+        They are put in the order of their bytes: the same photos make the same model, whatever they are called.
+        """
         rows = {image.pixels_sha256: row for row, (image, _) in enumerate(self.before)}
         rows |= {image.content_sha256: row for row, (image, _) in enumerate(self.before)}
         fresh: list[tuple[Embedded, int]] = []
@@ -166,7 +208,7 @@ class _Inspector:
             self.before[row] = (replace(self.before[row][0], path=image.path, kept_as=None), self.before[row][1])
             if label != self.before[row][1]:
                 self.relabelled[row] = (self.before[row][0], label)
-        self.kept = fresh
+        self.kept = sorted(fresh, key=lambda row: (row[1], row[0].content_sha256))
 
     def leave_out_small_labels(self, min_images: int) -> None:
         """A label that the champion knows needs one photo only."""
@@ -212,7 +254,7 @@ class _Inspector:
             index,
             groups,
             tuple(self.problems),
-            len(self.results) + len(known) - self.recognised,
+            len(self.results) + self.dataset.rows_left_out - self.other_files + len(known) - self.recognised,
             left_out={reason: self.left_out[reason] for reason in REASONS if self.left_out[reason]},
             known=len(known),
             recognised=self.recognised,
@@ -222,6 +264,7 @@ class _Inspector:
             ),
             folds=self.known.folds,
             root=self.dataset.root,
+            other=tuple(self.other),
         )
 
     def _group(self, images: tuple[Embedded, ...], index: np.ndarray) -> np.ndarray:
@@ -253,4 +296,4 @@ def file_name(image: Embedded, root: Path | None) -> str:
     if image.kept_as is not None:
         return image.kept_as
     below = root is not None and image.path.is_relative_to(root)
-    return relative_name(image.path, root if root is not None and below else image.path.parent)
+    return name_below(image.path, root if root is not None and below else image.path.parent)

@@ -1,21 +1,30 @@
-"""A labelled folder -> its files with their labels, and what was left out with the reason.
+"""A source of labelled photos -> the data set to learn from, the parts to measure on, and what was left out.
 
-Sub-folders are the labels, in the order of their names. A folder that holds `train/` beside `val/`, `valid/`,
-`validation/` or `test/` is split into those parts: `train/` to learn from, the others to measure on.
+What a source may be, and how each is read: `service/artifact/sources/`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from handful.service.artifact.errors import DataError
-from handful.service.artifact.image_files import entries, relative_name, walk
-from handful.service.artifact.label_names import labels_error
-from handful.training.checks import check_labelled_folder
+from handful.service.artifact.label_names import is_other, similar_labels
+from handful.service.artifact.sources.columns import ColumnNames
+from handful.service.artifact.sources.listing import PhotoPart
+from handful.service.artifact.sources.reader import read_source
 
-HELD_OUT = ("val", "valid", "validation", "test")
-USED = {"near_duplicate", "near_duplicate_two_labels", "imbalance"}  # problems of photos that are used all the same
+USED = {
+    "near_duplicate",
+    "near_duplicate_two_labels",
+    "imbalance",
+    "similar",
+    "one_label",
+    "label_not_utf8",
+    "few_other",
+}  # problems of photos that are used all the same
+ROWS = {"row_without_label", "row_without_path", "row_points_nowhere", "several_labels"}  # of a table, left out
+MOST_NAMED = 10  # labels in a sentence
 
 
 @dataclass(frozen=True)
@@ -28,9 +37,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem of a folder: what is wrong, and what to do about it."""
+    """One problem of a source: what is wrong, and what to do about it."""
 
-    path: str  # relative to the folder; a label's name where the whole label is meant
+    path: str  # relative to the source; a label's name where the whole label is meant
     kind: str
     detail: str
 
@@ -42,48 +51,82 @@ class Problem:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The contents of a folder, before any file is opened."""
+    """The labelled files of a source, or of one part of it, before any file is opened."""
 
-    root: Path  # the folder whose sub-folders are the labels
+    root: Path  # names of photos are relative to it
     labels: tuple[str, ...]
     examples: tuple[Example, ...]
     problems: tuple[Problem, ...]
-    held_out: tuple[Path, ...]  # parts to measure on, where the folder is split
+    held_out: tuple[Dataset, ...] = ()  # parts to measure on, where the source is divided: val before test
+    name: str = ""  # of the part; empty where the source is not divided
+    read_as: str = ""  # what the source was taken for, in one line
+
+    @property
+    def rows_left_out(self) -> int:
+        """Rows of a table that name no file with one label."""
+        return sum(problem.kind in ROWS for problem in self.problems)
+
+    @property
+    def first_words(self) -> list[str]:
+        """What a person should know before anything is learned: what it was read as, and what does not fit together."""
+        return [self.read_as, *(f"{p.path}: {p.detail}" for p in self.problems if p.kind in {"not_learned", "similar"})]
 
 
-def read_folder(folder: Path) -> Dataset:
-    """Lists the labelled files; raises `UsageError` where there is no folder, `DataError` where it has no labels."""
-    check_labelled_folder(folder)
-    parts = {path.name.lower(): path for path in _listed(folder) if path.is_dir()}
-    held_out = tuple(parts[name] for name in HELD_OUT if name in parts)
-    if "train" in parts and held_out and len(parts) == len(held_out) + 1:
-        return _read(parts["train"], held_out)
-    return _read(folder, ())
+def read_folder(source: Path, columns: ColumnNames | None = None, known_labels: Collection[str] = ()) -> Dataset:
+    """Lists the labelled files of a source, which need not be a folder.
+
+    Labels that look like one of `known_labels`, those of a model, are named. `UsageError` where there is no source,
+    `DataError` where it has no labels.
+    """
+    found = read_source(source, columns, known_labels)
+    train = _dataset(found.train)
+    held_out = tuple(map(_dataset, found.held_out))
+    problems = [*train.problems, *_similar(train, held_out, known_labels), *_not_learned(train, held_out)]
+    return replace(train, problems=tuple(problems), held_out=held_out, read_as=found.read_as)
 
 
-def _read(root: Path, held_out: tuple[Path, ...]) -> Dataset:
-    listed = _listed(root)
-    folders = [path for path in listed if path.is_dir()]
-    if not folders:
-        raise DataError(f"{root} has no sub-folders; one sub-folder of images per label is expected.")
-    if error := labels_error([path.name for path in folders]):
-        raise DataError(f"{root}: {error}; rename the folder.")
-    problems = [_stray(root, path) for path in listed if not path.is_dir()]
-    examples: list[Example] = []
-    for label, path in enumerate(folders):
-        files = [Example(file, label) for file in walk(path)]
-        examples += files
-        if not files:
-            problems.append(Problem(path.name, "empty_label", "It holds no images; add some or delete the folder."))
-    return Dataset(root, tuple(path.name for path in folders), tuple(examples), tuple(problems), held_out)
+def wanted_labels(dataset: Dataset, known_labels: Collection[str] = ()) -> int:
+    """How many labels a model of these photos should have; photos of no label count for none."""
+    return len({*known_labels, *(label for label in dataset.labels if not is_other(label, known_labels))})
 
 
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return [Path(entry.path) for entry in entries(folder)]
-    except OSError as e:
-        raise DataError(f"{folder} cannot be listed: {e.strerror}.") from e
+def _dataset(part: PhotoPart) -> Dataset:
+    number = {label: index for index, label in enumerate(part.labels)}
+    return Dataset(
+        part.root,
+        part.labels,
+        tuple(Example(photo.path, number[photo.label]) for photo in part.photos),
+        tuple(Problem(*problem) for problem in part.problems),
+        name=part.name,
+    )
 
 
-def _stray(root: Path, path: Path) -> Problem:
-    return Problem(relative_name(path, root), "no_label", "It lies beside the labels; move it into one of them.")
+def _similar(train: Dataset, held_out: Collection[Dataset], known_labels: Collection[str]) -> list[Problem]:
+    """Labels that are probably meant to be one."""
+    labels = dict.fromkeys([*train.labels, *(label for part in held_out for label in part.labels)])
+    pairs = [(first, second, how, "") for first, second, how in similar_labels(labels)]
+    new = [label for label in labels if label not in known_labels]
+    pairs += [(*pair, " of the model") for pair in similar_labels(new, known_labels)] if known_labels else []
+    return [
+        Problem(
+            first,
+            "similar",
+            f"It differs from the label {second!r}{whose} only in {how}; if both mean the same, give them one name.",
+        )
+        for first, second, how, whose in pairs
+    ]
+
+
+def _not_learned(train: Dataset, held_out: Collection[Dataset]) -> list[Problem]:
+    """Labels that are only in a part to measure on."""
+    problems = []
+    for part in held_out:
+        foreign = [label for label in part.labels if label not in train.labels]
+        if foreign:
+            named = ", ".join(foreign[:MOST_NAMED]) + (", …" if len(foreign) > MOST_NAMED else "")
+            one = len(foreign) == 1
+            which, them = (f"The label {named} is", "it") if one else (f"The labels {named} are", "them")
+            known = ", ".join(train.labels[:MOST_NAMED])
+            detail = f"{which} not in {train.name or 'train'}/, so nothing of {them} is learned; known is {known}."
+            problems.append(Problem(part.name, "not_learned", detail))
+    return problems

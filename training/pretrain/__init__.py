@@ -33,7 +33,7 @@ The shipped backbone is one run from random weights and a second one that starts
         mined_by_picture=24 'mining_sources=["bags","shoes","clothes"]' colour=0.35 sharpness=0.6 \
         learning_rate=0.008 use_pixels=160 mean_of=3 seed=6
 
-The runs took 97 and 88 minutes on two cores, after 26 and 34 minutes for the teacher; `builtin/log.txt` is the log of
+The runs took 97 and 88 minutes on two cores, after 26 and 34 minutes for the teacher; `builtin/resnet` has the log of
 both. Result: top-1 51.4 % of the validation pictures. Frozen, with a plain logistic regression, it tells handbags from
 shoes with 100 % on shop pictures and 96.2 % on web and phone photos (both in five-fold cross-validation), with 90.8 %
 when trained on the former and evaluated on the latter, and with 98.4 % the other way round. Each run was made with one

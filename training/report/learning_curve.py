@@ -14,7 +14,7 @@ from handful.service.compute.device import thread_pools
 from handful.training.head.fit import Fitted
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import LabelledEmbeddings, Labels
-from handful.training.head.linear import Basis, LinearFits
+from handful.training.head.linear import LinearFits, LinearProblem
 from handful.training.photos.inspection import Inspected
 from numpy.typing import NDArray
 
@@ -60,12 +60,13 @@ class LearningCurve:
 
 
 def curve_of(inspected: Inspected, fitted: Fitted, seed: int) -> LearningCurve | None:
-    """With the strength that was chosen for the head; a hidden head has none."""
-    strength = float(fitted.head.settings.get("strength", 1.0))
-    return learning_curve(LabelledEmbeddings.of(inspected), strength, seed)
+    """With the settings that were chosen for the linear head; a hidden head has none of them."""
+    chosen = fitted.head.settings
+    strength, means = float(chosen.get("strength", 3.0)), float(chosen.get("means", 50.0))
+    return learning_curve(LabelledEmbeddings.of(inspected), strength, seed, means)
 
 
-def learning_curve(data: LabelledEmbeddings, strength: float, seed: int) -> LearningCurve | None:
+def learning_curve(data: LabelledEmbeddings, strength: float, seed: int, means: float = 50.0) -> LearningCurve | None:
     """None where there are too few photos per label for a curve, or so many labels that it would take too long."""
     random = np.random.default_rng(seed)
     kept = _within_bounds(data.labels, data.embeddings.shape[1], random)
@@ -73,8 +74,8 @@ def learning_curve(data: LabelledEmbeddings, strength: float, seed: int) -> Lear
         return None
     used = data.take(kept)
     with thread_pools().limit(limits=1):  # the same sums on every machine, and nothing here is large
-        coordinates = used.with_embeddings(Basis.of(used.embeddings).coordinates(used.embeddings))
-        work = coordinates.embeddings.size * data.label_count
+        problem = LinearProblem.of(used)
+        work = problem.coordinates.size * data.label_count
         draws = [
             Folds.make(used.labels, used.groups, seed + draw).first_repeat()
             for draw in range(DRAWS if work <= SMALL_FIT else LARGE_DRAWS)
@@ -82,7 +83,7 @@ def learning_curve(data: LabelledEmbeddings, strength: float, seed: int) -> Lear
         sizes = _sizes(used.labels, draws)
         if len(sizes) < 2:
             return None
-        right = np.stack([_right(coordinates, folds, sizes, strength, random) for folds in draws])
+        right = np.stack([_right(problem, folds, sizes, (strength, means), random) for folds in draws])
     gained = (right[:, -1] - right[:, -2].astype(float)).mean(axis=0)  # (N,)
     return LearningCurve(
         sizes=sizes,
@@ -127,13 +128,18 @@ def _sizes(labels: Labels, draws: list[Folds]) -> tuple[int, ...]:
 
 
 def _right(
-    data: LabelledEmbeddings, folds: Folds, sizes: tuple[int, ...], strength: float, random: np.random.Generator
+    problem: LinearProblem,
+    folds: Folds,
+    sizes: tuple[int, ...],
+    chosen: tuple[float, float],
+    random: np.random.Generator,
 ) -> NDArray[np.bool_]:
     """(S, N) whether each image was labelled right by a head that learned from at most so many photos per label."""
+    data, (strength, means) = problem.data, chosen
     right = np.zeros((len(sizes), len(data)), dtype=bool)
     for fold in folds:
         rank = rank_within_label(data.labels[fold.train], random.permutation(len(fold.train)))
         for row, size in enumerate(sizes):
-            head = LinearFits(data, fold.train[rank < size]).fit(strength)
+            head = LinearFits(problem, fold.train[rank < size]).fit(strength).head(means)
             right[row, fold.test] = head.logits(data.embeddings[fold.test]).argmax(axis=1) == data.labels[fold.test]
     return right

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from handful.service.artifact.image_files import relative_name
+from handful.service.artifact.sources.listing import name_below
 from handful.service.artifact.verdict import verdict_on
 from handful.training.answers import FOREIGN, Answers
 from handful.training.report.embedding_map import MAX_COLOURED_LABELS, MAX_MAP_IMAGES, embedding_map, map_sample
@@ -44,7 +44,8 @@ def write_evaluation_report(folder: Path, evaluated: Answers, title: str, learne
         probabilities=evaluated.probabilities[ours],
         confusion=np.array(measured.confusion),
         paths=[path for path, own in zip(evaluated.paths, ours, strict=True) if own],
-        names=[relative_name(p, evaluated.dataset.root) for p, own in zip(evaluated.paths, ours, strict=True) if own],
+        refused=evaluated.refused[ours],
+        names=[name_below(p, evaluated.dataset.root) for p, own in zip(evaluated.paths, ours, strict=True) if own],
     )
     several = len(np.unique(photos.label_index)) > 1  # of one label alone nothing can be said
     verdict = verdict_on(card.labels, measured.confusion, measured.accuracy_ci95) if several else None
@@ -86,10 +87,10 @@ def _foreign(page: ReportPage, evaluated: Answers) -> dict[str, Any]:
         "foreign_label_count": len(names),
         "accepted": [
             GalleryPhoto(
-                name=relative_name(evaluated.paths[row], evaluated.dataset.root),
+                name=name_below(evaluated.paths[row], evaluated.dataset.root),
                 given=evaluated.given[row],
                 answered=evaluated.card.labels[evaluated.probabilities[row].argmax()],
-                probability=float(confidence[row]),
+                probability=float(confidence[row]) if len(evaluated.card.labels) > 1 else None,
                 picture=uri,
             )
             for row, uri in zip(shown, uris, strict=True)

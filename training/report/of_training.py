@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from handful.service.artifact.card import ModelCard
 from handful.training.head.fit import Fitted
+from handful.training.photos.cues import WORDS, cue_results, cue_sentence
 from handful.training.photos.inspection import REASONS, Inspected
 from handful.training.report.embedding_map import MAX_COLOURED_LABELS, MAX_MAP_IMAGES, embedding_map, map_sample
 from handful.training.report.learning_curve import LearningCurve
@@ -29,7 +30,7 @@ def write_report(
 
     `card.files` may be empty: it is filled after this. Without `pictures` photos are named but not shown.
     """
-    page = ReportPage()
+    page, cues = ReportPage(), cue_results(inspected, card.seed)
     photos = AnsweredPhotos(
         labels=inspected.labels,
         label_index=inspected.label_index,
@@ -37,6 +38,7 @@ def write_report(
         confusion=np.array(fitted.metrics.confusion),
         paths=[image.path for image in inspected.images],
         names=inspected.names,
+        refused=fitted.refused,
         kept=[image.thumbnail for image in inspected.images],
     )
     page.write(
@@ -47,6 +49,9 @@ def write_report(
         **shared_sections(page, photos, fitted.metrics, card.verdict, show_photos=pictures),
         **problem_sections(inspected.problems, "handful check"),
         **_counts(inspected),
+        cues=cues,
+        cue_words=WORDS,
+        cue_sentence=cue_sentence(cues),
         curve=curve and {"result": curve, "picture": page.plot("learning_curve.png", learning_plot(curve))},
         map=_map(page, card, inspected, photos),
         map_limit=MAX_MAP_IMAGES,

@@ -31,7 +31,7 @@ class GalleryPhoto:
     name: str
     given: str
     answered: str
-    probability: float
+    probability: float | None  # None: with a single label it says nothing
     picture: str | None  # data URI
 
 
@@ -45,6 +45,7 @@ class AnsweredPhotos:
     confusion: NDArray[np.int64]  # (L, L)
     paths: Sequence[Path]
     names: Sequence[str]  # of the photos, as shown on the page
+    refused: NDArray[np.bool_] | None = None  # (N,) of a single label: what the model called unknown is its mistake
     kept: Sequence[bytes] = ()  # JPEGs to show where a path has no file; none: no photo has one
 
     @cached_property
@@ -57,7 +58,13 @@ class AnsweredPhotos:
 
     @cached_property
     def wrong(self) -> NDArray[np.bool_]:
+        if len(self.labels) == 1 and self.refused is not None:
+            return self.refused
         return np.asarray(self.answers != self.label_index)
+
+    def answer(self, label: int, probability: float) -> tuple[str, float | None]:
+        """What a gallery shows as the answer to a photo that was answered wrongly."""
+        return ("unknown", None) if len(self.labels) == 1 else (self.labels[label], probability)
 
     def sources(self, rows: Sequence[int]) -> list[tuple[Path, bytes]]:
         return [(self.paths[row], self.kept[row] if self.kept else b"") for row in rows]
@@ -132,7 +139,9 @@ def _mistakes(
     rows = [*shown, *((row, int(photos.answers[row]), float(photos.confidence[row])) for row in worst)]
     uris = thumbnails_of(photos.sources([row for row, _, _ in rows]), page, "mistakes.png", show=show_photos)
     pictures = [
-        GalleryPhoto(photos.names[row], photos.labels[photos.label_index[row]], photos.labels[answer], probability, uri)
+        GalleryPhoto(
+            photos.names[row], photos.labels[photos.label_index[row]], *photos.answer(answer, probability), uri
+        )
         for (row, answer, probability), uri in zip(rows, uris, strict=True)
     ]
     return pictures[: len(shown)], len(suspected), pictures[len(shown) :]

@@ -10,9 +10,11 @@ import torch
 from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import BackboneUnsupported
 from handful.service.artifact.folder import WEIGHTS, Artifact, open_artifact
+from handful.service.artifact.label_names import normal_label
 from handful.service.classifier import Classifier
 from handful.service.compute.network import Network
 from handful.training.backbone import Backbone, load_named
+from handful.training.builtin.networks import present_ref
 from handful.training.embeddings import Embedder
 from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.fit import Fitted
@@ -38,7 +40,9 @@ class ChampionModel:
     def load(cls, path: Path) -> ChampionModel:
         """`DataError` where it keeps no embeddings of its photos, an `ArtifactError` where it is damaged."""
         artifact = open_artifact(path)
-        return cls(artifact, Classifier.from_artifact(artifact), read_known(artifact))
+        known = read_known(artifact)
+        one_form = {label: normal_label(label) for label in known.labels if normal_label(label) != label}
+        return cls(artifact, Classifier.from_artifact(artifact), known.edited((), one_form))
 
     @property
     def card(self) -> ModelCard:
@@ -49,7 +53,8 @@ class ChampionModel:
         """The network that embeds: pretrained, or fine-tuned and still named by the pretrained one."""
         named = self.card.backbone
         network = self.classifier.network.backbone
-        return Backbone(named.ref, named.revision, named.sha256, self.artifact.config, network)
+        ref = present_ref(named.ref, named.sha256)
+        return Backbone(ref, named.revision, named.sha256, self.artifact.config, network)
 
     def pretrained(self) -> Backbone:
         """The backbone that fine-tuning starts from: its own where that is frozen, else the one that its card pins.
@@ -59,7 +64,8 @@ class ChampionModel:
         if self.card.finetune is None:
             return self.backbone
         named = self.card.backbone
-        backbone = load_named(named.ref if named.revision is None else f"{named.ref}@{named.revision}")
+        ref = present_ref(named.ref, named.sha256)
+        backbone = load_named(ref if named.revision is None else f"{named.ref}@{named.revision}")
         if backbone.sha256 != named.sha256:
             raise BackboneUnsupported(
                 f"The weights in {named.ref} are not those that {self.card.model} was fine-tuned from: their sha256 is"

@@ -18,6 +18,7 @@ from handful.training.learning import learn_model
 from handful.training.photos.sources import Problem
 from handful.training.retraining.challenger import compare_with_champion
 from handful.training.retraining.champion import ChampionModel
+from handful.training.retraining.corrections import separate_corrections
 from handful.training.retraining.photos import read_photos
 from handful.training.retraining.publishing import publish_challenger
 from handful.training.retraining.result import retrain_result, unchanged_result
@@ -36,11 +37,14 @@ def retrain_folder(folder: Path | None, settings: RetrainSettings) -> tuple[dict
     champion = ChampionModel.load(path)
     with process_group(fine_tuning=settings.finetune is not None) as ranks:
         photos = read_photos(folder, settings, champion, ranks)
+        photos, corrections = separate_corrections(photos, champion, settings)
         if photos.nothing_new and not (settings.changes_labels or settings.finetune):
-            return unchanged_result(champion, photos, time.monotonic() - started), photos.inspected.problems
-        learned = learn_model(photos.backbone, photos.inspected, champion.learn_settings(settings), ranks)
+            result = unchanged_result(champion, photos, corrections, time.monotonic() - started)
+            return result, photos.inspected.problems
+        how = champion.learn_settings(settings)
+        learned = learn_model(photos.backbone, photos.inspected, how, ranks, corrections.rows)
     next_stage(COMPARING)
-    challenger = compare_with_champion(champion, photos, learned, settings)
+    challenger = compare_with_champion(champion, photos, learned, settings, corrections)
     next_stage(REPORTING)
     version = publish_challenger(store, champion, challenger, settings)
     learned.remove_checkpoints()
@@ -54,4 +58,6 @@ def follow_retrain(folder: Path | None, settings: RetrainSettings) -> None:
         champion = ChampionModel.load(check_retrain(folder, settings))
         with process_group(fine_tuning=True) as ranks:
             photos = read_photos(folder, settings, champion, ranks)
-            learn_model(photos.backbone, photos.inspected, champion.learn_settings(settings), ranks)
+            photos, corrections = separate_corrections(photos, champion, settings)
+            how = champion.learn_settings(settings)
+            learn_model(photos.backbone, photos.inspected, how, ranks, corrections.rows)

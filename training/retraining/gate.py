@@ -1,15 +1,16 @@
 """The gate: may a challenger take over from the champion?
 
-It asks three questions of answers to photos that the answering head had not seen (training/LOG.md has the errors of
+It asks four questions of answers to photos that the answering head had not seen (training/LOG.md has the errors of
 both kinds).
 
 1. Are the new labels credible? The champion's calibrated answers are evidence on each new label; from them the share of
    wrong labels is estimated. A few wrong labels are listed and tolerated. Where the share is above a quarter at 97.5 %
-   confidence, the folder contradicts what is known. (A folder of nothing but corrected mistakes of the champion looks
-   the same, so a person has to say which it is.)
+   confidence, the folder contradicts what is known. (In a folder of nothing but corrected mistakes of the champion the
+   labels are believed or held back one by one before anything is learned: corrections.py.)
 2. Does it forget? On the known photos, among the labels that both know: exact McNemar, one-sided, at 1 %.
 3. Is it worse overall? On known and new photos, with all labels: the same test at 5 %. It stops a new label that takes
    over photos of an old one.
+4. Is it for nothing? Where it is worse on the known photos at all, something new must be answered better.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class AnswersToCompare:
     shared: NDArray[np.bool_]  # (L,) labels that both know
     champion: Probabilities
     challenger: Probabilities
+    evidence: bool = True  # whether the champion's answers may contradict a label: a single label's refusals do not
 
     @property
     def comparable(self) -> NDArray[np.bool_]:
@@ -89,18 +91,34 @@ class WrongLabels:
         return cls(share, lowest, share * wrong / (right + share * (wrong - right)))
 
 
-def decide(champion: str, known: AnswersToCompare, new: AnswersToCompare) -> tuple[GateCard, NDArray[np.intp]]:
+@dataclass(frozen=True)
+class GivenCorrections:
+    """Photos that the champion answers wrongly, and how many of them the challenger answers rightly."""
+
+    given: int = 0
+    learned: int = 0
+    settled: bool = False  # labels that look wrong were held back one by one
+
+
+def decide(
+    champion: str, known: AnswersToCompare, new: AnswersToCompare, corrections: GivenCorrections | None = None
+) -> tuple[GateCard, NDArray[np.intp]]:
     """The decision with its numbers, and the rows of `new` whose labels are probably wrong, most probable first.
 
     `known` are photos whose label did not change since the champion learned them.
     """
+    corrections = corrections or GivenCorrections()
     old, added = known.among_shared(), new.among_shared()
-    several = old.champion.shape[1] > 1
+    several = old.champion.shape[1] > 1 and known.evidence
     wrong = WrongLabels.of(added.champion, added.labels) if several and len(added.labels) else None
-    forgets = _worse(*old.outcomes())
+    forgets = worse_by_chance(*old.outcomes())
     everything = [np.concatenate(pair) for pair in zip(known.outcomes(), new.outcomes(), strict=True)]
-    worse = _worse(everything[0], everything[1])
-    objection = _objection(wrong, added, old, forgets, worse)
+    worse = worse_by_chance(everything[0], everything[1])
+    objection = (
+        (None if corrections.settled else _contradiction(wrong, added))
+        or _objection(old, forgets, worse)
+        or _gains_nothing(old, new, corrections)
+    )
     card = GateCard(
         champion=champion,
         passed=objection is None,
@@ -121,16 +139,18 @@ def _suspected(new: AnswersToCompare, wrong: WrongLabels) -> NDArray[np.intp]:
     return rows[order[wrong.probability[order] > 0.5]]
 
 
-def _objection(
-    wrong: WrongLabels | None, added: AnswersToCompare, old: AnswersToCompare, forgets: float, worse: float
-) -> str | None:
+def _contradiction(wrong: WrongLabels | None, added: AnswersToCompare) -> str | None:
+    """Why the new labels are not believed; None where they are."""
+    if wrong is None or len(added.labels) < FEWEST_COMPARED or wrong.at_least <= TOLERATED_WRONG:
+        return None
+    return (
+        f"By the champion's answers, {wrong.share:.0%} of the labels of the {len(added.labels)} new photos are"
+        f" wrong, at least {wrong.at_least:.0%}. If the labels are right, use --promote always."
+    )
+
+
+def _objection(old: AnswersToCompare, forgets: float, worse: float) -> str | None:
     """Why the champion stays; None where the challenger may take over."""
-    if wrong is not None and len(added.labels) >= FEWEST_COMPARED and wrong.at_least > TOLERATED_WRONG:
-        return (
-            f"By the champion's answers, {wrong.share:.0%} of the labels of the {len(added.labels)} new photos are"
-            f" wrong, at least {wrong.at_least:.0%}. If the labels are right (photos that were chosen because the"
-            " champion gets them wrong look the same), use --promote always."
-        )
     if forgets < FORGETS:
         lost, won = _discordant(*old.outcomes())
         return (
@@ -140,6 +160,33 @@ def _objection(
     if worse < WORSE:
         return f"It makes more mistakes than the champion on known and new photos together (p = {worse:.2g})."
     return None
+
+
+def _gains_nothing(old: AnswersToCompare, new: AnswersToCompare, corrections: GivenCorrections) -> str | None:
+    """Where it is worse on the known photos, by answers and by log loss, something new must be answered better: more
+    photos, a correction, or, where nothing had to be corrected, the same photos with a lower log loss.
+    """
+    lost, won = _discordant(*old.outcomes())
+    if lost <= won or not len(new.labels) or corrections.learned or _log_loss_gain(old) >= 0:
+        return None
+    new_lost, new_won = _discordant(*new.outcomes())
+    added = new.among_shared()
+    surer = not corrections.given and new_lost == new_won and len(added.labels) > 0 and _log_loss_gain(added) > 0
+    if new_won > new_lost or surer:
+        return None
+    return (
+        f"It is worse on the known photos and no better on the new ones: of {len(old.labels)} known ones it gets {lost}"
+        f" wrong that the champion gets right; the other way round it is {won}. Of {len(new.labels)} new ones it gets"
+        f" {new_won} more right and {new_lost} more wrong."
+    )
+
+
+def _log_loss_gain(answers: AnswersToCompare) -> float:
+    """Nats per photo by which the challenger's log loss is lower."""
+    champion, challenger = (
+        image_log_losses(side, answers.labels, floor=1 - CERTAIN) for side in (answers.champion, answers.challenger)
+    )
+    return float(champion.mean() - challenger.mean())
 
 
 def _summary(known: AnswersToCompare, new: AnswersToCompare) -> str:
@@ -170,7 +217,7 @@ def _comparison(answers: AnswersToCompare) -> ComparisonCard | None:
     )
 
 
-def _worse(champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> float:
+def worse_by_chance(champion: NDArray[np.bool_], challenger: NDArray[np.bool_]) -> float:
     """One-sided exact McNemar: the probability of so many losses if both are equally good."""
     lost, won = _discordant(champion, challenger)
     return float(binom.sf(lost - 1, lost + won, 0.5))

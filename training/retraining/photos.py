@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.errors import DataError, ImageError, UsageError
-from handful.service.artifact.image_files import relative_name
-from handful.service.terminal.progress import LOOKING, progress_bar
+from handful.service.artifact.label_names import OTHER
+from handful.service.artifact.sources.listing import name_below
+from handful.service.terminal.progress import LOOKING, progress_bar, tell
 from handful.training.backbone import Backbone
 from handful.training.embeddings import Embedded, Embedder
 from handful.training.finetune.distributed import Ranks
 from handful.training.learning import cache_folder, embedder_of
-from handful.training.photos.inspection import Inspected, inspect, require_labels
+from handful.training.photos.generic import cached_generic
+from handful.training.photos.inspection import Inspected, Relabelled, inspect, picture_name, require_labels
 from handful.training.photos.known import KnownPhotos, match_known
-from handful.training.photos.sources import Dataset, Example, Problem, read_folder
+from handful.training.photos.other import rows_moved_to_other, with_other
+from handful.training.photos.sources import Dataset, Example, Problem, read_folder, wanted_labels
 from handful.training.retraining.champion import ChampionModel
 from handful.training.settings import RetrainSettings
 
@@ -41,30 +44,44 @@ class RetrainPhotos:
     fresh: np.ndarray
     missing: int = 0
     seconds: float = 0.0
+    moved: tuple[Relabelled, ...] = ()  # known photos of a label that now are of no label
+    fresh_other: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))  # (F', D) as `fresh`
 
     @property
     def nothing_new(self) -> bool:
-        return len(self.inspected.images) == self.inspected.known and not self.inspected.relabelled
+        before, now = ({image.pixels_sha256 for image in each} for each in (self.known.other, self.inspected.other))
+        return (
+            len(self.inspected.images) == self.inspected.known
+            and not self.inspected.relabelled
+            and not self.moved
+            and before == now
+        )
 
 
 def read_photos(folder: Path | None, settings: RetrainSettings, champion: ChampionModel, ranks: Ranks) -> RetrainPhotos:
     """Reads and inspects what `settings` ask for, and embeds what was not embedded before."""
     started = time.monotonic()
     if settings.finetune is None:
-        photos = _read_new(champion, folder, settings.drop, settings.rename)
+        photos = _read_new(champion, folder, settings)
     else:
         folders = [*settings.old, *([] if folder is None else [folder])]
         with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
-            photos = read_again(champion, folders, settings.drop, settings.rename)
+            photos = read_again(champion, folders, settings)
     return replace(photos, seconds=time.monotonic() - started)
 
 
-def _read_new(
-    champion: ChampionModel, folder: Path | None, drop: Collection[str], rename: Mapping[str, str]
-) -> RetrainPhotos:
+def _read(source: Path, settings: RetrainSettings, champion: ChampionModel) -> Dataset:
+    dataset = read_folder(source, settings.columns, champion.known.labels)
+    for words in dataset.first_words:
+        tell(words)
+    return dataset
+
+
+def _read_new(champion: ChampionModel, folder: Path | None, settings: RetrainSettings) -> RetrainPhotos:
     """The folder's photos beside all known ones; the network skips files whose bytes are known."""
-    known = champion.known.edited(drop, rename)
-    dataset = Dataset(Path(), (), (), (), ()) if folder is None else read_folder(folder)
+    known = champion.known.edited(settings.drop, settings.rename)
+    dataset = Dataset(Path(), (), (), ()) if folder is None else _read(folder, settings, champion)
+    dataset = with_other(dataset, settings.other, known.labels)
     paths = _paths(dataset)
     embedder = champion.embedder(cache_folder())
     contents = zip(paths, embedder.contents(paths), strict=True)
@@ -72,37 +89,73 @@ def _read_new(
     results: dict[Path, Result] = dict(match_known(champion.known, readable))
     unknown = [path for path in paths if path not in results]
     results.update(zip(unknown, _embed(unknown, embedder), strict=True))
-    inspected = inspect(dataset, [results[path] for path in paths], known=known)
-    require_labels(inspected)
-    return RetrainPhotos(dataset, known, inspected, champion.backbone, inspected.embeddings[inspected.known :])
+    in_order = [results[path] for path in paths]
+    kept, moved = _without_moved(known, dataset, in_order)
+    inspected = replace(inspect(dataset, in_order, known=kept), generic=cached_generic(embedder))
+    require_labels(inspected, wanted_labels(dataset, known.labels))
+    fresh, fresh_other = inspected.embeddings[inspected.known :], _embeddings_of(_fresh_other(inspected, known))
+    return RetrainPhotos(dataset, kept, inspected, champion.backbone, fresh, moved=moved, fresh_other=fresh_other)
 
 
-def read_again(
-    champion: ChampionModel, folders: Sequence[Path], drop: Collection[str], rename: Mapping[str, str]
-) -> RetrainPhotos:
+def _without_moved(
+    known: KnownPhotos, dataset: Dataset, results: Sequence[Result]
+) -> tuple[KnownPhotos, tuple[Relabelled, ...]]:
+    """The known photos that still have a label, and those that the data set holds as photos of no label now."""
+    moved, stayed = rows_moved_to_other(known, dataset, results)
+    gone = [
+        Relabelled(int(row), picture_name(known.images[row], None), known.labels[known.label_index[row]], OTHER)
+        for row in moved
+    ]
+    return known.only(stayed), tuple(gone)
+
+
+def _fresh_other(inspected: Inspected, known: KnownPhotos) -> list[Embedded]:
+    before = {image.pixels_sha256 for image in known.other}
+    return [image for image in inspected.other if image.pixels_sha256 not in before]
+
+
+def _embeddings_of(images: Sequence[Result]) -> np.ndarray:
+    """(N, D)"""
+    rows = [image.embedding for image in images if isinstance(image, Embedded)]
+    return np.stack(rows) if rows else np.empty((0, 0), np.float32)
+
+
+def read_again(champion: ChampionModel, folders: Sequence[Path], settings: RetrainSettings) -> RetrainPhotos:
     """All photos of all folders, with embeddings by the pretrained backbone.
 
     The folders' labels count, not those that the champion learned. A picture in several folders has the label of the
     last one.
     """
-    parts = [read_folder(Path(os.path.abspath(folder))) for folder in folders]  # noqa: PTH100 - links stay
-    _raise_unless_named(drop, rename, champion.known.labels, *(part.labels for part in parts))
+    drop, rename = settings.drop, settings.rename
+    parts = [_with_absolute_paths(_read(folder, settings, champion)) for folder in folders]
+    of_none = [Path(os.path.abspath(folder)) for folder in settings.other]  # noqa: PTH100 - links stay
+    parts[-1] = with_other(parts[-1], of_none, champion.known.labels)
+    taught = (OTHER,) if champion.known.other else ()
+    _raise_unless_named(drop, rename, champion.known.labels, taught, *(part.labels for part in parts))
     backbone = champion.pretrained()
     embedder = embedder_of(backbone, thumbnails=True)
     dataset, results = _union([(part, _embed(_paths(part), embedder)) for part in _edited(parts, drop, rename)])
     known = champion.known.edited(
-        [label for label in drop if label in champion.known.labels],
+        [label for label in drop if label in (*champion.known.labels, *taught)],
         {old: new for old, new in rename.items() if old in champion.known.labels},
     )
-    held, images = _held_by(results, known)
-    inspected = inspect(dataset, results, known=replace(held, images=images))
+    kept, moved = _without_moved(known, dataset, results)
+    held, images = _held_by(results, kept)
+    inspected = inspect(dataset, results, known=replace(held, images=images, other=()))
+    inspected = replace(inspected, generic=cached_generic(embedder))
     _raise_if_lost(champion, held, inspected)
     require_labels(inspected)
     fresh = inspected.embeddings[inspected.known :]
     if champion.card.finetune and len(fresh):
         again = _embed([image.path for image in inspected.images[inspected.known :]], champion.embedder(cache_folder()))
-        fresh = np.stack([each.embedding for each in again if isinstance(each, Embedded)])
-    return RetrainPhotos(dataset, held, inspected, backbone, fresh, len(known.images) - len(held.images))
+        fresh = _embeddings_of(again)
+    return RetrainPhotos(dataset, held, inspected, backbone, fresh, len(kept.images) - len(held.images), moved=moved)
+
+
+def _with_absolute_paths(dataset: Dataset) -> Dataset:
+    """Links stay as they are."""
+    examples = tuple(replace(example, path=example.path.absolute()) for example in dataset.examples)
+    return replace(dataset, root=Path(os.path.abspath(dataset.root)), examples=examples)  # noqa: PTH100
 
 
 def _embed(paths: Sequence[Path], embedder: Embedder) -> list[Result]:
@@ -157,7 +210,7 @@ def _union(parts: Sequence[tuple[Dataset, list[Result]]]) -> tuple[Dataset, list
 
 
 def _problems_below(root: Path, part: Dataset) -> list[Problem]:
-    folder = "" if part.root == root else f"{relative_name(part.root, root)}/"
+    folder = "" if part.root == root else f"{name_below(part.root, root)}/"
     return [replace(problem, path=f"{folder}{problem.path}") for problem in part.problems]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from handful.service.artifact.card import ComparisonCard, GateCard
 from handful.training.evaluate import held_out_result
 from handful.training.export import published_result
-from handful.training.photos.inspection import Inspected
 from handful.training.retraining.challenger import Challenger
 from handful.training.retraining.champion import ChampionModel
+from handful.training.retraining.corrections import Corrections, corrections_result, corrections_sentence
 from handful.training.retraining.photos import RetrainPhotos
 from handful.training.retraining.publishing import PublishedVersion
 
@@ -25,44 +25,52 @@ def retrain_result(
         "total": total_seconds,
     }
     return {
-        **_photos_result(champion, photos.inspected),
+        **_photos_result(champion, photos),
         **published_result(version.card, version.path, photos.inspected, seconds),
         "missing": photos.missing,
         "suspected": challenger.suspected,
+        "corrections": challenger.corrections,
         **({"finetune": learned.tuned.result} if learned.tuned else {}),
         "champion": {"model": gate.champion, **_side(gate, "champion")},
         "challenger": {"model": version.card.model, **_side(gate, "challenger")},
         "gate": gate.model_dump(
-            mode="json", include={"passed", "p_forgets", "p_worse", "wrong_labels", "wrong_labels_at_least"}
+            mode="json", include={"passed", "p_forgets", "p_worse", "wrong_labels", "wrong_labels_at_least", "other"}
         ),
         "promoted": version.promoted,
         "reason": version.reason,
-        **held_out_result(version.path, photos.dataset),
+        **held_out_result(version.path, photos.dataset, photos.inspected),
     }
 
 
-def unchanged_result(champion: ChampionModel, photos: RetrainPhotos, total_seconds: float) -> dict[str, Any]:
+def unchanged_result(
+    champion: ChampionModel, photos: RetrainPhotos, corrections: Corrections, total_seconds: float
+) -> dict[str, Any]:
     """The result where there is no new version."""
+    held_back = corrections_result([], corrections.held_back)
+    said = corrections_sentence(held_back)
     seconds = {"embed": 0.0, "fit": 0.0, "total": total_seconds}
     return {
-        **_photos_result(champion, photos.inspected),
+        **_photos_result(champion, photos),
         **published_result(champion.card, champion.artifact.path, photos.inspected, seconds),
         "missing": 0,
         "suspected": [],
+        "corrections": held_back,
         "champion": None,
         "challenger": None,
         "promoted": False,
-        "reason": "There is nothing new to learn, so there is no new version.",
+        "reason": " ".join(["There is nothing new to learn, so there is no new version.", *([said] if said else [])]),
     }
 
 
-def _photos_result(champion: ChampionModel, inspected: Inspected) -> dict[str, Any]:
+def _photos_result(champion: ChampionModel, photos: RetrainPhotos) -> dict[str, Any]:
+    inspected = photos.inspected
     return {
         "previous": champion.card.model,
         "new": len(inspected.images) - inspected.known,
         "known": inspected.recognised,
         "relabelled": [
-            {"path": change.path, "former": change.former, "label": change.label} for change in inspected.relabelled
+            {"path": change.path, "former": change.former, "label": change.label}
+            for change in (*inspected.relabelled, *photos.moved)
         ],
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from handful.service.artifact.card import parse_card
 from handful.service.artifact.verdict import TITLES, Level, Trend, Verdict, verdict_on
-from handful.training.metrics import wilson_interval
+from handful.training.metrics import FOLD_VARIANCE, interval_of_folds, wilson_interval
 
 TWELVE = [f"label {number}" for number in range(12)]
 BAGS = ["bags", "shoes"]
@@ -73,6 +73,16 @@ def test_the_promised_number_of_photos_is_enough() -> None:
     verdict = verdict_of(BAGS, [[12, 0], [0, 12]])
     assert (verdict.level, "about 10 more of each label" in verdict.sentence) == ("not_yet", True)
     assert verdict_of(BAGS, [[22, 0], [0, 22]]).level == "good"
+
+
+def test_answers_out_of_fold_count_for_less() -> None:
+    """The same counts, and an interval that takes one and a half photos for one answer."""
+    counts = [[19, 0], [0, 19]]
+    assert verdict_on(BAGS, counts, wilson_interval(38, 38)).level == "good"
+    verdict = verdict_on(BAGS, counts, interval_of_folds(38, np.arange(38)), images_per_answer=FOLD_VARIANCE)
+    assert (verdict.level, "about 10 more of each label" in verdict.sentence) == ("not_yet", True)
+    more = [[29, 0], [0, 29]]
+    assert verdict_on(BAGS, more, interval_of_folds(58, np.arange(58)), images_per_answer=FOLD_VARIANCE).level == "good"
 
 
 def test_a_label_that_is_missed_is_not_hidden_by_the_others() -> None:

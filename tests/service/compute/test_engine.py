@@ -62,6 +62,18 @@ def test_the_chosen_engine_gives_the_eager_networks_embeddings(kind: str) -> Non
         assert difference(backbone(batch).cpu(), expected) < (1e-5 if DEVICE.type == "cpu" else 5e-3)
 
 
+@torch.inference_mode()
+def test_an_efficientnet_in_bfloat16_starts_in_float32() -> None:
+    """Which keeps it nearer to float32 than bfloat16 throughout."""
+    backbone = network_of("tf_efficientnet_lite0", {}).cpu()
+    batch, cpu = torch.randn(4, 3, 33, 33, generator=torch.Generator().manual_seed(0)), torch.device("cpu")
+    expected = backbone(batch)
+    assert torch.equal(engine.autocast(backbone, cpu, low_precision=False)(batch), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        throughout = difference(backbone(batch), expected)
+    assert difference(engine.autocast(backbone, cpu, low_precision=True)(batch), expected) < throughout < 0.2
+
+
 @pytest.mark.parametrize("kind", [kind for kind, (_, _, least) in NETWORKS.items() if least == "folded"])
 def test_in_float32_folding_and_fusing_are_exact(kind: str) -> None:
     architecture, arguments, _ = NETWORKS[kind]

@@ -233,3 +233,15 @@ def test_fifteen_hundred_mutated_zips_give_a_folder_or_our_error_and_nothing_out
             continue
         finally:
             assert {path.name for path in folder.parent.iterdir()} == {"photos", "photos.zip"}
+
+
+def test_backslashes_alone_are_slashes_as_powershell_writes_them(folder: Path) -> None:
+    data = zipped({"new\\red\\1.jpg": b"1", "new\\blue\\2.jpg": b"2", "new\\empty\\": b""})
+    assert unpacked(data, folder) == ["blue/2.jpg", "red/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a\\..\\..\\b.jpg", "\\a\\b.jpg", "\\\\host\\b.jpg", "c:\\a\\b.jpg", "a/b\\c.jpg", "a\\\\b.jpg"]
+)
+def test_backslashes_lead_nowhere_else(folder: Path, name: str) -> None:
+    refused(zipped({"red/1.jpg": b"1", name: b"2"}), folder, ArchiveUnsafe)

@@ -66,7 +66,7 @@ def test_choice_does_not_depend_on_the_backbones_scale_or_offset() -> None:
 def test_auto_stays_linear_where_linear_makes_no_mistake() -> None:
     head = fitted(*clouds([25, 25], distance=12.0))
     assert head.kind == "linear"
-    assert head.settings["strength"] == 1.0
+    assert head.settings == {"strength": HeadSettings().usual_strength, "means": max(HeadSettings().means)}
 
 
 def test_auto_takes_the_hidden_head_where_no_line_divides_the_labels() -> None:
@@ -126,9 +126,18 @@ def test_embeddings_that_are_not_finite_are_an_error() -> None:
         fitted(embeddings, labels)
 
 
-def test_a_single_label_is_an_error() -> None:
-    with pytest.raises(DataError, match="at least 2 labels"):
-        fitted(np.ones((5, 3), dtype=np.float32), np.zeros(5, dtype=np.int64))
+def test_the_logit_of_a_single_label_is_the_likeness_to_its_mean() -> None:
+    embeddings = np.random.default_rng(0).normal(1, 0.3, size=(6, 3)).astype(np.float32)
+    head = fitted(embeddings, np.zeros(6, dtype=np.int64))
+    mean = embeddings.mean(axis=0)
+    np.testing.assert_allclose(head.logits(embeddings)[:, 0], embeddings @ mean / np.linalg.norm(mean), rtol=1e-5)
+    assert head.out_of_fold_logits.shape == (6, 1)
+
+
+def test_a_label_without_a_photo_is_an_error() -> None:
+    data = LabelledEmbeddings(np.ones((4, 3), np.float32), np.zeros(4, np.int64), np.arange(4), 2)
+    with pytest.raises(DataError, match=r"got images per label .4, 0.; at least one label, each with an image"):
+        fit_head(data, Folds.make(data.labels, data.groups, 0), HeadSettings(), 0)
 
 
 def test_unknown_setting_is_an_error() -> None:
@@ -169,3 +178,46 @@ def test_a_head_can_be_given_a_temperature_and_further_labels() -> None:
         embeddings = np.array([[1.0, 2.0]], np.float32)
         assert head.at_temperature(2.0).logits(embeddings).tolist() == [[0.75, 0.75]]
         assert head.with_labels(np.array([0, 2]), 3).logits(embeddings).tolist() == [[1.5, -0.5, 1.5]]
+
+
+def test_the_answer_does_not_depend_on_the_length_of_an_embedding() -> None:
+    """As photos of another style or camera have longer or shorter ones."""
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 15)
+    embeddings = np.abs(random.normal(size=(3, 50))[labels] + random.normal(size=(45, 50))).astype(np.float32)
+    head = fitted(embeddings, labels, kind="linear")
+    assert not head.tensors["bias"].any()
+    for factor in (0.2, 5.0):
+        assert np.array_equal(head.logits(embeddings * factor).argmax(axis=1), head.logits(embeddings).argmax(axis=1))
+
+
+def test_embeddings_that_share_no_direction_keep_a_bias() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [40, 40])
+    embeddings = random.normal(size=(80, 30)).astype(np.float32)
+    embeddings[labels == 1] *= 0.2  # one label is a small cloud in the middle of the other
+    head = fitted(embeddings + 0.05, labels, kind="linear")
+    assert np.isfinite(head.out_of_fold_logits).all()
+    assert float(head.tensors["weight"].abs().max()) < 100
+
+
+def test_label_means_are_left_out_where_a_border_is_clearly_better() -> None:
+    """Two labels whose means hardly differ beside a dimension that tells them apart and matters little."""
+    random = np.random.default_rng(0)
+    labels = np.tile([0, 1], 150)
+    embeddings = 5 + random.normal(size=(300, 40)) * np.linspace(2, 0.1, 40)
+    embeddings[:, -1] += np.where(labels == 1, 0.4, -0.4)
+    head = fitted(embeddings.astype(np.float32), labels, kind="linear")
+    assert head.settings["means"] == 0
+    assert accuracy(head.out_of_fold_logits, labels) > 0.9
+
+
+def test_a_photo_that_counts_for_more_is_learned_and_the_others_stay() -> None:
+    embeddings, labels = clouds([30, 30], distance=6.0)
+    labels[0] = 1  # among photos of the other label
+    data = LabelledEmbeddings(embeddings, labels, np.arange(len(labels)), 2)
+    plain = HEADS["linear"].fit(data, {"strength": 3.0, "means": 50.0}, 0)
+    weighted = HEADS["linear"].fit(data.weighted(np.array([0]), 64.0), {"strength": 3.0, "means": 50.0}, 0)
+    assert plain.logits(embeddings[:1]).argmax() == 0
+    assert weighted.logits(embeddings[:1]).argmax() == 1
+    assert accuracy(weighted.logits(embeddings[1:]), labels[1:]) > 0.95

@@ -27,7 +27,7 @@ def scores_of(data: LabelledEmbeddings) -> np.ndarray:
 
 def detector_for(embeddings: np.ndarray, labels: np.ndarray) -> UnknownDetector:
     data = labelled(embeddings, labels)
-    return fit_unknown(data, scores_of(data))
+    return fit_unknown(data, scores_of(data)).detector
 
 
 def test_about_two_percent_at_most_are_refused_out_of_fold() -> None:

@@ -58,7 +58,7 @@ def test_no_folder_or_no_labels_is_one_sentence(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
     with pytest.raises(UsageError, match="not there"):
         read_folder(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="is a file"):
+    with pytest.raises(DataError, match="is a photo"):
         read_folder(tmp_path / "a.jpg")
     with pytest.raises(DataError, match="no sub-folders"):
         read_folder(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from handful.service.artifact.card import GateCard
-from handful.training.retraining.gate import AnswersToCompare, decide
+from handful.training.retraining.gate import AnswersToCompare, GivenCorrections, decide
 
 
 def sure_of(answers: np.ndarray, labels: int, sure: float = 0.95) -> np.ndarray:
@@ -86,7 +86,33 @@ def test_what_forgets_is_kept_back() -> None:
     card, _ = decided(answers(OLD, OLD, flipped(OLD, slice(0, 8)), known=2), right(OLD[:16]))
     assert not card.passed
     assert "forgets" in card.reason
-    assert decided(answers(OLD, OLD, flipped(OLD, slice(0, 3)), known=2), right(OLD[:16]))[0].passed
+
+
+def test_what_is_worse_on_known_photos_passes_only_with_a_gain_on_new_ones() -> None:
+    three_lost = answers(OLD, OLD, flipped(OLD, slice(0, 3)), known=2)
+    card, _ = decided(three_lost, right(OLD[:16]))
+    assert not card.passed
+    assert "no better on the new ones" in card.reason
+    labels = OLD[:16]
+    assert decided(three_lost, answers(labels, flipped(labels, slice(0, 2)), labels, known=2))[0].passed
+    surer = AnswersToCompare(labels, np.ones(2, bool), sure_of(labels, 2, 0.7), sure_of(labels, 2))
+    assert decided(three_lost, surer)[0].passed
+    assert decided(right(OLD), right(labels))[0].passed
+
+
+def test_a_correction_that_is_not_learned_is_no_gain() -> None:
+    three_lost = answers(OLD, OLD, flipped(OLD, slice(0, 3)), known=2)
+    one = AnswersToCompare(OLD[:1], np.ones(2, bool), sure_of(1 - OLD[:1], 2, 0.7), sure_of(1 - OLD[:1], 2, 0.6))
+    for learned in (0, 1):
+        card, _ = decide("colours:1", three_lost, one, GivenCorrections(given=1, learned=learned, settled=True))
+        assert card.passed == bool(learned)
+
+
+def test_corrections_that_were_believed_one_by_one_are_no_wrong_labels() -> None:
+    labels = OLD[:20]
+    corrected = AnswersToCompare(labels, np.ones(2, bool), sure_of(1 - labels, 2, 0.7), sure_of(labels, 2))
+    assert not decided(right(OLD), corrected)[0].passed
+    assert decide("colours:1", right(OLD), corrected, GivenCorrections(20, 20, settled=True))[0].passed
 
 
 def test_a_new_label_passes_where_it_is_learned_and_not_where_it_swallows_another() -> None:

@@ -65,7 +65,14 @@ def test_new_photos_are_learned_without_the_old_ones(own: Path, tmp_path: Path) 
     assert result["previous"] == "colours:1"
     assert (result["new"], result["known"], result["relabelled"]) == (12, 0, [])
     per_label = {"blue": 18, "red": 18}
-    assert result["images"] == {"found": 36, "used": 36, "skipped": 0, "left_out": {}, "per_label": per_label}
+    assert result["images"] == {
+        "found": 36,
+        "used": 36,
+        "skipped": 0,
+        "left_out": {},
+        "other": 0,
+        "per_label": per_label,
+    }
     assert result["promoted"], result["reason"]
     assert result["champion"]["known"]["images"] == 24
     assert result["challenger"]["new"] == {"images": 12, "accuracy": 1.0, **_log_loss(result["challenger"]["new"])}
@@ -86,8 +93,8 @@ def test_old_and_new_photos_have_a_thumbnail_and_a_name(own: Path, tmp_path: Pat
     before, after = (open_artifact(own / f"models/colours/{number}").thumbnails() for number in (1, 2))
     assert (len(before), len(after)) == (24, 36)
     assert after[:24] == before
-    assert [each.name for each in before[:2]] == ["blue/00.jpg", "blue/01.png"]
-    assert [each.name for each in after[24:26]] == ["blue/0.png", "blue/1.png"]
+    assert {each.name for each in before} >= {"blue/00.jpg", "blue/01.png", "red/00.jpg"}
+    assert {each.name for each in after[24:30]} == {f"blue/{number}.png" for number in range(6)}
     assert all(max(read_image(each.jpeg).size) <= 96 for each in after)
     report = Path(result["report"]).read_text(encoding="utf-8")
     assert report.count("The photo is not available.") == 0
@@ -153,6 +160,58 @@ def test_swapped_labels_leave_the_champion_where_it_is(own: Path, tmp_path: Path
     assert Store(own).champion("colours") == "3"
 
 
+def hard_photo(home: Path, folder: Path) -> tuple[Path, str]:
+    """A photo between the colours that the champion is not sure of, under the label that it does not answer."""
+    classifier = Classifier.load(Store(home).resolve("colours"))
+    blue, red = (np.array(COLOURS[name]) for name in ("blue", "red"))
+    for share in np.linspace(0.3, 0.7, 81):
+        path = write_photo(folder / "hard.png", tuple((blue + share * (red - blue)).astype(int).tolist()), 9)
+        [answer] = classifier.predict(classifier.read(path)[None])
+        if 0.25 < min(answer.probabilities) < 0.45 and not answer.unknown:
+            return path, classifier.labels[int(np.argmin(answer.probabilities))]
+    raise AssertionError("no photo is hard for the champion")
+
+
+def test_a_correction_is_learned_and_what_was_known_stays(own: Path, tmp_path: Path) -> None:
+    photo, label = hard_photo(own, tmp_path)
+    (tmp_path / "new" / label).mkdir(parents=True)
+    shutil.copy(photo, tmp_path / "new" / label)
+    result = run(tmp_path / "new", own)
+    assert result["promoted"], result["reason"]
+    assert (result["corrections"]["given"], result["corrections"]["learned"]) == (1, 1)
+    assert "Of 1 photo that the champion answers wrongly it answers 1 rightly" in result["reason"]
+    classifier = Classifier.load(Path(result["path"]))
+    [answer] = classifier.predict(classifier.read(photo)[None])
+    assert answer.label == label
+    assert result["challenger"]["known"]["accuracy"] == result["champion"]["known"]["accuracy"]
+
+
+def test_a_wrong_label_is_held_back_unless_a_person_insists(own: Path, tmp_path: Path) -> None:
+    new = new_photos(tmp_path / "new", 1, blue="red")
+    with home_at(own):
+        result, problems = retrain_folder(new, RetrainSettings())
+    [held] = result["corrections"]["held_back"]
+    assert (held["path"], held["label"], held["looks_like"]) == ("red/0.png", "red", "blue")
+    assert (result["model"], result["promoted"]) == ("colours:1", False)
+    assert "--promote always" in result["reason"]
+    assert [problem.path for problem in problems if problem.kind == "doubted_label"] == ["red/0.png"]
+    insisted = run(new, own, promote="always")
+    assert insisted["promoted"]
+    assert (insisted["images"]["per_label"]["red"], insisted["corrections"]["given"]) == (13, 1)
+
+
+def test_wrong_labels_among_right_ones_are_left_out_of_learning(own: Path, tmp_path: Path) -> None:
+    new_photos(two(tmp_path / "new", 6), 2, seed=7000, blue="red")  # over two of the reds
+    result = run(tmp_path / "new", own)
+    assert result["promoted"], result["reason"]
+    held = len(result["corrections"]["held_back"])
+    assert held in {1, 2}
+    assert {each["path"] for each in result["corrections"]["held_back"]} <= {"red/0.png", "red/1.png"}
+    assert result["images"]["left_out"] == {"doubted_label": held}
+    assert result["images"]["per_label"] == {"blue": 18, "red": 18 - held}
+    assert "held back" in " ".join(Path(result["report"]).read_text(encoding="utf-8").split())
+
+
 def test_never_is_never(own: Path, tmp_path: Path) -> None:
     result = run(two(tmp_path / "new", 4), own, promote="never")
     assert not result["promoted"]
@@ -167,8 +226,9 @@ def test_labels_are_renamed_dropped_and_merged_without_photos(own: Path, tmp_pat
     assert result["promoted"], result["reason"]
     with pytest.raises(UsageError, match="known labels: red, leaf"):
         run(None, own, drop=("blue",))
-    with pytest.raises(DataError, match="At least two labels"):
-        run(None, own, rename={"leaf": "red"})
+    merged = run(None, own, rename={"leaf": "red"})
+    assert merged["images"]["per_label"] == {"red": 20}
+    assert merged["verdict"]["level"] == "not_yet"
 
 
 def test_nothing_new_makes_no_version(own: Path, photos: Path) -> None:

@@ -1,4 +1,4 @@
-"""The texts that a person reads on the terminal, made from a command's result, and the stages of each command's bar."""
+"""The texts that a command ends with, made from its result."""
 
 from __future__ import annotations
 
@@ -9,83 +9,29 @@ from typing import TYPE_CHECKING, Any
 import click
 from handful.service.artifact.verdict import TITLES
 from handful.service.terminal.output import command_line, next_lines
-from handful.service.terminal.progress import (
-    COMPARING,
-    FINE_TUNING,
-    INTEGERS,
-    LEARNING,
-    LOADING,
-    LOOKING,
-    REPORTING,
-    STARTING,
-    TESTING,
-)
-from handful.training.settings import RetrainSettings, TrainSettings
+from handful.training.terminal.problems import SHOWN, first_problems, plural, problem_lines
 
 if TYPE_CHECKING:
     from handful.training.photos.sources import Problem
-
-SHOWN = 20  # problems in the text of a training; --json and `check` list all
-# kinds of problems by which no file is left out of those that lie below the labels
-REMARKS = {"near_duplicate", "near_duplicate_two_labels", "imbalance", "no_label", "empty_label"}
-
-
-def check_stages() -> dict[str, float]:
-    return {STARTING: 4, LOADING: 1, LOOKING: 8}
-
-
-def train_stages(settings: TrainSettings) -> dict[str, float]:
-    return {
-        **check_stages(),
-        LEARNING: 3,
-        **({FINE_TUNING: 200} if settings.finetune else {}),
-        **({INTEGERS: 4} if settings.int8 else {}),
-        REPORTING: 4,
-        TESTING: 2,
-    }
-
-
-def retrain_stages(settings: RetrainSettings) -> dict[str, float]:
-    tuned = {FINE_TUNING: 200.0} if settings.finetune else {}
-    return {**check_stages(), LEARNING: 3, **tuned, COMPARING: 1, REPORTING: 4, TESTING: 2}
-
-
-def evaluate_stages() -> dict[str, float]:
-    return {STARTING: 4, LOADING: 1, TESTING: 8, REPORTING: 3}
-
-
-def problem_lines(problems: Sequence[Problem], skipped: int | None = None, most: int | None = None) -> list[str]:
-    """What left files out, `skipped` in all, apart from remarks on files that were used; at most `most` of them."""
-    left_out = [problem for problem in problems if problem.kind not in REMARKS]
-    remarks = [problem for problem in problems if problem.kind in REMARKS]
-    files = len(left_out) if skipped is None else skipped
-    shown = left_out[:most]
-    lines = [f"{files} {_plural(files, 'file was', 'files were')} left out:", *_lines(shown)] if left_out else []
-    if remarks:
-        lines.append(f"{len(remarks)} {_plural(len(remarks), 'thing', 'things')} to look at, with nothing left out:")
-        lines += _lines(remarks[: None if most is None else max(0, most - len(shown))])
-    return lines
-
-
-def _lines(problems: Sequence[Problem]) -> list[str]:
-    return [f"  {problem.path}: {problem.detail}" for problem in problems]
-
-
-def _first_problems(problems: Sequence[Problem], skipped: int, data: Path | None) -> list[str]:
-    more = len(problems) - SHOWN
-    rest = f"  and {more} more: `{command_line('check', data or 'FOLDER')}` lists all"
-    return [*problem_lines(problems, skipped, SHOWN), *([rest] if more > 0 else [])]
 
 
 def check_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) -> str:
     usable, found = result["usable"], result["images"]
     lines = [
-        f"{found} {_plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}",
+        f"{found} {plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}",
         *(problem_lines(problems, found - usable) or ["Nothing is wrong with this folder."]),
+        *_cue_lines(result),
     ]
-    if len(result["per_label"]) > 1:
+    if result["per_label"]:
         lines += ["", *next_lines((command_line("train", data), "learns from the usable ones"))]
     return "\n".join(lines)
+
+
+def _cue_lines(result: dict[str, Any]) -> list[str]:
+    from handful.training.photos.cues import sentence_about  # numpy is loaded by now
+
+    sentence = sentence_about(result.get("cues", []))
+    return [sentence] if sentence else []
 
 
 def warn_if_frozen(result: dict[str, Any]) -> None:
@@ -108,11 +54,13 @@ def _learned(result: dict[str, Any], problems: Sequence[Problem], data: Path | N
     return [
         *(verdict if guessing else []),
         f"{result['model']} has learned {_and(result['labels'])} from {images['used']} photos:"
-        f" {_counts(images['per_label'])}.",
-        *_first_problems(problems, images["skipped"], data),
+        f" {_counts(images['per_label'])}{_other_count(images)}.",
+        *first_problems(problems, images["skipped"], data),
         "",
         *_accuracy_lines(result),
         *([] if guessing else verdict),
+        *_forecast_lines(result.get("forecast")),
+        *_cue_lines(result),
         *_int8_lines(result.get("int8")),
         *_finetune_lines(result.get("finetune")),
         *(_held_out_line(part, metrics) for part, metrics in result.get("held_out", {}).items()),
@@ -133,13 +81,43 @@ def _verdict_lines(result: dict[str, Any]) -> tuple[list[str], bool]:
 def _accuracy_lines(result: dict[str, Any]) -> list[str]:
     cv = result["cv"]
     low, high = cv["accuracy_ci95"]
+    if len(result["labels"]) == 1:
+        return [
+            f"Of 100 photos of {result['labels'][0]} like these that it has not seen, it recognises about"
+            f" {100 * cv['accuracy']:.0f}, and calls the others unknown (95 % interval {100 * low:.0f} to"
+            f" {100 * high:.0f}, in {cv['folds']} folds: each photo was answered by a model that had not learned it)."
+            " With one label there is no accuracy to measure.",
+        ]
     return [
         f"Of 100 photos like these that it has not seen, it answers about {100 * cv['accuracy']:.0f} right"
         f" (accuracy {cv['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%}, in {cv['folds']} folds:"
         " each photo was answered by a model that had not learned it).",
-        f"It would call {100 * cv['unknown_rate']:.0f} of 100 such photos unknown. The percentages that it gives are"
-        f" off by {100 * cv['ece']:.0f} points on average.",
+        f"It would call {100 * cv['unknown_rate']:.0f} of 100 such photos unknown{_strangers(result['unknown'])}. The"
+        f" percentages that it gives are off by {100 * cv['ece']:.0f} points on average.",
     ]
+
+
+def _other_count(images: dict[str, Any]) -> str:
+    count = images.get("other", 0)
+    return f"; and {count} {plural(count, 'photo', 'photos')} of no label" if count else ""
+
+
+def _strangers(unknown: dict[str, Any]) -> str:
+    """How many photos it rightly calls unknown, continuing a sentence."""
+    left_out, other = unknown.get("left_out_label_refused"), unknown.get("other_refused")
+    parts = [
+        *([] if left_out is None else [f"{100 * left_out:.0f} of 100 of a label that it had not learned"]),
+        *([] if other is None else [f"{100 * other:.0f} of 100 in other/ that it had not seen"]),
+    ]
+    return f", and rightly {_and(parts)}" if parts else ""
+
+
+def _forecast_lines(forecast: dict[str, Any] | None) -> list[str]:
+    if not forecast:
+        return []
+    from handful.service.artifact.card import ForecastCard  # loaded by now
+
+    return [ForecastCard.model_validate(forecast).sentence]
 
 
 def _next(result: dict[str, Any], data: Path, champion: str | None) -> list[str]:
@@ -159,11 +137,7 @@ def _next(result: dict[str, Any], data: Path, champion: str | None) -> list[str]
 def _first_photo(data: Path) -> Path | None:
     from handful.service.artifact.image_files import images  # numpy is loaded by now
 
-    return next((path for path in images(data) if path.is_file()), None)
-
-
-def _plural(count: int, one: str, several: str) -> str:
-    return one if count == 1 else several
+    return next((path for path in images(data) if path.is_file()), None) if data.is_dir() else None
 
 
 def _counts(per_label: dict[str, int]) -> str:
@@ -186,14 +160,16 @@ def _finetune_lines(finetune: dict[str, Any] | None) -> list[str]:
 
 def _held_out_line(part: str, metrics: dict[str, Any]) -> str:
     low, high = metrics["accuracy_ci95"]
-    return f"on {part}/: accuracy {metrics['accuracy']:.1%} ({low:.1%} to {high:.1%}), {metrics['images']} images"
+    learned = metrics.get("learned", 0)
+    also = f"; {learned} of them were learned too, which says nothing about new photos" if learned else ""
+    return f"on {part}/: accuracy {metrics['accuracy']:.1%} ({low:.1%} to {high:.1%}), {metrics['images']} images{also}"
 
 
 def retrain_text(result: dict[str, Any], problems: Sequence[Problem], data: Path | None, champion: str | None) -> str:
     if not result["challenger"]:
         skipped = result["images"]["skipped"]
         return "\n".join(
-            [*_first_problems(problems, skipped, data), f"{result['model']} stays in use: {result['reason']}"]
+            [*first_problems(problems, skipped, data), f"{result['model']} stays in use: {result['reason']}"]
         )
     suspected, relabelled = result["suspected"], result["relabelled"]
     taken = "is now the version in use" if result["promoted"] else f"is not in use; {champion} stays"
@@ -219,17 +195,32 @@ def retrain_text(result: dict[str, Any], problems: Sequence[Problem], data: Path
 
 def evaluate_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) -> str:
     low, high = result["accuracy_ci95"]
-    foreign = result["foreign"]
+    foreign, learned = result["foreign"], result.get("learned", 0)
     unknown = (
         f"{foreign['refused']} of {foreign['images']} photos under labels that it does not know: unknown, rightly."
     )
+    if result.get("one_label"):
+        measured = [
+            f"{result['model']} recognises {100 * result['accuracy']:.0f} of 100 photos of {result['one_label']},"
+            f" and calls the others unknown: {result['images']} photos (95 % interval {low:.1%} to {high:.1%}).",
+            *([] if foreign["images"] else ["Photos of other things in a further folder would show what it refuses."]),
+        ]
+    else:
+        measured = [
+            f"{result['model']} answers {100 * result['accuracy']:.0f} of 100 photos right: {result['images']} photos,"
+            f" accuracy {result['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}).",
+            f"It calls {100 * result['unknown_rate']:.0f} of 100 unknown. Macro F1 {result['macro_f1']:.3f}, log loss"
+            f" {result['log_loss']:.3f}, calibration error {result['ece']:.3f}.",
+        ]
     lines = [
         *problem_lines(problems),
-        f"{result['model']} answers {100 * result['accuracy']:.0f} of 100 photos right: {result['images']} photos,"
-        f" accuracy {result['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}).",
-        f"It calls {100 * result['unknown_rate']:.0f} of 100 unknown. Macro F1 {result['macro_f1']:.3f}, log loss"
-        f" {result['log_loss']:.3f}, calibration error {result['ece']:.3f}.",
+        *measured,
         *([unknown] if foreign["images"] else []),
+        *(
+            [f"{learned} of these photos it has learned; what it says of them tells nothing of new ones."]
+            if learned
+            else []
+        ),
         "",
         f"report: {result['report']}",
         "",

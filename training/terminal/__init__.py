@@ -1,0 +1,1 @@
+"""What a person reads on the terminal while something is learned, and when it is done."""
