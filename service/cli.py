@@ -18,6 +18,7 @@ from handful.service.terminal.output import (
     check_out,
     check_photo,
     json_option,
+    limit_options,
     model_flag,
     model_option,
     print_result,
@@ -45,7 +46,9 @@ from handful.service.terminal.progress import (
     "--path-column", metavar="NAME", help="Of a table: the column of paths; default: found by its usual name."
 )
 @click.option("--resume", is_flag=True, help="Continue a run with --out that was interrupted.")
+@click.option("--excel", is_flag=True, help="Write the .csv for Excel: it shows all letters, and no cell runs.")
 @tta_option
+@limit_options
 @json_option
 def classify(
     *,
@@ -54,6 +57,7 @@ def classify(
     model: str | None,
     path_column: str | None,
     resume: bool,
+    excel: bool,
     tta: bool,
     as_json: bool,
 ) -> None:
@@ -63,7 +67,7 @@ def classify(
     photos are all classified. The answers are printed, or with --out written
     to a file, one row per photo.
 
-    Exit status 1: done, but some photos could not be read; their rows say why.
+    Exit status 1: done, but some photos could not be read, whose rows say why; or there were no photos.
     """
     from handful.service.artifact.store import Store
     from handful.service.classify.local import GivenPhotos, classify_in_memory, classify_sources
@@ -73,6 +77,8 @@ def classify(
         check_out(out, ENDINGS)
     elif resume:
         raise UsageError("--resume continues a file of rows; add --out FILE, the file that was begun.")
+    if excel and (out is None or out.suffix.lower() != ".csv"):
+        raise UsageError(f"--excel is for a .csv file; got {f'--out {out}' if out else 'no --out'}.")
     photos, artifact = GivenPhotos(sources, path_column), Store().resolve(model)
     started = time.monotonic()
     with working(f"Classifying {' '.join(map(str, sources))} with {_version(artifact)}.", {STARTING: 4, LOOKING: 8}):
@@ -91,7 +97,9 @@ def classify(
                 summary = summarised(rows)
             else:
                 rows = []
-                summary = classify_sources(classifier, photos, out, resume=resume, tta=tta, progress=progress)
+                summary = classify_sources(
+                    classifier, photos, out, resume=resume, tta=tta, excel=excel, progress=progress
+                )
     seconds = time.monotonic() - started
     result = {
         "model": classifier.card.model,
@@ -103,10 +111,12 @@ def classify(
         "per_label": {label: summary.per_label.get(label, 0) for label in classifier.labels},
         "seconds": round(seconds, 3),
         "images_per_second": round((summary.images - summary.resumed) / seconds, 1) if seconds else 0.0,
+        "left_out": photos.counted_left_out(out),
+        "formulas": 0 if excel or out is None or out.suffix.lower() != ".csv" else summary.formulas,
         **({"rows": rows} if out is None else {"out": str(out)}),
     }
     print_result(result, classify_text(result, photos.folder or Path()), as_json=as_json)
-    if summary.failed:
+    if summary.failed or not summary.images:
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
@@ -118,6 +128,7 @@ def classify(
     "--shift", is_flag=True, help="Also measure how stable the answer is: the photo moved, resized, cropped, mirrored."
 )
 @click.option("--short", is_flag=True, help="Draw the top row alone: the answer, where it looked, how sure it is.")
+@limit_options
 @json_option
 def explain(*, image: Path, out: Path, model: str | None, shift: bool, short: bool, as_json: bool) -> None:
     """Draw which parts of one photo decided its answer.

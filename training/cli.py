@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from handful.service.terminal.output import EXIT_PROBLEMS, json_option, model_option, print_result, tta_option
+from handful.service.terminal.output import (
+    EXIT_PROBLEMS,
+    json_option,
+    limit_options,
+    model_option,
+    print_result,
+    tta_option,
+)
 from handful.service.terminal.progress import working
 from handful.training.ladder.command import ladder
 from handful.training.options import column_options, seed_option, settings_options
@@ -79,6 +86,7 @@ def sample(*, out: Path, per_label: int, seed: int, as_json: bool) -> None:
     help="The network whose embeddings show near-duplicates.",
 )
 @column_options
+@limit_options
 @json_option
 def check(*, data: Path, backbone: str, path_column: str | None, label_column: str | None, as_json: bool) -> None:
     """Report what is wrong with labelled photos, file by file.
@@ -112,6 +120,7 @@ def check(*, data: Path, backbone: str, path_column: str | None, label_column: s
 @click.command()
 @data_argument
 @settings_options(TrainSettings)
+@limit_options
 @json_option
 def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
     """Learn labelled photos, measure the result and keep it.
@@ -149,6 +158,7 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
 @click.command()
 @click.argument("new", required=False, type=click.Path(path_type=Path))
 @settings_options(RetrainSettings)
+@limit_options
 @json_option
 def retrain(*, new: Path | None, settings: RetrainSettings, as_json: bool) -> None:
     """Teach a model more photos; the old ones are not needed.
@@ -212,6 +222,7 @@ def _guesses(result: dict[str, Any]) -> bool:
     help="Where the report goes; default: reports/ in HANDFUL_HOME.",
 )
 @column_options
+@limit_options
 @json_option
 def evaluate(
     *,

@@ -116,7 +116,7 @@ class Embedder:
 
     def _decode(self, path: Path) -> _Decoded:
         content, data = self._files.take(path)
-        image = read_image(data, min_side=self.preprocessing.min_decode_side)
+        image = read_image(data, min_side=self.preprocessing.min_decode_side, name=path.name)
         picture = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
         small = _small(image) if self.thumbnails else b""
         return _Decoded(content, picture, self.preprocessing(image), small, cue_numbers(image, len(data)))

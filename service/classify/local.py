@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,8 @@ from handful.service.classify.result_files import (
 )
 from handful.service.terminal.output import check_out
 
-if TYPE_CHECKING:  # it brings torch, which the checks do not need
+if TYPE_CHECKING:  # they bring torch and numpy, which the checks do not need
+    from handful.service.artifact.sources.reader import ListedPhotos
     from handful.service.classifier import Classifier
 
 
@@ -29,7 +31,7 @@ class GivenPhotos:
     """The photos that a command was given: photos, folders of photos, zips, tables and datasets of the Hub.
 
     The name of a photo is its path below the folder, the zip or the table's folder, if one source was given; otherwise
-    the path as it was given.
+    the path as it was given. `left_out` counts the other files by kind; it is complete once all photos were named.
     """
 
     def __init__(self, paths: Sequence[Path], path_column: str | None = None) -> None:
@@ -38,22 +40,31 @@ class GivenPhotos:
             if not (path.exists() or path.as_posix().startswith("hf:/")):
                 raise UsageError(f"{path} is not there; a photo or a folder, zip or table of photos is expected.")
         self.paths = tuple(dict.fromkeys(paths))
-        self._path_column = path_column
-
+        self._path_column, self.left_out = path_column, Counter[str]()
         self.folder = self.paths[0] if len(self.paths) == 1 and self.paths[0].is_dir() else None
 
     def __iter__(self) -> Iterator[Path]:
         from handful.service.artifact.image_files import images  # brings numpy, which the check does not need
 
+        left_out = Counter[str]()
         for path in self.paths:
             if listed := self._listed[path]:
-                yield from listed[1]
+                left_out += listed.left_out
+                yield from listed.photos
             else:
-                yield from images(path) if path.is_dir() else (path,)
+                yield from images(path, left_out) if path.is_dir() else (path,)
+        self.left_out = left_out
+
+    def counted_left_out(self, out: Path | None = None) -> dict[str, int]:
+        """The commonest kind first; an earlier result at `out` is no file of the source."""
+        counts = Counter(self.left_out)
+        if out is not None and any(out.resolve().is_relative_to(path.resolve()) for path in self.paths):
+            counts[out.suffix.lower()] -= out.exists() and out.absolute() not in {p.absolute() for p in self.paths}
+        return dict((+counts).most_common())
 
     @cached_property
-    def _listed(self) -> dict[Path, tuple[Path, list[Path]] | None]:
-        """The sources that are read to know their photos: their root and photos; None for photos and folders."""
+    def _listed(self) -> dict[Path, ListedPhotos | None]:
+        """The sources that are read to know their photos; None for photos and folders."""
         from handful.service.artifact.sources.reader import list_photos
 
         return {path: list_photos(path, self._path_column) for path in self.paths}
@@ -61,7 +72,7 @@ class GivenPhotos:
     @property
     def read_as(self) -> list[str]:
         """A line for each source that is no photo or folder."""
-        return [f"{path}: {len(listed[1]):,} photos" for path, listed in self._listed.items() if listed]
+        return [f"{path}: {len(listed.photos):,} photos" for path, listed in self._listed.items() if listed]
 
     def name(self, path: Path) -> str:
         return os.fsencode(self._below(path).as_posix()).decode("utf-8", "backslashreplace")
@@ -70,8 +81,8 @@ class GivenPhotos:
         if self.folder:
             return path.relative_to(self.folder)
         for source, listed in self._listed.items():
-            if listed and path.is_relative_to(listed[0]):
-                below = path.relative_to(listed[0])
+            if listed and path.is_relative_to(listed.root):
+                below = path.relative_to(listed.root)
                 return below if len(self.paths) == 1 else source / below
         return path
 
@@ -83,6 +94,7 @@ def classify_sources(
     *,
     resume: bool = False,
     tta: bool = False,
+    excel: bool = False,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Summary:
     """Classifies every image into the file `out`; an unreadable one becomes a row with its error.
@@ -101,7 +113,7 @@ def classify_sources(
             append(result_row(sources.name(path), result, classifier.labels))
             progress(1)
     summary = summarised(journal.rows(), resumed=len(done))
-    write_result_file(out, journal.rows(), columns(classifier.labels))
+    write_result_file(out, journal.rows(), columns(classifier.labels), excel=excel)
     journal.delete()
     return summary
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # it brings torch, which the checks do not need
 Row = dict[str, Any]
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
+FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # Excel runs cells that begin so; the wide ones in East Asian settings
 PARQUET_ROWS = 4096  # rows per row group; bounds the rows in memory
 
 
@@ -38,6 +39,7 @@ class Summary:
     unknown: int
     resumed: int  # rows written by an earlier run
     per_label: dict[str, int]  # answered with the label; those that do not occur are left out
+    formulas: int = 0  # paths that a spreadsheet would take for formulas
 
 
 def columns(labels: Iterable[str]) -> list[str]:
@@ -126,23 +128,31 @@ class Journal:
 
 
 def summarised(rows: Iterable[Row], *, resumed: int = 0) -> Summary:
-    images = failed = unknown = 0
+    images = failed = unknown = formulas = 0
     per_label: Counter[str] = Counter()
     for row in rows:
         images += 1
         failed += bool(row["error"])
         unknown += bool(row.get("unknown"))
+        formulas += runs_as_formula(row["path"])
         per_label.update(filter(None, [row["label"]]))
-    return Summary(images, failed, unknown, resumed, dict(per_label))
+    return Summary(images, failed, unknown, resumed, dict(per_label), formulas)
+
+
+def runs_as_formula(cell: object) -> bool:
+    """Whether a spreadsheet would run a cell instead of showing it."""
+    return isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA_STARTS)
 
 
 def _run_in_words(header: Row) -> str:
     return f"{header.get('model')} {'with' if header.get('tta') else 'without'} --tta"
 
 
-def write_result_file(out: Path, rows: Iterator[Row], names: list[str]) -> None:
-    """Writes the rows in the format of the file's ending, one of `ENDINGS`."""
+def write_result_file(out: Path, rows: Iterator[Row], names: list[str], *, excel: bool = False) -> None:
+    """Writes the rows in the format of the file's ending, one of `ENDINGS`; `excel` for a CSV that Excel opens."""
     write = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[out.suffix.lower()]
+    if excel:
+        write = _write_excel_csv
     part = out.with_name(out.name + ".writing")
     write(rows, names, part)
     move_into_place(part, out)
@@ -153,6 +163,18 @@ def _write_csv(rows: Iterator[Row], names: list[str], path: Path) -> None:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _write_excel_csv(rows: Iterator[Row], names: list[str], path: Path) -> None:
+    """With a byte-order mark, without which Excel takes UTF-8 for Windows-1252, and with no cell that it would run."""
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(map(_inert, names))
+        writer.writerows([_inert(row.get(name, "")) for name in names] for row in rows)
+
+
+def _inert(cell: object) -> object:
+    return f"'{cell}" if runs_as_formula(cell) else cell
 
 
 def _write_jsonl(rows: Iterator[Row], names: list[str], path: Path) -> None:

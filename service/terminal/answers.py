@@ -11,6 +11,7 @@ from handful.service.terminal.output import VERBATIM, command_line, next_lines
 PREFIX = "probability_"  # of a row's columns
 LABEL_WIDTH = 24  # of a printed label
 MOST_LABELS = 5  # of one photo
+NO_PHOTOS = "No photo was found: a photo, or a folder, zip or table of photos is expected."
 
 
 def classify_text(result: dict[str, Any], folder: Path) -> str:
@@ -19,10 +20,17 @@ def classify_text(result: dict[str, Any], folder: Path) -> str:
     lines = [] if rows is None else answer_lines(rows)
     if rows is None or len(rows) != 1:
         lines += ["", _counts(result)] if lines else [_counts(result)]
+    if result["left_out"]:
+        lines += [f"left out: {', '.join(f'{count:,} {kind}' for kind, count in result['left_out'].items())}"]
+    if not result["images"]:
+        return "\n".join([*lines, NO_PHOTOS])
     if rows is None:
         lines += [f"rows: {result['out']} ({result['images_per_second']} photos per second)"]
         if result["failed"]:
             lines += ["The rows of photos that could not be read say why, in the column `error`."]
+        if result["formulas"]:
+            cells = "1 path begins" if result["formulas"] == 1 else f"{result['formulas']:,} paths begin"
+            lines += [f"{cells} like a formula, which a spreadsheet would run; with --excel none does."]
         lines += [
             "",
             "To teach it what it got wrong, put such photos into one folder per label, and then:",

@@ -11,12 +11,14 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.label_names import printable
+from handful.service.artifact.limits import MAX_MEGABYTES, MAX_MEGAPIXELS, MEGABYTES_VARIABLE, MEGAPIXELS_VARIABLE
 
 Command = Callable[..., Any]
 
@@ -25,12 +27,35 @@ EXIT_WRONG_USE = 2  # wrong use, or unusable input
 
 VERBATIM = " " * 4  # a line that begins so is never broken: a command to paste
 MOST_SUGGESTIONS = 3
+MOST = 100_000  # of a limit on photos
 USUAL_WIDTH = 80  # columns, where there is no terminal to ask
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
 tta_option = click.option(
     "--tta", is_flag=True, help="Average over ten views of each image (corners, centre, mirrored); 11 times slower."
 )
+
+
+def limit_options(command: Command) -> Command:
+    """The limits on photos: a flag sets the variable that the service has, too, also for the command's processes."""
+    for flag, variable, default, words in (
+        ("--max-megabytes", MEGABYTES_VARIABLE, MAX_MEGABYTES, "MB that one photo's file may have"),
+        ("--max-megapixels", MEGAPIXELS_VARIABLE, MAX_MEGAPIXELS, "Megapixels that one photo may have"),
+    ):
+        command = click.option(
+            flag,
+            type=click.FloatRange(0, MOST, min_open=True),
+            envvar=variable,
+            expose_value=False,
+            callback=partial(_set_variable, variable),
+            help=f"{words}; default: {variable}, or {default:g}.",
+        )(command)
+    return command
+
+
+def _set_variable(variable: str, context: click.Context, parameter: click.Parameter, value: float | None) -> None:  # noqa: ARG001
+    if value is not None:
+        os.environ[variable] = repr(value)
 
 
 class RenamedOption(click.Option):

@@ -11,7 +11,14 @@ from typing import Any
 
 import click
 from handful.service.artifact.errors import UsageError
-from handful.service.terminal.output import EXIT_PROBLEMS, command_line, json_option, next_lines, print_result
+from handful.service.terminal.output import (
+    EXIT_PROBLEMS,
+    command_line,
+    json_option,
+    limit_options,
+    next_lines,
+    print_result,
+)
 from handful.service.terminal.progress import LOADING, LOOKING, STARTING, tell, working
 from handful.training.ladder.settings import TITLES, LadderSettings, chosen_names, stage_texts
 from handful.training.options import backbone_option, column_options, seed_option
@@ -29,6 +36,7 @@ STAGES = {STARTING: 4.0, LOADING: 1.0, LOOKING: 8.0}
 @click.option("--mnist1d", is_flag=True, help="Instead of DATA: dense against convolutional on MNIST-1D.")
 @seed_option
 @column_options
+@limit_options
 @json_option
 def ladder(
     *,

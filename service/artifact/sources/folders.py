@@ -8,6 +8,7 @@ WRAPPER/...                 one level too many, also inside a part
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from itertools import combinations
 from pathlib import Path
 
 from handful.service.artifact.errors import DataError
-from handful.service.artifact.image_files import entries, walk
+from handful.service.artifact.image_files import LEADS_BACK, entries, walk
 from handful.service.artifact.images import may_be_image
 from handful.service.artifact.label_names import label_of_name, normal_label
 from handful.service.artifact.sources.listing import (
@@ -167,9 +168,13 @@ def _of_labels(
     called: dict[str, str] = {}
     for each in labels:
         label, foreign = label_of_name(each.named.name)
-        files = [SourcePhoto(file, label) for file in walk(each.photos)]
+        left_out = Counter[str]()
+        files = [SourcePhoto(file, label) for file in walk(each.photos, left_out)]
         photos += files
         shown = name_below(each.named, root)
+        if left_out[LEADS_BACK]:
+            detail = f"{left_out[LEADS_BACK]} linked folders in it lead back to what holds them; they are not followed."
+            found.append(SourceProblem(shown, "link_leads_back", detail))
         if foreign:
             found.append(
                 SourceProblem(

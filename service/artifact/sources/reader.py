@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from handful.service.artifact.errors import DataError, UsageError
 from handful.service.artifact.image_files import images
@@ -36,6 +38,14 @@ ARCHIVES = {
 }
 
 
+class ListedPhotos(NamedTuple):
+    """The photos of a source without their labels."""
+
+    root: Path  # their names are relative to it
+    photos: list[Path]
+    left_out: Counter[str]  # other files by kind
+
+
 def check_source(path: Path) -> None:
     """`UsageError` for a path that is not there. Nothing is read yet."""
     if not (is_hub_dataset(path) or path.exists()):
@@ -62,28 +72,29 @@ def read_source(path: Path, named: ColumnNames | None = None, known_labels: Coll
     return read_table(path, str(path), settings)
 
 
-def list_photos(path: Path, path_column: str | None = None) -> tuple[Path, list[Path]] | None:
-    """The photos of a table, a zip or a dataset, labelled or not, and the folder that their names are relative to.
+def list_photos(path: Path, path_column: str | None = None) -> ListedPhotos | None:
+    """The photos of a table, a zip or a dataset, labelled or not.
 
     None for a folder or a photo, whose files are the photos themselves. Missing files are listed too.
     """
-    settings = TableSettings(ColumnNames(path_column), labelled=False)
+    settings, left_out = TableSettings(ColumnNames(path_column), labelled=False), Counter[str]()
     if is_hub_dataset(path):
-        found = read_hub_dataset(path, settings, lambda folder, _: _unlabelled(folder))
+        found = read_hub_dataset(path, settings, lambda folder, _: _unlabelled(folder, left_out))
     elif not path.is_file() or may_be_image(path):
         settings.named.check_unused(str(path), "a folder" if path.is_dir() else "a photo")
         return None
     elif _is_zip(path, str(path)):
         settings.named.check_unused(str(path), "a zip")
-        folder, _ = _unzipped(path)
-        found = _unlabelled(folder)
+        folder, problems = _unzipped(path)
+        left_out["not unpacked"] += len(problems)
+        found = _unlabelled(folder, left_out)
     else:
         found = read_table(path, str(path), settings)
-    return found.train.root, list(dict.fromkeys(photo.path for photo in found.train.photos))
+    return ListedPhotos(found.train.root, list(dict.fromkeys(photo.path for photo in found.train.photos)), +left_out)
 
 
-def _unlabelled(folder: Path) -> PhotoSource:
-    photos = tuple(SourcePhoto(path, "") for path in images(folder))
+def _unlabelled(folder: Path, left_out: Counter[str]) -> PhotoSource:
+    photos = tuple(SourcePhoto(path, "") for path in images(folder, left_out))
     return PhotoSource(str(folder), "photos", PhotoPart(folder, photos, ()))
 
 
