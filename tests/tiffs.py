@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ def tiff(
     *,
     photometric: int,
     planar: bool = False,
-    order: str = "<",
+    order: Literal["<", ">"] = "<",
     packed: bool = False,
     predictor: bool = False,
     rows: int | None = None,
@@ -46,10 +46,9 @@ def tiff(
         **({317: (2,)} if predictor else {}),
         **({322: (tile,), 323: (tile,)} if tile else {278: (rows or height,)}),
         **({338: extra} if extra else {}),
-        **(more or {}),
     }
     places = [8 + sum(map(len, stored[:n])) for n in range(len(stored))]
-    tags |= {324 if tile else 273: tuple(places), 325 if tile else 279: tuple(map(len, stored))}
+    tags |= {324 if tile else 273: tuple(places), 325 if tile else 279: tuple(map(len, stored)), **(more or {})}
     body = b"".join(stored)
     return _file(body + b"\0" * (len(body) % 2), tags, order)
 
@@ -65,7 +64,8 @@ def _cut(plane: NDArray[Any], width: int, height: int, filled: bool) -> list[NDA
 def _differences(piece: NDArray[Any]) -> NDArray[Any]:
     whole = piece.astype(piece.dtype.newbyteorder("="))
     before = np.pad(whole, ((0, 0), (1, 0), (0, 0)))[:, :-1]
-    return (whole - before).astype(piece.dtype)
+    differences: NDArray[Any] = (whole - before).astype(piece.dtype)
+    return differences
 
 
 def _packed(piece: NDArray[Any]) -> bytes:

@@ -59,14 +59,16 @@ class OpenedImage:
         jpeg = image.format in {"JPEG", "MPO"}
         try:
             image.load()
-            whole = not jpeg or seems_to_end(self._data)
+            ended = not jpeg or seems_to_end(self._data)
         except OSError as e:
             if not jpeg or "truncated" not in str(e):
                 raise
-            whole = False
-        if not whole and (found := whole_without_end(self._data, self._opened)) is None:
-            raise ImageTruncated(TRUNCATED)
-        image = image if whole else found
+            ended = False
+        if not ended:
+            whole = whole_without_end(self._data, self._opened)
+            if whole is None:
+                raise ImageTruncated(TRUNCATED)
+            image = whole
         if "icc_profile" not in image.info and (profile := numbered_profile(self._data)):
             image.info["icc_profile"] = profile
         return self._smaller(image) if image.format in {"AVIF", "HEIF"} else image

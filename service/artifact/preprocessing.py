@@ -59,8 +59,8 @@ class Preprocessing(BaseModel):
 
     @property
     def sha256(self) -> str:
-        """Changes with any field, and with the version number of this file's arithmetic."""
-        return hashlib.sha256(json.dumps([1, self.model_dump(mode="json")]).encode()).hexdigest()
+        """Changes with any field, and with the version number of reading and arithmetic."""
+        return hashlib.sha256(json.dumps([2, self.model_dump(mode="json")]).encode()).hexdigest()
 
     def read(self, source: Source) -> Image.Image:
         """As `read_image`, with JPEGs decoded no larger than this input needs."""

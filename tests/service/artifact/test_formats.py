@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import bombs
 import numpy as np
@@ -106,14 +106,15 @@ def test_half_a_phones_photo_is_an_error() -> None:
 
 
 def linear(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return np.where(values <= 0.04045, values / 12.92, np.power((values + 0.055) / 1.055, 2.4))
 
 
 def in_srgb(values: NDArray[np.float64], primaries: Any) -> NDArray[np.float64]:
     """(..., 3) in [0, 1] of a screen with these primaries -> what shows the same colour on a usual one, of 255."""
     light = linear(values) @ np.array(primaries) @ np.linalg.inv(SRGB).T
     light = light.clip(0, 1)
-    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    shown: NDArray[np.float64] = 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return shown
 
 
 @pytest.mark.parametrize("primaries", [DISPLAY_P3, BT_2020])
@@ -175,7 +176,9 @@ TYPES: list[tuple[str, float]] = [("u2", 65535), ("u4", 2**32 - 1), ("f4", 1.0),
 @pytest.mark.parametrize("layout", ["strips", "tiles", "packed", "packed tiles", "predicted"])
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize(("kind", "full"), TYPES)
-def test_samples_of_a_tiff_may_lie_in_any_way(kind: str, full: float, planar: bool, layout: str, order: str) -> None:
+def test_samples_of_a_tiff_may_lie_in_any_way(
+    kind: str, full: float, planar: bool, layout: str, order: Literal["<", ">"]
+) -> None:
     packed = layout not in {"strips", "tiles"}
     options: dict[str, Any] = {"planar": planar, "order": order, "packed": packed}
     options |= {"tile": 32} if "tiles" in layout else {"rows": 20}
@@ -188,7 +191,9 @@ def test_samples_of_a_tiff_may_lie_in_any_way(kind: str, full: float, planar: bo
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(("kind", "full"), [("u1", 255), *TYPES])
-def test_grey_samples_of_a_tiff_may_be_white_at_zero_or_see_through(kind: str, full: float, order: str) -> None:
+def test_grey_samples_of_a_tiff_may_be_white_at_zero_or_see_through(
+    kind: str, full: float, order: Literal["<", ">"]
+) -> None:
     values = picture()[..., :1]
     values = values / values.max()  # numbers without a known range are taken by the range that is used
     expected = np.repeat(255 * values, 3, axis=-1)

@@ -72,7 +72,7 @@ def picture(mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def deep(kind: type[np.number[Any]]) -> np.ndarray:
+def deep(kind: Any) -> np.ndarray:
     scale = 1 / 255 if issubclass(kind, np.floating) else np.iinfo(kind).max // 255
     return (np.asarray(picture("RGB")).astype(np.float64) * scale).astype(kind)
 
