@@ -18,7 +18,19 @@ from benchmarks.bench import CACHE, HERE, Bench
 from benchmarks.sections import Section, Target
 from benchmarks.timing import table
 
-NAMES = ("limits", "network", "classify", "learning", "intervals", "serving", "startup", "memory", "growth", "gpu")
+NAMES = (
+    "limits",
+    "network",
+    "classify",
+    "encodings",
+    "learning",
+    "intervals",
+    "serving",
+    "startup",
+    "memory",
+    "growth",
+    "gpu",
+)
 
 
 def main() -> int:

@@ -13,16 +13,18 @@ END = b"\xff\xd9"
 _NOISE = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(2000))
 _FILLER = _NOISE.translate(None, b"\0\xff")
 _FILLERS = (_FILLER, bytes(255 - byte for byte in _FILLER))
+_MOST_ZEROS = 3
 _BAND_PIXELS = 1 << 18
 
 
 def whole_without_end(data: bytes, open_image: Callable[[bytes], Image.Image]) -> Image.Image | None:
     """The decoded picture if no row is missing; None if the file was cut off before. `open_image` may fail."""
-    data = data.rstrip(b"\0")  # a part that was never written is not a part of the picture
-    if not _scans_are_complete(data):
+    written = data.rstrip(b"\0")  # many zeros were never written, a few may be the picture's
+    if not _scans_are_complete(written):
         return None
-    # 0xFF may be half of the end marker, or be a byte of the picture, which a zero follows
-    ends = (data[:-1], data + b"\0") if data.endswith(b"\xff") else (data,)
+    ends = [written if len(data) - len(written) > _MOST_ZEROS else data]
+    if written.endswith(b"\xff"):  # half of the end marker, or a byte of the picture, which a zero follows
+        ends = [written[:-1], written + b"\0"]
     return next(filter(None, (_decoded_if_whole(each, open_image) for each in ends)), None)
 
 
