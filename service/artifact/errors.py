@@ -62,7 +62,7 @@ class NotAnImage(ImageError):
 
 
 class ImageUnreadable(ImageError):
-    """The image is damaged, or its file cannot be opened."""
+    """The image is damaged or of a rare kind, or its file cannot be opened."""
 
 
 class ImageTruncated(ImageError):

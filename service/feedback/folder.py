@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from handful.service.artifact.atomic import locked, private_folder, replacement, sweep
+from handful.service.artifact.formats.kinds import has_boxes, is_avif
 from handful.service.artifact.image_files import entries
 from handful.service.artifact.images import content_sha256
 from handful.service.artifact.label_names import OTHER, is_other, normal_label
@@ -140,4 +141,6 @@ def _label_error(label: str) -> str | None:
 
 
 def _suffix(data: bytes) -> str:
+    if has_boxes(data):
+        return "avif" if is_avif(data) else "heic"
     return next((suffix for magic, suffix in _SUFFIXES.items() if data.startswith(magic)), "tiff")

@@ -45,6 +45,7 @@ def limit_options(command: Command) -> Command:
         command = click.option(
             flag,
             type=click.FloatRange(0, MOST, min_open=True),
+            metavar="N",
             envvar=variable,
             expose_value=False,
             callback=partial(_set_variable, variable),
