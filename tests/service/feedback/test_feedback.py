@@ -32,7 +32,7 @@ def test_an_image_lies_under_its_label_by_its_content(folder: FeedbackFolder) ->
     assert folder.counts() == {"shoes": 1}
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_the_ending_is_the_formats(folder: FeedbackFolder, kind: str) -> None:
     folder.store(encoded(kind), "shoes")
     (path,) = (folder.folder / "shoes").iterdir()
