@@ -27,7 +27,14 @@ def test_the_result_names_the_version_and_what_was_measured(photos: Path, backbo
     assert result["model"] == "colours:1"
     assert result["labels"] == ["blue", "red"]
     per_label = {"blue": 12, "red": 12}
-    assert result["images"] == {"found": 24, "used": 24, "skipped": 0, "left_out": {}, "per_label": per_label}
+    assert result["images"] == {
+        "found": 24,
+        "used": 24,
+        "skipped": 0,
+        "left_out": {},
+        "per_label": per_label,
+        "other": 0,
+    }
     assert result["cv"]["accuracy"] == 1.0
     assert sum(map(sum, result["cv"]["confusion"])) == 24
     assert Path(result["report"]).is_file()

@@ -32,7 +32,7 @@ REFUSED_WITHOUT_GENERIC = 0.92  # of the same, where nothing else tells how far 
 REFUSED_WHEN_TAUGHT = 0.75  # the same where photos of no label tell more
 MIN_OTHER = 5  # photos of no label that differ; fewer have no spread
 OTHER_DEVIATIONS = 2.1  # below their mean, or below their median where one odd photo widens the spread
-TOWARDS_OTHER = 0.85  # of the way from the farthest known photos to the nearest photos of no label
+TOWARDS_OTHER = 0.9  # of the way from the farthest known photos to the nearest photos of no label
 
 BLOCK = 4096  # photos compared with all labels at once
 OUTLIER_DEVIATIONS = 3  # otherwise one odd photo among twenty would be the 98th percentile, and nothing be refused

@@ -65,7 +65,14 @@ def test_new_photos_are_learned_without_the_old_ones(own: Path, tmp_path: Path) 
     assert result["previous"] == "colours:1"
     assert (result["new"], result["known"], result["relabelled"]) == (12, 0, [])
     per_label = {"blue": 18, "red": 18}
-    assert result["images"] == {"found": 36, "used": 36, "skipped": 0, "left_out": {}, "per_label": per_label}
+    assert result["images"] == {
+        "found": 36,
+        "used": 36,
+        "skipped": 0,
+        "left_out": {},
+        "per_label": per_label,
+        "other": 0,
+    }
     assert result["promoted"], result["reason"]
     assert result["champion"]["known"]["images"] == 24
     assert result["challenger"]["new"] == {"images": 12, "accuracy": 1.0, **_log_loss(result["challenger"]["new"])}
