@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from handful.service.artifact.unknown import OTHER_WEIGHT, UnknownDetector
+from handful.service.artifact.errors import ArtifactInconsistent
+from handful.service.artifact.unknown import OTHER_WEIGHT, TAUGHT, UnknownDetector
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.head.unknown import (
@@ -90,5 +91,20 @@ def test_generic_pictures_move_the_line_with_them() -> None:
 
 
 def test_the_taught_score_adds_the_likeness_to_the_mean() -> None:
-    detector = UnknownDetector.of(np.eye(2, 4, dtype=np.float32), 0.5, np.array([0, 0, 2, 0], np.float32))
-    assert detector.score(np.eye(4, dtype=np.float32) * 3).tolist() == [0, 0, 1 + OTHER_WEIGHT, 1]
+    means, other = np.eye(2, 4, dtype=np.float32), np.array([0, 0, 2, 0], np.float32)
+    detector = UnknownDetector.of(means, 0.5, other, other_least=0.25)
+    assert detector.score(np.eye(4, dtype=np.float32) * 3).tolist() == [0.25, 0.25, 1 + OTHER_WEIGHT, 1.25]
+    restored = UnknownDetector.from_parts(detector.tensors, detector.settings)
+    assert (restored.other_least, restored.threshold) == (0.25, 0.5)
+    assert restored.score(means).tolist() == detector.score(means).tolist()
+
+
+def test_what_resembles_neither_labels_nor_others_is_unknown_too() -> None:
+    far = photos(direction(1, 1, 0, 0, 3), 60, 11)
+    taught = fitted(generic=photos(direction(1, 1, 1, 1, 1, 1, 1, 1), 24, 6), other=near(12, 7)).detector
+    assert taught.is_unknown(far).mean() >= 0.97
+
+
+def test_a_taught_method_without_its_tensor_is_refused() -> None:
+    with pytest.raises(ArtifactInconsistent, match=r"unknown\.other"):
+        UnknownDetector.from_parts(fitted().detector.tensors, {"method": TAUGHT, "threshold": 0.5})
