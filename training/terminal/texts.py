@@ -92,8 +92,9 @@ def _accuracy_lines(result: dict[str, Any]) -> list[str]:
         f"Of 100 photos like these that it has not seen, it answers about {100 * cv['accuracy']:.0f} right"
         f" (accuracy {cv['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%}, in {cv['folds']} folds:"
         " each photo was answered by a model that had not learned it).",
-        f"It would call {100 * cv['unknown_rate']:.0f} of 100 such photos unknown{_strangers(result['unknown'])}. The"
-        f" percentages that it gives are off by {100 * cv['ece']:.0f} points on average.",
+        f"It would call {100 * cv['unknown_rate']:.0f} of 100 such photos unknown"
+        f"{_strangers(result.get('unknown') or {})}. The percentages that it gives are off by"
+        f" {100 * cv['ece']:.0f} points on average.",
     ]
 
 
