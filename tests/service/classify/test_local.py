@@ -136,6 +136,7 @@ def test_an_out_inside_the_folder_is_no_image_of_it(classifier: Classifier, fold
     assert classify_sources(classifier, GivenPhotos([folder]), folder / "out.csv").images == 12
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_a_resumed_run_repeats_and_loses_nothing(
     home: Path, photos: Path, tmp_path: Path
 ) -> None:
