@@ -103,6 +103,12 @@ def _other_count(images: dict[str, Any]) -> str:
     return f"; and {count} {plural(count, 'photo', 'photos')} of no label" if count else ""
 
 
+def _new_other(count: int) -> str:
+    return (
+        f" {count} {_plural(count, 'photo', 'photos')} of no label {_plural(count, 'is', 'are')} new." if count else ""
+    )
+
+
 def _strangers(unknown: dict[str, Any]) -> str:
     """How many photos it rightly calls unknown, continuing a sentence."""
     left_out, other = unknown.get("left_out_label_refused"), unknown.get("other_refused")
@@ -175,7 +181,8 @@ def retrain_text(result: dict[str, Any], problems: Sequence[Problem], data: Path
     suspected, relabelled = result["suspected"], result["relabelled"]
     taken = "is now the version in use" if result["promoted"] else f"is not in use; {champion} stays"
     lines = [
-        f"{result['previous']} did not know {result['new']} of the photos, and knew {result['known']}.",
+        f"{result['previous']} did not know {result['new']} of the photos, and knew {result['known']}."
+        f"{_new_other(result.get('new_other', 0))}",
         *([f"{len(relabelled)} of those have another label now:"] if relabelled else []),
         *([f"{result['missing']} that it knew are in none of the folders: unlearned."] if result["missing"] else []),
         *(f"  {each['path']}: was {each['former']}, is {each['label']}" for each in relabelled[:SHOWN]),

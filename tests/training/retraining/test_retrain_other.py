@@ -86,8 +86,17 @@ def test_photos_of_a_label_in_other_are_held_back(own: Path, tmp_path: Path) -> 
         write_photo(tmp_path / f"poison/other/{number}.png", COLOURS["red"], 4000 + number)
     result = learn(tmp_path / "poison", own)
     assert not result["promoted"]
-    assert "photos of no label with a label" in result["reason"]
+    assert "8 new photos of no label with a label" in result["reason"]
     assert result["gate"]["other"]["challenger_refused"] < 4
+
+
+def test_photos_of_a_label_among_many_others_are_held_back_too(own: Path, tmp_path: Path) -> None:
+    learn(None, own, other=(green(tmp_path / "first", 20),), promote="always")
+    for number in range(6):
+        write_photo(tmp_path / f"poison/other/{number}.png", COLOURS["red"], 4000 + number)
+    result = learn(tmp_path / "poison", own)
+    assert (result["promoted"], result["new_other"], result["images"]["other"]) == (False, 6, 26)
+    assert "6 new photos of no label with a label" in result["reason"]
 
 
 def test_a_picture_under_a_label_and_in_other_is_left_out_of_both(own: Path, tmp_path: Path) -> None:
