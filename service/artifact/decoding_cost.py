@@ -67,7 +67,8 @@ def check_pixels(size: tuple[int, int], max_megapixels: float) -> None:
             f"The image has {width} x {height} pixels; at most {MAX_SIDE} pixels per side are allowed."
         )
     if width * height > max_megapixels * 1e6:
-        got = f"{width} x {height} pixels ({width * height / 1e6:.0f} megapixels)"
+        count = width * height / 1e6
+        got = f"{width} x {height} pixels ({count:.{0 if count >= 10 else 2}f} megapixels)"
         raise ImageTooManyPixels(f"The image has {got}; at most {max_megapixels:g} megapixels are allowed.")
 
 

@@ -30,14 +30,16 @@ from handful.service.artifact.errors import (
     NotAnImage,
 )
 from handful.service.artifact.formats.colours import to_srgb
-from handful.service.artifact.formats.jpeg_end import whole_without_end
+from handful.service.artifact.formats.jpeg_end import seems_to_end, whole_without_end
 from handful.service.artifact.formats.kinds import ALLOWED, EXPORT, SUFFIXES, begins_like_image, is_raw, is_webp
 from handful.service.artifact.formats.metadata import without_metadata, without_texts
 from handful.service.artifact.formats.opening import not_opened, not_understood, plugins
 from handful.service.artifact.formats.primaries import numbered_profile
 from handful.service.artifact.formats.samples import TiffLayout, read_samples, tiff_layout
-from handful.service.artifact.limits import ImageLimits, image_limits
+from handful.service.artifact.limits import ImageLimits, decode_megabytes, image_limits
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+TRUNCATED = "The image is truncated: it ends before its last row."
 
 # Pillow warns of big images and damaged EXIF: the size is checked here, and EXIF is not needed.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -54,27 +56,34 @@ class OpenedImage:
             return to_srgb(self._upright(self._loaded(image)))
 
     def _loaded(self, image: Image.Image) -> Image.Image:
+        jpeg = image.format in {"JPEG", "MPO"}
         try:
             image.load()
+            whole = not jpeg or seems_to_end(self._data)
         except OSError as e:
-            whole = whole_without_end(self._data, self._opened) if _may_lack_its_end(self._data, e) else None
-            if whole is None:
+            if not jpeg or "truncated" not in str(e):
                 raise
-            image = whole
+            whole = False
+        if not whole and (found := whole_without_end(self._data, self._opened)) is None:
+            raise ImageTruncated(TRUNCATED)
+        image = image if whole else found
         if "icc_profile" not in image.info and (profile := numbered_profile(self._data)):
             image.info["icc_profile"] = profile
-        return image
+        return self._smaller(image) if image.format in {"AVIF", "HEIF"} else image
+
+    def _smaller(self, image: Image.Image) -> Image.Image:
+        """As a JPEG is decoded small, and apart from its file, which would be decoded again where it holds several."""
+        factor = min(image.size) // self._min_side if self._min_side else 1
+        return image.reduce(factor) if factor > 1 else image.copy()
 
     def _upright(self, image: Image.Image) -> Image.Image:
-        boxed = image.format in {"AVIF", "HEIF"}
         try:
             ImageOps.exif_transpose(image, in_place=True)
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001, S110 - damaged EXIF is common and harmless: the pixels are whole
             pass
-        factor = min(image.size) // self._min_side if boxed and self._min_side else 1
-        return image.reduce(factor) if factor > 1 else image
+        return image
 
 
 @contextmanager
@@ -165,10 +174,6 @@ def _drafted(image: Image.Image, min_side: int | None) -> Image.Image:
     return image
 
 
-def _may_lack_its_end(data: bytes, error: OSError) -> bool:
-    return data.startswith(b"\xff\xd8") and "truncated" in str(error)
-
-
 def read_image(
     source: bytes | Path,
     *,
@@ -199,7 +204,7 @@ def read_image(
 @lru_cache(maxsize=4)
 def _memory(limits: ImageLimits) -> DecodingMemory:
     """All threads of a command share it."""
-    return DecodingMemory(int(limits.decode_megabytes * 1e6))
+    return DecodingMemory(int(decode_megabytes(limits.megapixels) * 1e6))
 
 
 def from_pillow(image: Image.Image) -> Image.Image:
@@ -271,5 +276,5 @@ def _translated(data: bytes, name: str | None) -> Iterator[None]:
         raise not_opened(data, name) from e
     except Exception as e:
         if "truncated" in str(e).lower() or _webp_is_short(data):
-            raise ImageTruncated("The image is truncated: it ends before its last row.") from e
+            raise ImageTruncated(TRUNCATED) from e
         raise not_understood(str(e)) from e

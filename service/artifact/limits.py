@@ -11,6 +11,7 @@ from handful.service.artifact.errors import UsageError
 MAX_MEGABYTES = 20.0
 MAX_MEGAPIXELS = 100.0
 MAX_DECODE_MEGABYTES = 900.0  # what 100 megapixels may take
+MOST_BYTES = 25  # per pixel, of the format that takes the most memory
 MEGABYTES_VARIABLE = "HANDFUL_MAX_IMAGE_MEGABYTES"
 MEGAPIXELS_VARIABLE = "HANDFUL_MAX_MEGAPIXELS"
 
@@ -23,8 +24,8 @@ class ImageLimits(NamedTuple):
 
     @property
     def decode_megabytes(self) -> float:
-        """Memory to decode it in."""
-        return decode_megabytes(self.megapixels)
+        """Memory to decode it in. Whoever allows more pixels than usual means them in any format."""
+        return MAX_DECODE_MEGABYTES if self.megapixels <= MAX_MEGAPIXELS else MOST_BYTES * self.megapixels + 100
 
 
 def decode_megabytes(megapixels: float) -> float:

@@ -48,7 +48,8 @@ def limit_options(command: Command) -> Command:
             envvar=variable,
             expose_value=False,
             callback=partial(_set_variable, variable),
-            help=f"{words}; default: {variable}, or {default:g}.",
+            show_envvar=True,
+            help=f"{words}; default: {default:g}.",
         )(command)
     return command
 

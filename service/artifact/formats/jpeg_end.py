@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from PIL import Image
 
 END = b"\xff\xd9"
-# libjpeg shows a missing part as grey or as it shows what follows. Bits that no encoder would go on with differ from
-# grey, and where nothing is missing they are not looked at.
-_FILLER = bytes(range(1, 255)) * 300
+# libjpeg shows a missing part as grey, or decodes whatever follows. Two fillers without a common bit: where something
+# is missing, at least one of them shows something else; where nothing is, neither is looked at.
+_NOISE = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(2000))
+_FILLER = _NOISE.translate(None, b"\0\xff")
+_FILLERS = (_FILLER, bytes(255 - byte for byte in _FILLER))
 _BAND_PIXELS = 1 << 18
 
 
 def whole_without_end(data: bytes, open_image: Callable[[bytes], Image.Image]) -> Image.Image | None:
     """The decoded picture if no row is missing; None if the file was cut off before. `open_image` may fail."""
     data = data.rstrip(b"\0")  # a part that was never written is not a part of the picture
-    data += b"\0" if data.endswith(b"\xff") else b""
     if not _scans_are_complete(data):
         return None
+    # 0xFF may be half of the end marker, or be a byte of the picture, which a zero follows
+    ends = (data[:-1], data + b"\0") if data.endswith(b"\xff") else (data,)
+    return next(filter(None, (_decoded_if_whole(each, open_image) for each in ends)), None)
+
+
+def _decoded_if_whole(data: bytes, open_image: Callable[[bytes], Image.Image]) -> Image.Image | None:
     image = open_image(data + END)
     image.load()
-    other = open_image(data + _FILLER + END)
-    other.load()
-    return image if _same(image, other) else None
+    restarts = _restarts(data)
+    others = (data + noise + b"".join(restart + noise[:500] for restart in restarts) + END for noise in _FILLERS)
+    return image if all(_same(image, open_image(other)) for other in others) else None
+
+
+def _restarts(data: bytes) -> list[bytes]:
+    """The next restart markers, behind which a decoder goes on whatever came before."""
+    last = max((data.rfind(bytes((0xFF, number))), number) for number in range(0xD0, 0xD8))
+    following = last[1] - 0xD0 + 1 if last[0] >= 0 else 0
+    return [bytes((0xFF, 0xD0 + (following + n) % 8)) for n in range(8)]
+
+
+def seems_to_end(data: bytes) -> bool:
+    """False for a JPEG with zeros in the place of its end, as a copy that was broken off leaves it."""
+    return data[-1:] != b"\0" or data.rstrip(b"\0").endswith(END)
 
 
 def _same(one: Image.Image, other: Image.Image) -> bool:
+    other.load()
     width, height = one.size
     rows = max(1, _BAND_PIXELS // width)
     boxes = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
