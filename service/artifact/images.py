@@ -64,9 +64,11 @@ class OpenedImage:
             if not jpeg or "truncated" not in str(e):
                 raise
             whole = False
-        if not whole and (found := whole_without_end(self._data, self._opened)) is None:
-            raise ImageTruncated(TRUNCATED)
-        image = image if whole else found
+        if not whole:
+            restored = whole_without_end(self._data, self._opened)
+            if restored is None:
+                raise ImageTruncated(TRUNCATED)
+            image = restored
         if "icc_profile" not in image.info and (profile := numbered_profile(self._data)):
             image.info["icc_profile"] = profile
         return self._smaller(image) if image.format in {"AVIF", "HEIF"} else image

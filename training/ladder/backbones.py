@@ -61,11 +61,13 @@ class BackboneTrial(EmbeddedPhotos):
     @property
     def megabytes(self) -> float:
         """Of its weights, as an artifact holds them."""
-        return sum(each.numel() * each.element_size() for each in self.backbone.network.state_dict().values()) / 1e6
+        weights = self.backbone.network.state_dict().values()
+        return float(sum(each.numel() * each.element_size() for each in weights)) / 1e6
 
     @property
     def licence(self) -> str | None:
-        return self.backbone.config["pretrained_cfg"].get("license")
+        licence: str | None = self.backbone.config["pretrained_cfg"].get("license")
+        return licence
 
 
 @dataclass(frozen=True)

@@ -104,9 +104,7 @@ def _other_count(images: dict[str, Any]) -> str:
 
 
 def _new_other(count: int) -> str:
-    return (
-        f" {count} {_plural(count, 'photo', 'photos')} of no label {_plural(count, 'is', 'are')} new." if count else ""
-    )
+    return f" {count} {plural(count, 'photo', 'photos')} of no label {plural(count, 'is', 'are')} new." if count else ""
 
 
 def _strangers(unknown: dict[str, Any]) -> str:

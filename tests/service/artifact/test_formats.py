@@ -113,7 +113,8 @@ def in_srgb(values: NDArray[np.float64], primaries: Any) -> NDArray[np.float64]:
     """(..., 3) in [0, 1] of a screen with these primaries -> what shows the same colour on a usual one, of 255."""
     light = linear(values) @ np.array(primaries) @ np.linalg.inv(SRGB).T
     light = light.clip(0, 1)
-    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    shown: NDArray[np.float64] = 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return shown
 
 
 @pytest.mark.parametrize("primaries", [DISPLAY_P3, BT_2020])
