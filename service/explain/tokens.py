@@ -36,8 +36,8 @@ def has_tokens(output: Any, grid: tuple[int, int] | None) -> bool:
 def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """(1, T, C) -> (1, C, h, w) of the patches alone, which come last."""
     rows, columns = grid
-    patches = tokens[:, -rows * columns :].transpose(1, 2)  # (1, C, h w)
-    return patches.reshape(*patches.shape[:2], rows, columns)
+    patches = tokens[:, -rows * columns :].transpose(1, 2)  # (1, C, h * w)
+    return patches.reshape(1, -1, rows, columns)
 
 
 def token_relevance(network: Network, pixels: Tensor, grid: tuple[int, int], label: int) -> ActivationMap:

@@ -21,7 +21,7 @@ from handful.service.compute.network import Network
 from handful.service.compute.pipeline import Batch, run_batches
 from handful.service.terminal.progress import LEARNING, LOADING, next_stage, tell
 from handful.training.backbone import Backbone, load_backbone
-from handful.training.checks import trying
+from handful.training.checks import BUILTINS, trying
 from handful.training.finetune.distributed import Ranks
 from handful.training.finetune.significance import PairedGain, paired_bootstrap
 from handful.training.head.calibration import calibrated, fit_temperature
@@ -35,7 +35,7 @@ from handful.training.photos.inspection import Inspected, require_labels
 from handful.training.photos.sources import Dataset, wanted_labels
 from torch import Tensor
 
-SPEED_ROUNDS, ROUND_SECONDS = 3, 0.5  # the networks take turns, so that other work on the machine slows all of them
+SPEED_ROUNDS, ROUND_SECONDS, SLOW_SECONDS = 3, 0.2, 1.0  # a network that needs as long is measured no further
 SPEED_TIE = 0.2  # networks that are slower than the fastest by no more than this share are about as fast
 ONE_LABEL = "--backbone auto compares how well labels are told apart, and there is only one; name one network instead."
 
@@ -61,8 +61,8 @@ class BackboneTrial(EmbeddedPhotos):
     @property
     def megabytes(self) -> float:
         """Of its weights, as an artifact holds them."""
-        weights = self.backbone.network.state_dict().values()
-        return float(sum(each.numel() * each.element_size() for each in weights)) / 1e6
+        weights: Sequence[Tensor] = [*self.backbone.network.state_dict().values()]
+        return sum(each.nbytes for each in weights) / 1e6
 
     @property
     def licence(self) -> str | None:
@@ -112,9 +112,10 @@ class ChosenBackbone:
 
 
 def load_backbones(refs: Sequence[str]) -> list[Backbone]:
-    """All of them before any work begins, so that a network that cannot be had is said at once."""
+    """All of them before any work begins, those first that might not be had."""
     next_stage(LOADING)
-    return [load_backbone(ref) for ref in refs]
+    loaded = {ref: load_backbone(ref) for ref in sorted(refs, key=lambda ref: ref in BUILTINS)}
+    return [loaded[ref] for ref in refs]
 
 
 def choose_backbone(
@@ -138,8 +139,8 @@ def choose_backbone(
         BackboneTrial(**vars(one), answers=answers, metrics=its, images_per_second=speed)
         for one, (answers, its), speed in zip(embedded, measured, images_per_second(embedded), strict=True)
     )
-    gains = _gains_of_best(trials, alike[0], seed)
-    chosen = _agreed(_fastest(trials, gains), ranks)
+    gains = gains_of_best(trials, alike[0], seed)
+    chosen = _agreed(fastest(trials, gains), ranks)
     tell(f"{trials[chosen].backbone.ref} was chosen of {len(trials)} networks; now the model learns with it.")
     alone = Folds.make(trials[chosen].inspected.label_index, trials[chosen].inspected.groups, seed)
     own_folds = not np.array_equal(alone.numbers, folds.numbers)
@@ -187,9 +188,10 @@ def _answers(
     return answers, metrics(answers, data.labels, one.inspected.labels, data.groups)
 
 
-def _gains_of_best(
+def gains_of_best(
     trials: Sequence[BackboneTrial], data: LabelledEmbeddings, seed: int
 ) -> tuple[PairedGain | None, ...]:
+    """Of the most accurate network, and among these the one with the lowest log loss, over each of the others."""
     best = min(trials, key=lambda trial: (-trial.metrics.accuracy, trial.metrics.log_loss))
     return tuple(
         None if trial is best else paired_bootstrap(trial.answers, best.answers, data.labels, data.groups, seed)
@@ -197,7 +199,7 @@ def _gains_of_best(
     )
 
 
-def _fastest(trials: Sequence[BackboneTrial], gains: Sequence[PairedGain | None]) -> int:
+def fastest(trials: Sequence[BackboneTrial], gains: Sequence[PairedGain | None]) -> int:
     """Of those that are not behind: the smallest of the about fastest."""
     return min(_about_fastest(trials, _equal(gains)), key=lambda number: trials[number].megabytes)
 
@@ -233,18 +235,26 @@ def _reason(trials: Sequence[BackboneTrial], gains: Sequence[PairedGain | None])
 
 
 def images_per_second(embedded: Sequence[EmbeddedPhotos]) -> list[float]:
-    """Of each network alone, by the engine and in the batches by which training embeds many photos."""
-    batches = []
-    for one in embedded:
+    """Of each network alone, by the engine and in the batches by which training embeds many photos.
+
+    The networks take turns, so that other work on the machine slows all of them. The first turn also prepares buffers;
+    it counts only for a network that is so slow that this does not matter.
+    """
+    speeds: list[list[float]] = [[] for _ in embedded]
+    batches: list[int] = []
+    for one, measured in zip(embedded, speeds, strict=True):
         one.network.choose_engine_for(FEW_IMAGES + 1)
         several = one.network.parallel_batches
-        _seconds(one, several)  # the first batches prepare buffers
-        batches.append(several * max(1, round(ROUND_SECONDS / max(_seconds(one, several), 1e-6))))
-    rounds = [
-        [count * one.network.batch / _seconds(one, count) for one, count in zip(embedded, batches, strict=True)]
-        for _ in range(SPEED_ROUNDS)
-    ]
-    return [float(speed) for speed in np.median(rounds, axis=0)]
+        seconds = _seconds(one, several)
+        batches.append(several * max(1, round(ROUND_SECONDS / max(seconds, 1e-6))))
+        if seconds > SLOW_SECONDS:
+            measured.append(several * one.network.batch / seconds)
+    for _ in range(SPEED_ROUNDS):
+        for one, count, measured in zip(embedded, batches, speeds, strict=True):
+            spent = sum(count * one.network.batch / speed for speed in measured)
+            if spent < SLOW_SECONDS:
+                measured.append(count * one.network.batch / _seconds(one, count))
+    return [float(np.median(each)) for each in speeds]
 
 
 def _seconds(one: EmbeddedPhotos, batches: int) -> float:
