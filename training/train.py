@@ -12,7 +12,6 @@ from handful.service.artifact.sources.columns import ColumnNames
 from handful.service.artifact.store import Store, check_name, name_from_folder
 from handful.service.terminal.progress import INTEGERS, LOADING, REPORTING, next_stage, tell
 from handful.training.backbone import load_backbone
-from handful.training.checks import backbones_to_try
 from handful.training.evaluate import held_out_result
 from handful.training.export import Export, published_result
 from handful.training.finetune.distributed import Ranks, process_group
@@ -91,12 +90,11 @@ def _with_overlap(inspected: Inspected, dataset: Dataset) -> Inspected:
 def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> tuple[LearnedModel, ChosenBackbone | None]:
     """The model, and how its backbone was chosen where that was wanted."""
     how = LearnSettings.of_kind(settings.head, settings.finetune, settings.seed)
-    refs = backbones_to_try(settings.backbone)
-    backbones = load_backbones(refs or [settings.backbone])
+    backbones = load_backbones(settings.backbone)
     if settings.finetune:
         for each in backbones:  # raises for a wrong name before the work begins
             layers_from(each.network, settings.finetune.layer)
-    if refs:
+    if len(backbones) > 1:
         chosen = choose_backbone(backbones, dataset, how.head, how.seed, ranks, thumbnails=settings.keep_embeddings)
         trial = chosen.trial
         backbone, inspected, seconds = trial.backbone, trial.inspected, {"backbones": chosen.seconds}

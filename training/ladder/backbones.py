@@ -21,7 +21,7 @@ from handful.service.compute.network import Network
 from handful.service.compute.pipeline import Batch, run_batches
 from handful.service.terminal.progress import LEARNING, LOADING, next_stage, tell
 from handful.training.backbone import Backbone, load_backbone
-from handful.training.checks import BUILTINS, trying
+from handful.training.checks import BUILTINS, backbones_to_try, trying
 from handful.training.finetune.distributed import Ranks
 from handful.training.finetune.significance import PairedGain, paired_bootstrap
 from handful.training.head.calibration import calibrated, fit_temperature
@@ -111,9 +111,13 @@ class ChosenBackbone:
         }
 
 
-def load_backbones(refs: Sequence[str]) -> list[Backbone]:
-    """All of them before any work begins, those first that might not be had."""
+def load_backbones(ref: str) -> list[Backbone]:
+    """The network that `--backbone` names; of `auto` several, in order.
+
+    All of them are loaded before any work begins, those first that might not be had.
+    """
     next_stage(LOADING)
+    refs = backbones_to_try(ref) or (ref,)
     loaded = {ref: load_backbone(ref) for ref in sorted(refs, key=lambda ref: ref in BUILTINS)}
     return [loaded[ref] for ref in refs]
 
@@ -229,7 +233,7 @@ def _reason(trials: Sequence[BackboneTrial], gains: Sequence[PairedGain | None])
         return f"it answers these photos better than {'the other' if behind == 1 else 'the others'}, beyond noise"
     which = f"{len(equal)} of the networks" if behind else "both networks" if len(equal) == 2 else "all networks"
     alone = len(_about_fastest(trials, equal)) == 1
-    why = "the fastest of them" if alone else "the smallest of those that are about as fast as the fastest of them"
+    why = "the fastest of them" if alone else "the smallest of those that are about equally fast"
     others = f"; the other {'one is' if behind == 1 else f'{behind} are'} worse beyond noise" if behind else ""
     return f"{which} answer these photos equally well within noise, and it is {why}{others}"
 

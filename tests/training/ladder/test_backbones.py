@@ -24,7 +24,6 @@ from handful.training.ladder.backbones import (
     choose_backbone,
     fastest,
     gains_of_best,
-    load_backbones,
     on_same_photos,
 )
 from handful.training.learning import embed_folder
@@ -76,7 +75,7 @@ def test_a_slow_network_wins_only_where_it_is_better_beyond_noise(
 
 @pytest.mark.usefixtures("own_home")
 def test_the_table_is_of_one_set_of_folds_and_says_what_was_taken(photos: Path, backbone: Path, larger: Path) -> None:
-    backbones = load_backbones([str(backbone), str(larger)])
+    backbones = [load_backbone(str(backbone)), load_backbone(str(larger))]
     chosen = choose_backbone(backbones, read_folder(photos), HeadSettings(), 0, Ranks(), thumbnails=False)
     result = chosen.result
     assert [each["ref"] for each in result["tried"]] == [str(backbone), str(larger)]
@@ -114,7 +113,7 @@ def test_one_label_has_nothing_to_compare(tmp_path: Path, photos: Path, backbone
     only = tmp_path / "only"
     only.mkdir()
     (only / "red").symlink_to(photos / "red")
-    loaded = load_backbones([str(backbone)])
+    loaded = [load_backbone(str(backbone))]
     with pytest.raises(DataError, match="there is only one; name one network"):
         choose_backbone(loaded, read_folder(only), HeadSettings(), 0, Ranks(), thumbnails=False)
 
