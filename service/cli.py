@@ -111,7 +111,7 @@ def classify(
         "per_label": {label: summary.per_label.get(label, 0) for label in classifier.labels},
         "seconds": round(seconds, 3),
         "images_per_second": round((summary.images - summary.resumed) / seconds, 1) if seconds else 0.0,
-        "left_out": photos.counted_left_out(out),
+        "left_out": dict(photos.left_out.most_common()),
         "formulas": 0 if excel or out is None or out.suffix.lower() != ".csv" else summary.formulas,
         **({"rows": rows} if out is None else {"out": str(out)}),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from handful.service.artifact.images import may_be_image
@@ -72,9 +72,16 @@ class _Guard:
         return True
 
 
-def images(folder: Path, left_out: Counter[str] | None = None) -> Iterator[Path]:
-    """The files below that have an image's ending or first bytes, and folders that cannot be listed."""
+def images(
+    folder: Path, left_out: Counter[str] | None = None, ignored: Collection[Path] = frozenset()
+) -> Iterator[Path]:
+    """The files below that have an image's ending or first bytes, and folders that cannot be listed.
+
+    Other files are counted in `left_out` by their ending; those at the absolute paths of `ignored` are not.
+    """
     for path in walk(folder, left_out):
+        if ignored and path.absolute() in ignored:
+            continue
         if path.is_dir() or may_be_image(path):
             yield path
         elif left_out is not None:

@@ -41,6 +41,7 @@ class GivenPhotos:
                 raise UsageError(f"{path} is not there; a photo or a folder, zip or table of photos is expected.")
         self.paths = tuple(dict.fromkeys(paths))
         self._path_column, self.left_out = path_column, Counter[str]()
+        self.own_files: set[Path] = set()  # of the command, which may write into the folder
         self.folder = self.paths[0] if len(self.paths) == 1 and self.paths[0].is_dir() else None
 
     def __iter__(self) -> Iterator[Path]:
@@ -52,15 +53,8 @@ class GivenPhotos:
                 left_out += listed.left_out
                 yield from listed.photos
             else:
-                yield from images(path, left_out) if path.is_dir() else (path,)
+                yield from images(path, left_out, self.own_files) if path.is_dir() else (path,)
         self.left_out = left_out
-
-    def counted_left_out(self, out: Path | None = None) -> dict[str, int]:
-        """The commonest kind first; an earlier result at `out` is no file of the source."""
-        counts = Counter(self.left_out)
-        if out is not None and any(out.resolve().is_relative_to(path.resolve()) for path in self.paths):
-            counts[out.suffix.lower()] -= out.exists() and out.absolute() not in {p.absolute() for p in self.paths}
-        return dict((+counts).most_common())
 
     @cached_property
     def _listed(self) -> dict[Path, ListedPhotos | None]:
@@ -106,8 +100,8 @@ def classify_sources(
     journal = Journal(out, {"model": classifier.card.model, "weights": classifier.card.files, "tta": tta})
     done = journal.open(resume=resume)
     progress(len(done))
-    own = {out.resolve(), journal.path.resolve()}
-    remaining = (path for path in sources if sources.name(path) not in done and path.absolute() not in own)
+    sources.own_files = {out.absolute(), out.resolve(), journal.path.absolute(), journal.path.resolve()}
+    remaining = (path for path in sources if sources.name(path) not in done)
     with journal.appending() as append:
         for path, result in classifier.classify(remaining, tta=tta):
             append(result_row(sources.name(path), result, classifier.labels))

@@ -10,6 +10,7 @@ PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXTS = frozenset((b"tEXt", b"zTXt", b"iTXt"))
 _PNG_TURNING = (b"Raw profile type ", b"XML:com.adobe.xmp")  # texts that may hold an orientation
 _PNG_ESSENTIAL = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
+_MOST_TEXTS = 3  # that may turn the picture: one of each kind
 _MAX_TEXT_BYTES = 1_000_000  # of a text that may turn the picture; Pillow refuses longer ones
 _JPEG_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
 _JPEG_ADOBE, _JPEG_EXIF, _JPEG_COMMENT, _JPEG_SCAN = 0xEE, 0xE1, 0xFE, 0xDA
@@ -22,6 +23,8 @@ def without_texts(data: bytes) -> bytes:
         return data
     chunks = list(_png_chunks(data))
     kept = [chunk for chunk in chunks if _png_chunk_is_kept(chunk)]
+    texts = [chunk for chunk in kept if bytes(chunk[4:8]) in _PNG_TEXTS]
+    kept = [chunk for chunk in kept if chunk not in texts[_MOST_TEXTS:]] if len(texts) > _MOST_TEXTS else kept
     return data if len(kept) == len(chunks) else PNG_HEAD + b"".join(kept)
 
 

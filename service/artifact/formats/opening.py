@@ -77,6 +77,8 @@ def _reason(data: bytes) -> str:
         if factory and accept and accept(data[:16]) is True:
             try:
                 factory(io.BytesIO(data), "")
+            except MemoryError:
+                raise
             except Exception as e:  # noqa: BLE001 - plugins raise anything
                 return str(e)
     return "its header is not understood"

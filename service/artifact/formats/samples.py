@@ -167,6 +167,8 @@ def tiff_layout(data: bytes) -> TiffLayout | None:
         tags.load(file)
         layout = TiffLayout(tags, "<" if data[:1] == b"I" else ">")
         return layout if all(layout.size) else None
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001 - whatever is in it: Pillow then says what is wrong
         return None
 

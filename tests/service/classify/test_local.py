@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,65 @@ def test_a_run_with_ten_views_is_not_resumed_without(classifier: Classifier, fol
 def test_an_out_inside_the_folder_is_no_image_of_it(classifier: Classifier, folder: Path) -> None:
     classify_sources(classifier, GivenPhotos([folder]), folder / "out.csv")
     assert classify_sources(classifier, GivenPhotos([folder]), folder / "out.csv").images == 12
+
+
+def test_what_is_left_out_is_counted_and_a_former_result_is_not(classifier: Classifier, folder: Path) -> None:
+    photos = GivenPhotos([folder])
+    classify_sources(classifier, photos, folder / "out.csv")
+    assert photos.left_out == {".txt": 1, "linked folder that leads back": 1}
+    classify_sources(classifier, photos, folder / "out.csv")
+    assert photos.left_out == {".txt": 1, "linked folder that leads back": 1}
+    packed = folder.parent / "in.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in ("a.jpg", "notes.txt"):
+            archive.write(folder / name, name)
+    photos = GivenPhotos([packed])
+    assert [path.name for path in photos] == ["a.jpg"]
+    assert photos.left_out == {".txt": 1}
+
+
+def test_a_csv_for_excel_shows_its_letters_and_runs_nothing(
+    classifier: Classifier, folder: Path, tmp_path: Path
+) -> None:
+    photo = (folder / "a.jpg").read_bytes()
+    for name in ("=1+1.jpg", "@SUM(A1).jpg", " +1.jpg", "-1.png", "\ttab.jpg", "plain.jpg"):
+        (tmp_path / "in2").mkdir(exist_ok=True)
+        (tmp_path / "in2" / name).write_bytes(photo)
+    summary = classify_sources(classifier, GivenPhotos([tmp_path / "in2"]), tmp_path / "plain.csv")
+    classify_sources(classifier, GivenPhotos([tmp_path / "in2"]), tmp_path / "excel.csv", excel=True)
+    assert summary.formulas == 5
+    data = (tmp_path / "excel.csv").read_bytes()
+    assert data.startswith(b"\xef\xbb\xbfpath,")
+    rows = list(csv.reader(data.decode("utf-8-sig").splitlines()))
+    assert {row[0] for row in rows[1:]} == {
+        "'=1+1.jpg", "'@SUM(A1).jpg", "' +1.jpg", "'-1.png", "'\ttab.jpg", "plain.jpg",
+    }  # fmt: skip
+    plain = read(tmp_path / "plain.csv")
+    assert [{**row, "path": f"'{row['path']}" if row["path"] != "plain.jpg" else row["path"]} for row in plain] == [
+        dict(zip(rows[0], row, strict=True)) for row in rows[1:]
+    ]
+
+
+def test_the_command_says_what_it_left_out_and_that_there_was_no_photo(
+    home: Path, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none/film.mov").write_bytes(b"x")
+    result = classified(home, tmp_path / "none")
+    assert result.returncode == 1
+    assert "left out: 1 .mov" in result.stdout
+    assert "No photo was found" in result.stdout
+    wrong = classified(home, folder, "--excel")
+    assert wrong.returncode == 2
+    assert "--excel is for a .csv file" in wrong.stderr
+    refused = classified(home, folder / "a.jpg", "--max-megapixels", "0.0001")
+    assert refused.returncode == 1
+    assert "at most 0.0001 megapixels are allowed" in refused.stdout
+    assert classified(home, folder / "a.jpg", "--max-megabytes", "0").returncode == 2
+
+
+def classified(home: Path, *words: Any) -> Any:
+    return Command("classify", *words, environment={"HANDFUL_HOME": str(home)}).wait()
 
 
 @pytest.mark.slow

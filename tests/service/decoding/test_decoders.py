@@ -7,7 +7,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import bombs
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from handful.service.artifact.errors import ImageError, ImageTooComplex, ImageTooManyPixels, NotAnImage
+from handful.service.artifact.formats.primaries import DISPLAY_P3, matrix_profile
 from handful.service.artifact.images import opened_image, read_image
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.decoding.decoders import Decoders
@@ -23,8 +24,10 @@ from handful.service.decoding.processes import DecoderLost, DecoderProcess, Deco
 from handful.service.http.errors import Overloaded
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.settings import Settings
+from heif import heic
 from PIL import Image
 from running_server import encoded, until
+from tiffs import tiff
 
 PREPROCESSING = Preprocessing(side_pixels=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), crop_pct=0.875)
 MAX_MEGABYTES = 100.0
@@ -46,7 +49,18 @@ KINDS: list[tuple[str, str, dict[str, Any]]] = [
     ("TIFF", "RGB", {"compression": "tiff_adobe_deflate", "tiffinfo": {278: HEIGHT}}),
     ("TIFF", "F", {"compression": "tiff_lzw"}),
     ("TIFF", "RGB", {"compression": "jpeg"}),
+    ("JPEG", "RGB", {"icc_profile": matrix_profile(DISPLAY_P3), "orientation": 6}),
+    ("JPEG", "CMYK", {"icc_profile": matrix_profile(DISPLAY_P3)}),
+    ("AVIF", "RGBA", {"speed": 10, "subsampling": "4:4:4"}),
 ]
+MADE: dict[str, Callable[[], bytes]] = {
+    "a phone's photo": lambda: heic(25, 20, turns=1, profile=matrix_profile(DISPLAY_P3)),
+    "pictures beside each other": lambda: heic(20, 15, hidden=False),
+    "planes of 16 bits": lambda: tiff(deep(np.uint16)[:1500], photometric=2, planar=True, rows=HEIGHT),
+    "planes of floats": lambda: tiff(deep(np.float32)[:800, :900], photometric=2, planar=True, rows=99),
+    "tiles of 32 bits": lambda: tiff(deep(np.uint32)[:800, :900], photometric=2, tile=256, order=">"),
+    "a JPEG without its end": lambda: saved("JPEG", "RGB", {"orientation": 6})[:-2],
+}
 
 
 def picture(mode: str) -> Image.Image:
@@ -56,6 +70,11 @@ def picture(mode: str) -> Image.Image:
     if mode == "I;16":
         return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     return image.convert(mode)
+
+
+def deep(kind: type[np.number[Any]]) -> np.ndarray:
+    scale = 1 / 255 if issubclass(kind, np.floating) else np.iinfo(kind).max // 255
+    return (np.asarray(picture("RGB")).astype(np.float64) * scale).astype(kind)
 
 
 def saved(kind: str, mode: str, options: dict[str, Any]) -> bytes:
@@ -97,7 +116,15 @@ def decoder(source: DecoderSource) -> Iterator[DecoderProcess]:
 def test_the_memory_that_is_counted_suffices_and_the_pixels_are_the_same(
     decoder: DecoderProcess, kind: str, mode: str, options: dict[str, Any]
 ) -> None:
-    data = saved(kind, mode, options)
+    check_memory(decoder, saved(kind, mode, options))
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_the_same_of_what_pillow_does_not_write(decoder: DecoderProcess, name: str) -> None:
+    check_memory(decoder, MADE[name]())
+
+
+def check_memory(decoder: DecoderProcess, data: bytes) -> None:
     side = PREPROCESSING.min_decode_side
     with opened_image(data, min_side=side, max_megabytes=MAX_MEGABYTES) as image:
         needed = image.cost.held_bytes
@@ -148,8 +175,10 @@ def test_a_process_that_was_killed_is_told_apart(decoder: DecoderProcess) -> Non
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
 def test_more_memory_than_granted_is_not_to_be_had(decoder: DecoderProcess) -> None:
+    pixel = np.zeros((1, 1, 1), np.uint8)
+    many_strips = tiff(pixel, photometric=1, more={273: tuple(range(10**6))})  # numbers that no count foresees
     with pytest.raises(DecoderLost) as e:
-        decoder.ask(task(10**7), bombs.png_with_texts(60), 60)  # which no count foresees
+        decoder.ask(task(10**7), many_strips, 60)
     assert e.value.reason is Reason.MEMORY
 
 
