@@ -99,6 +99,7 @@ def check(*, data: Path, backbone: str, as_json: bool) -> None:
         "images": inspected.found,
         "usable": len(inspected.images),
         "per_label": inspected.per_label,
+        "other": len(inspected.other),
         "problems": [vars(problem) for problem in inspected.problems],
     }
     print_result(result, check_text(result, inspected.problems, data), as_json=as_json)

@@ -80,7 +80,8 @@ def _first_problems(problems: Sequence[Problem], skipped: int, data: Path | None
 def check_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) -> str:
     usable, found = result["usable"], result["images"]
     lines = [
-        f"{found} {_plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}",
+        f"{found} {_plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}"
+        f"{_other_count(result)}",
         *(problem_lines(problems, found - usable) or ["Nothing is wrong with this folder."]),
     ]
     if len(result["per_label"]) > 1:
