@@ -110,6 +110,7 @@ def check(*, data: Path, backbone: str, path_column: str | None, label_column: s
         "usable": len(inspected.images),
         "per_label": inspected.per_label,
         "cues": [each.model_dump(mode="json") for each in cue_results(inspected, seed=0)],
+        "other": len(inspected.other),
         "problems": [vars(problem) for problem in inspected.problems],
     }
     print_result(result, check_text(result, inspected.problems, data), as_json=as_json)

@@ -104,6 +104,7 @@ def flags(command: click.Command) -> set[str]:
 
 def test_every_setting_of_train_and_retrain_is_a_flag() -> None:
     shared = {"--head", "--finetune", "--json", "--other", "--path-column", "--label-column"}
+    shared |= {"--max-megapixels", "--max-megabytes"}
     own = {"--name", "--backbone", "--finetune-from", "--finetune-epochs", "--int8", "--seed", "--no-keep-embeddings"}
     assert flags(train) == shared | own
     assert flags(retrain) == shared | {"--model", "--name", "--drop", "--rename", "--promote", "--with"}
