@@ -118,12 +118,13 @@ def test_stuck_decoders_are_told_and_replaced(server: Server) -> None:
 
 
 def test_killed_decoders_are_replaced_and_none_outlives_its_worker(server: Server) -> None:
+    left = [*decoders(server), *sources(server)]
+    assert left
     for processes in (decoders, sources):
         for process in processes(server):
             process.kill()
         assert send(server, encoded(), "predict").status_code == 200
-    until(lambda: bool(decoders(server) and sources(server)))
-    left = [*decoders(server), *sources(server)]
+    left += [*decoders(server), *sources(server)]
     for worker in server.workers():
         worker.kill()
     until(lambda: not any(alive(process) for process in left))

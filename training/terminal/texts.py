@@ -18,12 +18,8 @@ if TYPE_CHECKING:
 def check_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) -> str:
     usable, found = result["usable"], result["images"]
     lines = [
-<<<<<<< HEAD:training/terminal/texts.py
-        f"{found} {plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}",
-=======
-        f"{found} {_plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}"
+        f"{found} {plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}"
         f"{_other_count(result)}",
->>>>>>> b-unknown:training/terminal.py
         *(problem_lines(problems, found - usable) or ["Nothing is wrong with this folder."]),
         *_cue_lines(result),
     ]

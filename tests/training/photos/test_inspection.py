@@ -48,7 +48,7 @@ def test_each_bad_file_is_named_with_its_kind(folder: Path, backbone: Path) -> N
         "blue/cut.jpg": "image_truncated",
         "blue/empty.jpg": "image_unreadable",
         "blue/notes.txt": "not_an_image",
-        "red/phone.heic": "not_an_image",
+        "red/phone.heic": "image_unreadable",
     }
 
 
