@@ -12,7 +12,8 @@ from handful.service.artifact.errors import UsageError
 from handful.service.artifact.folder import open_artifact
 from handful.service.classifier import Classifier
 from handful.training.retraining.command import retrain_folder
-from handful.training.settings import RetrainSettings
+from handful.training.settings import RetrainSettings, TrainSettings
+from handful.training.train import train_folder
 
 GREEN = (30, 200, 40)
 
@@ -116,3 +117,11 @@ def test_a_label_cannot_be_renamed_to_other(own: Path) -> None:
 def test_other_must_name_a_folder(own: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not there; a folder of photos of no label"):
         learn(None, own, other=(tmp_path / "nowhere",))
+
+
+def test_one_label_beside_photos_of_no_label(photos: Path, backbone: Path, own_home: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos / "red", tmp_path / "one/red")
+    green(tmp_path / "one/other", 8)
+    result = train_folder(tmp_path / "one", TrainSettings(backbone=str(backbone)))[0]
+    assert (result["labels"], result["images"]["other"]) == (["red"], 8)
+    assert "images of no label" in (own_home / "models/one/1/README.md").read_text()
