@@ -103,8 +103,18 @@ Answers *{label}* or *unknown*. Trained with handful on {card.data.images} image
 - Recognised: {cv.accuracy:.1%} of the training images (95 % interval {low:.1%} to {high:.1%}) in {cv.folds}-fold
   cross-validation repeated {cv.repeats} times; the others are *unknown* ({card.unknown.method}). With one label there
   is no accuracy, and a probability of 1 says nothing.
-- How many images of other things it takes for {label} was not measured.
+- {_other_things(card)}
 """
+
+
+def _other_things(card: ModelCard) -> str:
+    label, refused = card.labels[0], card.unknown.other_refused
+    if refused is None:
+        return f"How many images of other things it takes for {label} was not measured."
+    return (
+        f"Of the {card.data.other} images of no label that it was shown, {refused:.1%} are *unknown*, out of fold;"
+        f"\n  how many images of things of another kind it takes for {label} was not measured."
+    )
 
 
 def _forecast(card: ModelCard) -> str:
