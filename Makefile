@@ -1,6 +1,7 @@
 # make demo                  sample, check, train, classify and serve on generated photos, offline
 # make demo DEMO=--no-serve  the same without serving at the end
-# make test                  lint, types, tests
+# make test                  lint, types, and the tests but the slow ones: some minutes
+# make test-slow             the slow tests: kills, fine-tuning, 8-bit, pretraining, long attacks
 # make lock                  requirements.txt and requirements-gpu.txt, with hashes, from requirements-bento.txt
 # make bench                 the benchmarks, peers included; BENCH=--quick, BENCH=--photos=FOLDER
 
@@ -11,7 +12,7 @@ DEMO ?=
 BENCH ?=
 PEERS := benchmarks/.envs/peers
 
-.PHONY: demo test bench lock clean
+.PHONY: demo test test-slow bench lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -27,7 +28,11 @@ test: $(VENV)/.installed-dev .types
 	@echo "Checking types: a minute or two the first time ..."
 	$(BIN)/mypy
 	@echo "Running the tests: some minutes, a dot per test ..."
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
+
+test-slow: $(VENV)/.installed-dev
+	@echo "Running the slow tests: some minutes ..."
+	$(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 4 --dist loadfile
 
 bench: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python -m benchmarks $(BENCH)

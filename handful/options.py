@@ -28,6 +28,9 @@ class TrainOptions(TypedDict, total=False):
 
     name: str
     backbone: str | os.PathLike[str]
+    other: Sequence[str | os.PathLike[str]]
+    path_column: str
+    label_column: str
     head: Literal["auto", "linear", "hidden"]
     finetune: bool | FineTuneOptions
     int8: bool
@@ -38,6 +41,9 @@ class TrainOptions(TypedDict, total=False):
 class RetrainOptions(TypedDict, total=False):
     """As the flags of `handful retrain`; `old` is its --with."""
 
+    other: Sequence[str | os.PathLike[str]]
+    path_column: str
+    label_column: str
     drop: Sequence[str]
     rename: Mapping[str, str]
     promote: Literal["auto", "always", "never"]

@@ -108,7 +108,7 @@ def test_every_command_in_a_sentence_exists_with_its_flags(line: str) -> None:
 def test_every_flag_in_a_sentence_is_a_flag_of_some_command() -> None:
     own = {flag for command in leaf_commands().values() for each in command.params for flag in each.opts}
     own |= {flag for command in leaf_commands().values() for each in command.params for flag in each.secondary_opts}
-    foreign = {"--build-context", "--format", "--help"}  # docker's; every command's
+    foreign = {"--build-context", "--format", "--user", "--help"}  # docker's; every command's
     assert {span.split()[0] for span in SPANS if span.startswith("--")} <= own | foreign
 
 

@@ -100,7 +100,7 @@ def listening(process: int) -> set[int]:
     return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
 
 
-@pytest.mark.parametrize("way", ["installed", "checkout"])
+@pytest.mark.parametrize("way", ["installed", pytest.param("checkout", marks=pytest.mark.slow)])
 def test_the_service_answers(installed: Path, elsewhere: Path, way: str) -> None:
     """`handful serve` out of the installation; `bentoml serve` in the checkout, where people try things.
 

@@ -17,6 +17,7 @@ from handful.training.settings import RetrainSettings
 BUILTIN = "builtin"
 BUILTIN_RESNET = "builtin-resnet"
 BUILTINS = (BUILTIN, BUILTIN_RESNET)
+AUTO = "auto"  # the best of those that come with handful, and of those named after a colon
 CONFIG = "config.json"
 SOURCES = "a folder with one sub-folder of photos per label, a zip of one, or a table of paths and labels"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists
@@ -41,6 +42,31 @@ def check_other(folders: Sequence[Path]) -> None:
             raise UsageError(f"--other names {folder}, which is {kind}; a folder of photos of no label is expected.")
 
 
+def backbones_to_try(ref: str) -> tuple[str, ...]:
+    """Of `auto` and `auto:REF,REF`: both that come with handful, then those named; nothing of any other reference."""
+    name, colon, others = ref.partition(":")
+    if name != AUTO:
+        return ()
+    return tuple(dict.fromkeys([*BUILTINS, *(each.strip() for each in others.split(",") if colon)]))
+
+
+def trying(ref: str) -> str:
+    """The stage in which a network is tried, as the bar shows it."""
+    return f"trying {ref}"
+
+
+def check_backbones(ref: str) -> None:
+    """As `check_backbone`, also of each network that `auto:` names."""
+    tried = backbones_to_try(ref)
+    if AUTO in tried or "" in tried:
+        raise UsageError(
+            f"The backbone is {ref!r}; after {AUTO}: further networks are expected, with commas between them, each"
+            " ORG/NAME[@REVISION] or a local folder."
+        )
+    for each in tried or [ref]:
+        check_backbone(each)
+
+
 def check_backbone(ref: str) -> None:
     """Raises `UsageError` for what is no reference, `BackboneNotFound` for a folder that lacks a network."""
     if is_local(ref):
@@ -56,7 +82,7 @@ def is_local(ref: str) -> bool:
     """Whether a reference names a folder of this machine."""
     if ref.startswith((".", "/", "~")) or "\\" in ref or ref[1:2] == ":":
         return True
-    return ref not in {"", *BUILTINS} and Path(ref).is_dir()
+    return ref not in {"", AUTO, *BUILTINS} and Path(ref).is_dir()
 
 
 def not_a_backbone(ref: str) -> UsageError:

@@ -17,7 +17,7 @@ from handful.service.terminal.output import (
     print_result,
     tta_option,
 )
-from handful.service.terminal.progress import working
+from handful.service.terminal.progress import STARTING, working
 from handful.training.ladder.command import ladder
 from handful.training.options import column_options, seed_option, settings_options
 from handful.training.settings import RetrainSettings, SourceSettings, TrainSettings
@@ -110,6 +110,7 @@ def check(*, data: Path, backbone: str, path_column: str | None, label_column: s
         "usable": len(inspected.images),
         "per_label": inspected.per_label,
         "cues": [each.model_dump(mode="json") for each in cue_results(inspected, seed=0)],
+        "other": len(inspected.other),
         "problems": [vars(problem) for problem in inspected.problems],
     }
     print_result(result, check_text(result, inspected.problems, data), as_json=as_json)
@@ -132,14 +133,21 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
     Exit status 1: done, but some files were left out, which are listed, or it is no better than guessing.
     """
     from handful.service.artifact.store import check_name, name_from_folder
-    from handful.training.checks import check_backbone, check_labelled_folder, check_other, source_text
+    from handful.training.checks import (
+        backbones_to_try,
+        check_backbones,
+        check_labelled_folder,
+        check_other,
+        source_text,
+        trying,
+    )
 
     check_labelled_folder(data)
     name = check_name(settings.name) if settings.name else name_from_folder(data)
-    with working(
-        f"Learning from the photos in {source_text(data)}; the model is called {name}.", train_stages(settings)
-    ):
-        check_backbone(settings.backbone)
+    tried = {trying(ref): 8.0 for ref in backbones_to_try(settings.backbone)}
+    stages = {STARTING: 4.0, **tried, **train_stages(settings)}
+    with working(f"Learning from the photos in {source_text(data)}; the model is called {name}.", stages):
+        check_backbones(settings.backbone)
         check_other(settings.other)
         _first_look(data, settings.columns)
         from handful.training.finetune.distributed import started_rank
@@ -150,7 +158,10 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
             return
         result, problems = train_folder(data, settings)
     warn_if_frozen(result)
-    print_result(result, train_text(result, problems, data, _champion(result)), as_json=as_json)
+    from handful.training.ladder.backbone_table import backbone_lines
+
+    text = "\n".join([*backbone_lines(result.get("backbones")), train_text(result, problems, data, _champion(result))])
+    print_result(result, text, as_json=as_json)
     if result["images"]["skipped"] or _guesses(result):
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 

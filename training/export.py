@@ -140,7 +140,10 @@ class Export:
     def _verdict(self) -> Verdict:
         labels, measured = self.inspected.labels, self.fitted.metrics
         if len(labels) == 1:
-            return verdict_on_one(labels[0], measured.accuracy)
+            share = self.fitted.refused_share(self.fitted.other_scores)
+            return verdict_on_one(
+                labels[0], measured.accuracy, None if share is None else (share, len(self.inspected.other))
+            )
         trend = self.curve.trend if self.curve else None
         images_per_answer = measured.images / measured.effective_images
         return verdict_on(labels, measured.confusion, measured.accuracy_ci95, trend, images_per_answer)

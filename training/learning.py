@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from handful.service.artifact.card import FineTuneCard
@@ -34,6 +35,12 @@ class LearnSettings:
     head: HeadSettings
     finetune: FineTuneSettings | None  # None: the backbone stays as it is
     seed: int
+
+    @classmethod
+    def of_kind(
+        cls, kind: Literal["auto", "linear", "hidden"], finetune: FineTuneSettings | None, seed: int
+    ) -> LearnSettings:
+        return cls(HeadSettings(kind=kind), finetune, seed)
 
 
 @dataclass(frozen=True)
@@ -88,10 +95,21 @@ def embed_folder(
 
     With `generic` those of the generated pictures too, which the unknown detector needs.
     """
+    return embed_with(embedder_of(backbone, thumbnails=thumbnails), dataset, min_images, generic=generic)
+
+
+def embed_with(
+    embedder: Embedder,
+    dataset: Dataset,
+    min_images: int = MIN_IMAGES,
+    *,
+    generic: bool = False,
+    stage: str = LOOKING,
+) -> tuple[Inspected, float]:
+    """As `embed_folder`."""
     started = time.monotonic()
-    embedder = embedder_of(backbone, thumbnails=thumbnails)
     paths = [example.path for example in dataset.examples]
-    with progress_bar(LOOKING, len(paths)) as progress:
+    with progress_bar(stage, len(paths)) as progress:
         results = embedder.embed(paths, progress)
     of_generic = cached_generic(embedder) if generic else None
     seconds = time.monotonic() - started

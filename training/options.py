@@ -51,9 +51,13 @@ def settings_options(settings: type[BaseModel]) -> Decorator:
     return decorate
 
 
-def option_of(settings: type[BaseModel], name: str) -> Decorator:
-    """The flag of one field, for a command that shares it; the command receives the value under the field's name."""
-    return next(_options(name, settings.model_fields[name]))
+def option_of(settings: type[BaseModel], name: str, description: str | None = None) -> Decorator:
+    """The flag of one field, for a command that shares it; the command receives the value under the field's name.
+
+    `description` is that of the command, where it allows less.
+    """
+    info = settings.model_fields[name]
+    return next(_options(name, FieldInfo.merge_field_infos(info, description=description) if description else info))
 
 
 def _validated(settings: type[BaseModel], values: dict[str, Any]) -> BaseModel:
@@ -165,7 +169,8 @@ def _pair_type(metavar: str) -> Callable[[str], tuple[str, str]]:
     return pair
 
 
-backbone_option = option_of(TrainSettings, "backbone")
+ONE_BACKBONE = "ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, builtin or builtin-resnet."
+backbone_option = option_of(TrainSettings, "backbone", ONE_BACKBONE)
 seed_option = option_of(TrainSettings, "seed")
 
 

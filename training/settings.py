@@ -61,7 +61,8 @@ class TrainSettings(SourceSettings):
     name: str | None = Field(None, description="The model's name; default: the folder's name.")
     backbone: Annotated[str, Flag(metavar="REF")] = Field(
         DEFAULT_BACKBONE,
-        description="ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, builtin or builtin-resnet.",
+        description="ORG/NAME[@REVISION] on the Hugging Face Hub, a local folder, builtin, builtin-resnet, or"
+        " auto[:REF,REF]: the best on these photos of those two and others.",
     )
     other: Annotated[tuple[Path, ...], Flag(metavar="FOLDER")] = Field((), description=OTHER_HELP)
     head: Literal["auto", "linear", "hidden"] = Field(

@@ -16,7 +16,7 @@ from handful.training.evaluate import held_out_result
 from handful.training.export import Export, published_result
 from handful.training.finetune.distributed import Ranks, process_group
 from handful.training.finetune.layers import layers_from
-from handful.training.head.selection import HeadSettings
+from handful.training.ladder.backbones import ChosenBackbone, choose_backbone, load_backbones
 from handful.training.learning import LearnedModel, LearnSettings, embed_folder, learn_model
 from handful.training.photos.inspection import Inspected, require_labels
 from handful.training.photos.other import with_other
@@ -35,7 +35,7 @@ def train_folder(folder: Path, settings: TrainSettings) -> tuple[dict[str, Any],
     name = check_name(settings.name) if settings.name else name_from_folder(folder)
     dataset = with_other(read_folder(folder, settings.columns), settings.other)
     with process_group(fine_tuning=settings.finetune is not None) as ranks:
-        learned = _learn(dataset, settings, ranks)
+        learned, chosen = _learn(dataset, settings, ranks)
     if settings.int8:
         next_stage(INTEGERS)
     trial = learned.try_int8(settings.seed) if settings.int8 else None
@@ -57,6 +57,7 @@ def train_folder(folder: Path, settings: TrainSettings) -> tuple[dict[str, Any],
     seconds = {**learned.seconds, "total": time.monotonic() - started}
     result = {
         **published_result(open_artifact(path).card, path, learned.inspected, seconds),
+        **({"backbones": chosen.result} if chosen else {}),
         **({"finetune": learned.tuned.result} if learned.tuned else {}),
         **({"int8": trial.result} if trial else {}),
         **held_out,
@@ -86,15 +87,23 @@ def _with_overlap(inspected: Inspected, dataset: Dataset) -> Inspected:
     return replace(inspected, problems=(*inspected.problems, *found))
 
 
-def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> LearnedModel:
-    next_stage(LOADING)
-    backbone = load_backbone(settings.backbone)
+def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> tuple[LearnedModel, ChosenBackbone | None]:
+    """The model, and how its backbone was chosen where that was wanted."""
+    how = LearnSettings.of_kind(settings.head, settings.finetune, settings.seed)
+    backbones = load_backbones(settings.backbone)
     if settings.finetune:
-        layers_from(backbone.network, settings.finetune.layer)  # raises for a wrong name before the work begins
-    with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
-        inspected, embed_seconds = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings, generic=True)
-    require_labels(inspected, wanted_labels(dataset))
-    inspected = _with_overlap(inspected, dataset)
-    how = LearnSettings(HeadSettings(kind=settings.head), settings.finetune, settings.seed)
-    learned = learn_model(backbone, inspected, how, ranks)
-    return replace(learned, seconds={"embed": embed_seconds, **learned.seconds})
+        for each in backbones:  # raises for a wrong name before the work begins
+            layers_from(each.network, settings.finetune.layer)
+    if len(backbones) > 1:
+        chosen = choose_backbone(backbones, dataset, how.head, how.seed, ranks, thumbnails=settings.keep_embeddings)
+        trial = chosen.trial
+        backbone, inspected, seconds = trial.backbone, trial.inspected, {"backbones": chosen.seconds}
+        seconds["embed"] = trial.embed_seconds
+    else:
+        chosen, backbone = None, backbones[0]
+        with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
+            inspected, embed = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings, generic=True)
+        seconds = {"embed": embed}
+        require_labels(inspected, wanted_labels(dataset))
+    learned = learn_model(backbone, _with_overlap(inspected, dataset), how, ranks)
+    return replace(learned, seconds={**seconds, **learned.seconds}), chosen

@@ -66,6 +66,7 @@ class UnknownCard(_Part):
 
     method: str
     threshold: float = Field(description="a score above it is unknown")
+    other_least: float | None = Field(None, description="added to a score at least, for the likeness to unknown.other")
     left_out_label_refused: Share | None = Field(
         None, description="share of the training images that are unknown when their own label is left out"
     )
@@ -255,7 +256,7 @@ def _card_error(card: ModelCard) -> str | None:
     confusion = card.cross_validation.confusion
     if len(confusion) != len(card.labels) or any(len(row) != len(card.labels) for row in confusion):
         return f"cross_validation.confusion is no table of {len(card.labels)} by {len(card.labels)}"
-    if not math.isfinite(card.temperature) or not math.isfinite(card.unknown.threshold):
+    if not all(map(math.isfinite, (card.temperature, card.unknown.threshold, card.unknown.other_least or 0))):
         return "temperature or threshold is not finite"
     return None
 

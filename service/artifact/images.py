@@ -59,16 +59,16 @@ class OpenedImage:
         jpeg = image.format in {"JPEG", "MPO"}
         try:
             image.load()
-            ended = not jpeg or seems_to_end(self._data)
+            whole = not jpeg or seems_to_end(self._data)
         except OSError as e:
             if not jpeg or "truncated" not in str(e):
                 raise
-            ended = False
-        if not ended:
-            whole = whole_without_end(self._data, self._opened)
-            if whole is None:
+            whole = False
+        if not whole:
+            restored = whole_without_end(self._data, self._opened)
+            if restored is None:
                 raise ImageTruncated(TRUNCATED)
-            image = whole
+            image = restored
         if "icc_profile" not in image.info and (profile := numbered_profile(self._data)):
             image.info["icc_profile"] = profile
         return self._smaller(image) if image.format in {"AVIF", "HEIF"} else image

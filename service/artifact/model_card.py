@@ -68,7 +68,7 @@ Tells {len(card.labels)} labels apart: {", ".join(card.labels)}. Trained with ha
   repeated {cv.repeats} times; macro F1 {cv.macro_f1:.3f}, log loss {cv.log_loss:.3f}.
 - Probabilities are calibrated with temperature {card.temperature:.3f}; expected calibration error {cv.ece:.3f}.
 - Images that resemble no label are *unknown* ({card.unknown.method}); {cv.unknown_rate:.1%} of the training images
-  are refused out of fold.
+  are refused out of fold{_strangers(card)}.
 
 | label | images | {names} |
 |---|---|{"---|" * len(card.labels)}
@@ -103,12 +103,31 @@ Answers *{label}* or *unknown*. Trained with handful on {card.data.images} image
 - Recognised: {cv.accuracy:.1%} of the training images (95 % interval {low:.1%} to {high:.1%}) in {cv.folds}-fold
   cross-validation repeated {cv.repeats} times; the others are *unknown* ({card.unknown.method}). With one label there
   is no accuracy, and a probability of 1 says nothing.
-- How many images of other things it takes for {label} was not measured.
+- {_other_things(card)}
 """
+
+
+def _other_things(card: ModelCard) -> str:
+    label, refused = card.labels[0], card.unknown.other_refused
+    if refused is None:
+        return f"How many images of other things it takes for {label} was not measured."
+    return (
+        f"Of the {card.data.other} images of no label that it was shown, {refused:.1%} are *unknown*, out of fold;"
+        f"\n  how many images of things of another kind it takes for {label} was not measured."
+    )
 
 
 def _forecast(card: ModelCard) -> str:
     return f" {card.forecast.sentence}" if card.forecast else ""
+
+
+def _strangers(card: ModelCard) -> str:
+    """What is refused rightly, continuing a sentence."""
+    left_out, other = card.unknown.left_out_label_refused, card.unknown.other_refused
+    parts = [] if left_out is None else [f", {left_out:.1%} of them when their own label is left out"]
+    if other is not None:
+        parts.append(f",\n  and {other:.1%} of the {card.data.other} images of no label that it was shown, out of fold")
+    return "".join(parts)
 
 
 def _training(card: ModelCard) -> str:

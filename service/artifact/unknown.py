@@ -6,7 +6,8 @@ little with the style of a photo. Of a dozen scores, this one recognised the mos
 real photos (training/LOG.md). It needs no training photo, only one mean per label.
 
 A model may have been shown photos of no label (a folder `other/`). Then the cosine between an embedding and their mean
-embedding is added, with a weight: what resembles them is less like a label.
+embedding is added, with a weight: what resembles them is less like a label. At least `other_least` is added, so
+that what resembles neither the labels nor these photos is unknown too.
 """
 
 from __future__ import annotations
@@ -33,13 +34,18 @@ class UnknownDetector:
     directions: NDArray[np.float32]
     threshold: float
     other: NDArray[np.float32] | None = None
+    other_least: float = 0.0
 
     @classmethod
     def of(
-        cls, label_means: NDArray[np.float32], threshold: float, other_mean: NDArray[np.float32] | None = None
+        cls,
+        label_means: NDArray[np.float32],
+        threshold: float,
+        other_mean: NDArray[np.float32] | None = None,
+        other_least: float = 0.0,
     ) -> UnknownDetector:
         other = None if other_mean is None else _unit(other_mean[None])[0]
-        return cls(_unit(label_means), float(threshold), other)
+        return cls(_unit(label_means), float(threshold), other, float(other_least))
 
     @classmethod
     def from_parts(cls, tensors: dict[str, NDArray[np.float32]], settings: dict[str, Any]) -> UnknownDetector:
@@ -52,7 +58,8 @@ class UnknownDetector:
         if method == TAUGHT and "unknown.other" not in tensors:
             raise ArtifactInconsistent(f"the unknown method {method!r} needs the tensor unknown.other")
         other = tensors["unknown.other"] if method == TAUGHT else None
-        return cls(tensors["unknown.directions"], float(settings["threshold"]), other)
+        least = float(settings.get("other_least") or 0)
+        return cls(tensors["unknown.directions"], float(settings["threshold"]), other, least)
 
     @property
     def tensors(self) -> dict[str, NDArray[np.float32]]:
@@ -61,7 +68,9 @@ class UnknownDetector:
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"method": METHOD if self.other is None else TAUGHT, "threshold": self.threshold}
+        if self.other is None:
+            return {"method": METHOD, "threshold": self.threshold}
+        return {"method": TAUGHT, "threshold": self.threshold, "other_least": self.other_least}
 
     def score(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N,) for embeddings (N, D), in [0, 2] without `other`; a larger score means less like any label."""
@@ -71,7 +80,8 @@ class UnknownDetector:
         """(N,) the scores of embeddings (N, D) whose distances (N,) to a label are known."""
         if self.other is None:
             return np.asarray(distances)
-        return np.asarray(distances + np.float32(OTHER_WEIGHT) * (_unit(embeddings) @ self.other))
+        likeness = np.float32(OTHER_WEIGHT) * (_unit(embeddings) @ self.other)
+        return np.asarray(distances + np.maximum(likeness, np.float32(self.other_least)))
 
     def is_unknown(self, embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
         """(N,); an embedding that is not finite is unknown."""

@@ -62,17 +62,27 @@ def verdict_on(
     return Verdict(level="good", sentence=_beyond_good(answers))
 
 
-def verdict_on_one(label: str, recognised: float) -> Verdict:
+def verdict_on_one(label: str, recognised: float, refused: tuple[float, int] | None = None) -> Verdict:
     """Of a model with a single label, from the share of its own photos that it does not call unknown.
 
-    Never *good*: nobody has measured whether it refuses other things.
+    refused: share of the photos of no label that it calls unknown, and how many there were; None: it was shown none.
+    Never *good*: those few photos are not all that it may be asked about.
     """
+    recognises = f"It recognises {_percent(recognised)} of the photos of {label} that it has not seen"
+    if refused is None:
+        return Verdict(
+            level="not_yet",
+            sentence=(
+                f"{recognises}, and whether it refuses other things is not measured: put photos of them into a further"
+                f" folder beside those of {label}, and run `handful evaluate`."
+            ),
+        )
+    share, shown = refused
     return Verdict(
         level="not_yet",
         sentence=(
-            f"It recognises {_percent(recognised)} of the photos of {label} that it has not seen, and whether it"
-            " refuses other things is not measured: put photos of them into a further folder beside those of"
-            f" {label}, and run `handful evaluate`."
+            f"{recognises}, and refuses {_percent(share)} of the {shown} photos of other things that it was shown; how"
+            " it does on things of another kind is not measured."
         ),
     )
 

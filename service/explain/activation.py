@@ -22,21 +22,23 @@ from torch import Tensor, nn
 class ActivationMap:
     """`values` (h, w): positive ones speak for the label; in a CAM their mean plus `bias` is the logit."""
 
-    kind: Literal["CAM", "Grad-CAM"]
+    kind: Literal["CAM", "Grad-CAM", "token relevance"]
     values: NDArray[np.float32]
     logit: float
-    bias: float  # 0 for a Grad-CAM, whose values do not add up to the logit
+    bias: float  # 0 for the two estimates, whose values do not add up to the logit
 
 
 def activation_map(network: Network, features: Tensor, label: int) -> ActivationMap:
-    """The map for one label's index, from the features (1, C, h, w) of `layer_outputs`."""
+    """The map for one label's index, from the features of `layer_outputs`, (1, C, h, w) or (1, h, w, C)."""
     features = features.detach().clone().requires_grad_()
     with torch.enable_grad():
         embedding = network.backbone.forward_head(features)  # type: ignore[operator]  # timm's, without types
         logit = network.head(embedding)[0, label] if network.head is not None else embedding.sum() * 0
         (gradient,) = torch.autograd.grad(logit, features)
-    values = (gradient.sum((2, 3), keepdim=True) * features).sum(1)[0].detach()  # (h, w)
-    if isinstance(network.head, nn.Linear) and torch.allclose(embedding, features.mean((2, 3)), rtol=1e-4, atol=1e-5):
+    channels = 1 if features.shape[1] == embedding.shape[1] else 3
+    places = (2, 3) if channels == 1 else (1, 2)
+    values = (gradient.sum(places, keepdim=True) * features).sum(channels)[0].detach()  # (h, w)
+    if isinstance(network.head, nn.Linear) and torch.allclose(embedding, features.mean(places), rtol=1e-4, atol=1e-5):
         return ActivationMap("CAM", values.cpu().numpy(), float(logit.detach()), float(network.head.bias[label]))
     return ActivationMap("Grad-CAM", values.relu().cpu().numpy(), float(logit.detach()), 0.0)
 

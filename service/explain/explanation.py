@@ -13,7 +13,9 @@ from handful.service.classifier import Classifier, Prediction
 from handful.service.explain.activation import ActivationMap, activation_map
 from handful.service.explain.stability import Stability, ViewAnswer, measure_stability
 from handful.service.explain.stages import LayerOutputs, Stage, layer_outputs
+from handful.service.explain.tokens import token_relevance
 from PIL import Image
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,17 @@ def explain_photo(classifier: Classifier, source: Source, *, shift: bool = False
         labels=classifier.labels,
         prediction=prediction,
         label=label,
-        map=activation_map(classifier.network, outputs.features, label),
+        map=_map(classifier, pixels, outputs, label),
         outputs=outputs,
         stability=measure_stability(classifier, photo) if shift else None,
         model=classifier.card.model,
     )
+
+
+def _map(classifier: Classifier, pixels: Tensor, outputs: LayerOutputs, label: int) -> ActivationMap:
+    if outputs.grid is not None:
+        return token_relevance(classifier.network, pixels, outputs.grid, label)
+    return activation_map(classifier.network, outputs.features, label)
 
 
 def explanation_result(explanation: Explanation) -> dict[str, Any]:

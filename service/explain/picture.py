@@ -122,7 +122,7 @@ def _draw_photo(part: SubFigure, explanation: Explanation, names: Sequence[str])
     if explanation.map.kind == "CAM":
         _title(heat, "Where it looked", f"red speaks for {best}, blue against it")
     else:
-        _title(heat, "Where it looked", f"red speaks for {best} (Grad-CAM, an estimate)")
+        _title(heat, "Where it looked", f"red speaks for {best} ({explanation.map.kind}, an estimate)")
     _draw_bars(bars, explanation, names)
 
 

@@ -12,6 +12,7 @@ import torch
 from handful.service.artifact.errors import ArtifactError
 from handful.service.compute.network import Network
 from handful.service.explain.receptive import ReceptiveFields, Window
+from handful.service.explain.tokens import as_map, has_tokens, patch_grid
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -38,27 +39,40 @@ class FirstLayer:
 
 @dataclass(frozen=True)
 class LayerOutputs:
-    """The outputs of one forward pass; the mean of `features` (1, C, h, w) is the embedding."""
+    """The outputs of one forward pass.
+
+    `features` are (1, C, h, w), whose mean is usually the embedding, or in some transformers (1, h, w, C). Where
+    `grid`, rows and columns of patches, is not None they are (1, T, C), a vector per patch.
+    """
 
     features: Tensor
     stages: tuple[Stage, ...]
     first: FirstLayer | None
+    grid: tuple[int, int] | None = None
 
 
 @torch.no_grad()
 def layer_outputs(network: Network, pixels: Tensor) -> LayerOutputs:
     """Runs the backbone on one `(3, S, S)` image, in float32 whatever its usual precision.
 
-    Raises an `ArtifactError` if the backbone ends without a map over the photo, as a transformer does.
+    Raises an `ArtifactError` if the backbone ends without a place for each of its features.
     """
     batch = pixels[None].to(network.device, memory_format=torch.channels_last)
     fields = ReceptiveFields(batch)
     stages: dict[str, Stage] = {}
     responses: list[Tensor] = []
 
+    grid = patch_grid(network.backbone)
+    channels_last = str(getattr(network.backbone, "output_fmt", "")).endswith("NHWC")
+
     def keep_stage(name: str, output: Any) -> None:
+        window = fields.of(output) if isinstance(output, Tensor) else None
+        if grid is not None and has_tokens(output, grid):
+            output = as_map(output, grid)
+        elif channels_last and isinstance(output, Tensor) and output.dim() == 4:
+            output = output.permute(0, 3, 1, 2)
         if isinstance(output, Tensor) and output.dim() == 4:
-            stages[name] = Stage(name, output[0].float().cpu().numpy().copy(), fields.of(output))
+            stages[name] = Stage(name, output[0].float().cpu().numpy().copy(), window)
 
     first = next((m for m in network.backbone.modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3), None)
     with ExitStack() as hooks, fields:
@@ -67,8 +81,10 @@ def layer_outputs(network: Network, pixels: Tensor) -> LayerOutputs:
         if first is not None:
             hooks.enter_context(first.register_forward_hook(lambda _, __, output: responses.append(output.clone())))
         features = network.backbone.forward_features(batch)  # type: ignore[operator]  # timm's, without types
-    _check_map(network.backbone, features)
-    return LayerOutputs(features, _evenly_chosen(tuple(stages.values())), _first_layer(first, responses))
+    grid = grid if has_tokens(features, grid) else None
+    if grid is None:
+        _check_map(network.backbone, features)
+    return LayerOutputs(features, _evenly_chosen(tuple(stages.values())), _first_layer(first, responses), grid)
 
 
 def strongest_maps(maps: NDArray[np.float32], count: int) -> list[int]:
@@ -110,8 +126,13 @@ def _first_layer(layer: nn.Conv2d | None, responses: list[Tensor]) -> FirstLayer
 
 def _check_map(backbone: nn.Module, features: Any) -> None:
     channels = getattr(backbone, "num_features", None)
-    if not isinstance(features, Tensor) or features.dim() != 4 or features.shape[1] != channels:
+    if (
+        not isinstance(features, Tensor)
+        or features.dim() != 4
+        or channels not in (features.shape[1], features.shape[3])
+    ):
         raise ArtifactError(
-            f"{type(backbone).__name__} keeps no map of the photo up to its last layer;"
-            " explain supports convolutional networks, such as ResNets and DenseNets."
+            f"{type(backbone).__name__} does not keep, up to its last layers, which place of the photo each number is"
+            " about; explain supports convolutional networks, such as ResNets and DenseNets, and transformers with one"
+            " grid of patches (ViT, DINO, BEiT) or a map (Swin)."
         )

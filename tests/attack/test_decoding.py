@@ -65,6 +65,7 @@ def test_what_would_take_too_much_is_told_so(server: Server, name: str, path: st
     assert "at most" in error["message"]
 
 
+@pytest.mark.slow
 def test_many_large_ones_at_once_disturb_nobody_and_leave_no_memory(server: Server) -> None:
     attacks = [make() for make in LARGE]
     honest, peak, ended = Counter[int](), [0], threading.Event()
@@ -99,6 +100,7 @@ def test_a_slow_image_is_given_up_and_the_next_is_answered(server: Server) -> No
     assert send(server, encoded(), "predict").status_code == 200
 
 
+@pytest.mark.slow
 def test_stuck_decoders_are_told_and_replaced(server: Server) -> None:
     with ThreadPoolExecutor(64) as threads:
         sent = [threads.submit(send, server, encoded(), "predict") for _ in range(64)]  # starts every decoder
@@ -116,12 +118,13 @@ def test_stuck_decoders_are_told_and_replaced(server: Server) -> None:
 
 
 def test_killed_decoders_are_replaced_and_none_outlives_its_worker(server: Server) -> None:
+    left = [*decoders(server), *sources(server)]
+    assert left
     for processes in (decoders, sources):
         for process in processes(server):
             process.kill()
         assert send(server, encoded(), "predict").status_code == 200
-    left = [*decoders(server), *sources(server)]
-    assert left
+    left += [*decoders(server), *sources(server)]
     for worker in server.workers():
         worker.kill()
     until(lambda: not any(alive(process) for process in left))

@@ -8,9 +8,13 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
+import pytest
 from handful.service.artifact.store import Store
 from handful.service.jobs.table import TABLE, JobTable
 from running_server import encoded, publish_copy, running, until
+
+pytestmark = pytest.mark.slow
+
 
 JPEG = encoded()
 

@@ -26,6 +26,8 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
     status_code_conformance,
 )
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 15  # per call and kind
 CALLS = (
     *("GET /", "GET /page.css", "GET /page.js", "GET /docs", "GET /docs.js", "GET /schema.json"),

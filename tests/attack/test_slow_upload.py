@@ -6,9 +6,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from handful.service.http.multipart import CHUNK_BYTES
 from running_server import publish_copy, running
 from zips import zipped
+
+pytestmark = pytest.mark.slow
+
 
 UPLOAD_SECONDS = 14  # longer than all limits of other calls together, with what BentoML's used to add: 10
 

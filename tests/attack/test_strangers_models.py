@@ -207,5 +207,5 @@ def test_a_folder_of_photos_with_such_a_name_is_refused_before_training(tmp_path
         (tmp_path / "photos" / label).mkdir(parents=True)
     done = handful(tmp_path / "home", "check", tmp_path / "photos", "--backbone", "builtin")
     assert done.returncode == 2
-    assert "contains control characters; rename the folder" in done.stderr
+    assert "contains control characters; give it another name" in done.stderr
     assert "\x1b" not in done.stderr

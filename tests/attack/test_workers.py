@@ -72,6 +72,7 @@ def wait_for_another(server: Server, gone: psutil.Process, count: int) -> None:
     until(lambda: not alive(gone) and len([each for each in server.workers() if alive(each)]) == count)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_only_what_it_held_since_the_other_one_answers(pair: Server) -> None:
     with Clients(pair) as clients:
         for killed in pair.workers():
@@ -94,6 +95,7 @@ def test_a_hung_worker_is_replaced(pair: Server) -> None:
     assert pair.output().count("no sign of life") == 1
 
 
+@pytest.mark.slow
 def test_a_killed_single_worker_is_waited_for(model_home: Path) -> None:
     with running(model_home) as server, Clients(server) as clients:
         killed = server.workers()[0]
@@ -105,6 +107,7 @@ def test_a_killed_single_worker_is_waited_for(model_home: Path) -> None:
     assert not [each for each in clients.lost() if isinstance(each, int)]
 
 
+@pytest.mark.slow
 def test_a_hung_worker_does_not_keep_the_service_from_ending(model_home: Path) -> None:
     with running(model_home, drain_seconds="1") as server:
         server.workers()[0].send_signal(signal.SIGSTOP)

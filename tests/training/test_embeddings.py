@@ -117,6 +117,7 @@ def test_a_cache_being_created_by_another_is_waited_for(tmp_path: Path) -> None:
         assert opened.result(60).get(["a"]) == {}
 
 
+@pytest.mark.slow
 def test_a_writer_killed_in_the_middle_poisons_nothing(tmp_path: Path) -> None:
     code = (
         "import os, sys, pathlib, threading, numpy as np\n"

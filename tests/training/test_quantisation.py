@@ -18,6 +18,9 @@ from handful.training.train import train_folder
 from safetensors.torch import load_file, save_file
 from tiny_networks import copy_of
 
+pytestmark = pytest.mark.slow
+
+
 pytestmark = pytest.mark.usefixtures("own_home")
 
 NATIVE = has_native_int8(best_device())

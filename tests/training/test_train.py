@@ -99,6 +99,7 @@ def test_nothing_is_published_when_there_is_nothing_to_learn(tmp_path: Path, pho
     assert Store().names() == []
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_leaves_whole_versions_only(own_home: Path, photos: Path, backbone: Path) -> None:
     arguments = ("train", photos, "--name", "colours", "--backbone", backbone)
     environment = {"HANDFUL_HOME": str(own_home)}

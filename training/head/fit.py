@@ -90,7 +90,8 @@ def _fit_one_label(
 ) -> Fitted:
     """The answer is this label or unknown; what is measured is how many of its own photos are recognised."""
     unknown = fit_unknown(data, out_of_fold_scores(data, folds), strangers)
-    refused = refused_by_others(unknown.known, folds)
+    taught = unknown.detector.other is not None  # the line then comes from photos of no label, not from these scores
+    refused = unknown.known > unknown.detector.threshold if taught else refused_by_others(unknown.known, folds)
     measured = recognition_metrics(refused, data.groups)
     certain = np.ones((len(data), 1))
     head = fit_head(data, folds, settings, seed)

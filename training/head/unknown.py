@@ -13,7 +13,8 @@ Three distances say where it may lie.
 The line is never nearer than the first answer allows, and at most twice as far from a typical photo as that.
 
 With photos of no label (`other/`) these say where strangers begin: two deviations below their mean score, each photo
-scored by the mean of the rest.
+scored by the mean of the rest. What resembles neither these nor the labels has its own line, 0.82 of the distance of
+the generated pictures: a score counts at least as much likeness to `other/` as puts the two lines at one place.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from numpy.typing import NDArray
 
 REFUSED_IN_SET = 0.02
 OF_GENERIC = 0.77  # of the mean distance of the generic pictures; see training/LOG.md
+OF_GENERIC_WHEN_TAUGHT = 0.82  # the same for what does not resemble the photos of no label
 REFUSED_STRANGERS = 0.85  # of the photos whose label is held out
 REFUSED_WITHOUT_GENERIC = 0.92  # of the same, where nothing else tells how far strangers are
 REFUSED_WHEN_TAUGHT = 0.75  # the same where photos of no label tell more
 MIN_OTHER = 5  # photos of no label that differ; fewer have no spread
 OTHER_DEVIATIONS = 2.1  # below their mean, or below their median where one odd photo widens the spread
-TOWARDS_OTHER = 0.85  # of the way from the farthest known photos to the nearest photos of no label
+TOWARDS_OTHER = 0.9  # of the way from the farthest known photos to the nearest photos of no label
 
 BLOCK = 4096  # photos compared with all labels at once
 OUTLIER_DEVIATIONS = 3  # otherwise one odd photo among twenty would be the 98th percentile, and nothing be refused
@@ -104,21 +106,30 @@ def detector_of(
         threshold = _threshold(measured, left_out, plain.score(generic) if len(generic) else None)
         return FittedUnknown(UnknownDetector.of(means, threshold), known, left_out, plain.score(other))
     units = other / np.maximum(np.linalg.norm(other, axis=1, keepdims=True), 1e-12)
-    taught = UnknownDetector.of(means, 0.0, units.mean(axis=0))
-    known, left_out = taught.scores_of(known, data.embeddings), taught.scores_of(left_out, data.embeddings)
-    scores = _other_scores(plain, units, strangers.groups)
-    threshold = _taught_threshold(known[np.isfinite(known)], left_out, scores)
-    return FittedUnknown(UnknownDetector.of(means, threshold, units.mean(axis=0)), known, left_out, scores)
+    alike = UnknownDetector.of(means, 0.0, units.mean(axis=0), other_least=-1.0)  # never less than that
+    of_known, of_left_out = (alike.scores_of(each, data.embeddings) for each in (known, left_out))
+    threshold = _taught_threshold(
+        of_known[np.isfinite(of_known)], of_left_out, _other_scores(alike, units, strangers.groups)
+    )
+    least = -1.0
+    if len(generic):
+        far = OF_GENERIC_WHEN_TAUGHT * float(plain.score(generic).mean())
+        measured = known[np.isfinite(known)]
+        least = threshold - (max(far, _typical_and_nearest(measured)[1]) if len(measured) else far)
+    taught = UnknownDetector.of(means, threshold, units.mean(axis=0), least)
+    of_known, of_left_out = (taught.scores_of(each, data.embeddings) for each in (known, left_out))
+    return FittedUnknown(taught, of_known, of_left_out, _other_scores(taught, units, strangers.groups))
 
 
-def _other_scores(plain: UnknownDetector, units: Floats, groups: Labels) -> Floats:
+def _other_scores(detector: UnknownDetector, units: Floats, groups: Labels) -> Floats:
     """(M,) of photos of no label (M, D) at length 1, each by the mean of those that are no near-duplicates of it."""
     _, group = np.unique(groups, return_inverse=True)
     sums = np.zeros((group.max() + 1, units.shape[1]), dtype=np.float64)
     np.add.at(sums, group, units)
     rest = units.sum(axis=0, dtype=np.float64) - sums[group]  # (M, D)
     likeness = (units * rest).sum(axis=1) / np.maximum(np.linalg.norm(rest, axis=1), 1e-12)
-    return np.asarray(plain.score(units) + OTHER_WEIGHT * likeness, dtype=np.float32)
+    distances = UnknownDetector(detector.directions, 0.0).score(units)
+    return np.asarray(distances + np.maximum(OTHER_WEIGHT * likeness, detector.other_least), dtype=np.float32)
 
 
 def fold_scores(seen: LabelledEmbeddings, held_out: LabelledEmbeddings) -> tuple[Floats, Floats]:

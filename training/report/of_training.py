@@ -56,11 +56,20 @@ def write_report(
         map=_map(page, card, inspected, photos),
         map_limit=MAX_MAP_IMAGES,
         colour_limit=MAX_COLOURED_LABELS,
-        refusal=page.plot(
-            "refusal.png", refusal_plot({"training photos": fitted.unknown_scores}, fitted.unknown.threshold)
-        ),
+        refusal=page.plot("refusal.png", refusal_plot(_refusal_curves(fitted), fitted.unknown.threshold)),
         candidates=fitted.head.candidates,
     )
+
+
+def _refusal_curves(fitted: Fitted) -> dict[str, np.ndarray]:
+    """The scores of photos that the detector had not seen, by what they are; only what there is."""
+    curves = {
+        "photos of its labels": fitted.unknown_scores,
+        "of a label left out": fitted.left_out_scores,
+        "of no label (other/)": fitted.other_scores,
+    }
+    measured = {legend: scores[np.isfinite(scores)] for legend, scores in curves.items()}
+    return {legend: scores for legend, scores in measured.items() if len(scores)}
 
 
 def _counts(inspected: Inspected) -> dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, PAPER, GREY = "#39414a", "#ffffff", "#8a9096"  # of text and axes; of the background; of dots without a label
-BLUE, ORANGE, RED, GREEN = "#3a86c8", "#d9822b", "#d64545", "#2f9e6e"
+BLUE, ORANGE, RED, GREEN, VIOLET = "#3a86c8", "#d9822b", "#d64545", "#2f9e6e", "#9b6bd3"
 PALE, DEEP = np.array([0.88, 0.91, 0.94]), np.array([0.11, 0.31, 0.57])  # cells of the confusion matrix
 COLOURS = ("#3a86c8", "#d9822b", "#2f9e6e", "#9b6bd3", "#c9a227", "#1fa3a3", "#d6619e", "#8c6d4f", "#6b8e23", "#5c6bc0")
 MARKERS = "os^DvPX<>*"
@@ -156,7 +156,7 @@ def map_plot(
 def refusal_plot(curves: Mapping[str, NDArray[np.floating]], threshold: float) -> Figure:
     """One curve per entry (legend -> scores (N,)): the share of photos above the threshold, for every threshold."""
     figure, axes = figure_with_axes(height=3.0)
-    for colour, (legend, scores) in zip((BLUE, GREEN), curves.items(), strict=False):
+    for colour, (legend, scores) in zip((BLUE, GREEN, VIOLET), curves.items(), strict=False):
         ordered = np.sort(scores)
         share = 1 - np.arange(1, len(ordered) + 1) / len(ordered)
         refused = float((scores > threshold).mean())
@@ -167,7 +167,7 @@ def refusal_plot(curves: Mapping[str, NDArray[np.floating]], threshold: float) -
     side = "right" if threshold > sum(axes.get_xlim()) / 2 else "left"
     axes.annotate(f"chosen: {threshold:.3f}", (threshold, 1.04), color=INK, ha=side, va="bottom", annotation_clip=False)
     figure.legend(loc="outside lower center", ncols=1, frameon=False, labelcolor=INK, fontsize=SMALL)
-    axes.set(xlabel="threshold (distance to the nearest label)", ylabel="answered with unknown", ylim=(-0.03, 1.03))
+    axes.set(xlabel="threshold (how unlike every label)", ylabel="answered with unknown", ylim=(-0.03, 1.03))
     percent_ticks(axes, "y")
     return figure
 

@@ -48,6 +48,12 @@ class RetrainPhotos:
     fresh_other: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))  # (F', D) as `fresh`
 
     @property
+    def new_other(self) -> np.ndarray:
+        """(M,) bool: which photos of no label the champion did not know."""
+        before = {image.pixels_sha256 for image in self.known.other}
+        return np.array([image.pixels_sha256 not in before for image in self.inspected.other], dtype=bool)
+
+    @property
     def nothing_new(self) -> bool:
         before, now = ({image.pixels_sha256 for image in each} for each in (self.known.other, self.inspected.other))
         return (

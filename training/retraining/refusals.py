@@ -1,8 +1,8 @@
 """Photos of no label in the gate: what do the champion and the challenger answer to them, and is it *unknown*?
 
 The challenger is held back where it answers photos of no label with a label that the champion answers with unknown
-(exact McNemar, one-sided, at 1 %). It is also held back where it answers most of them with a label: it could not learn
-from them then, and probably photos of a label are among them.
+(exact McNemar, one-sided, at 1 %). It is also held back where it answers most of them, or of the new ones, with a
+label: it could not learn from them then, and probably photos of a label are among them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def weigh_refusals(gate: GateCard, champion: ChampionModel, photos: RetrainPhoto
         champion_refused_known=int(before[0].sum()),
         challenger_refused_known=int(now[0].sum()),
     )
-    objection = _objection(before[1], now[1])
+    objection = _objection(before[1], now[1], photos.new_other)
     if gate.passed and objection:
         return gate.model_copy(update={"other": compared, "passed": False, "reason": objection})
     both = (
@@ -48,14 +48,15 @@ def weigh_refusals(gate: GateCard, champion: ChampionModel, photos: RetrainPhoto
     return gate.model_copy(update={"other": compared, "reason": gate.reason + (both if gate.passed else "")})
 
 
-def _objection(champion: np.ndarray, challenger: np.ndarray) -> str | None:
-    """Of whether each photo of no label (M,) is refused."""
-    answered = int((~challenger).sum())
-    if len(challenger) >= MIN_OTHER and answered > MOST * len(challenger):
-        return (
-            f"It would still answer {answered} of the {len(challenger)} photos of no label with a label, because they"
-            " look like photos of its labels. If such photos are in other/, take them out."
-        )
+def _objection(champion: np.ndarray, challenger: np.ndarray, new: np.ndarray) -> str | None:
+    """Of whether each photo of no label (M,) is refused, and whether it is new."""
+    for rows, which in ((new, "new "), (np.ones_like(new), "")):
+        count, answered = int(rows.sum()), int((~challenger[rows]).sum())
+        if count >= MIN_OTHER and answered > MOST * count:
+            return (
+                f"It would still answer {answered} of the {count} {which}photos of no label with a label, because they"
+                " look like photos of its labels. If such photos are in other/, take them out."
+            )
     chance = worse_by_chance(champion, challenger)
     if chance < FORGETS:
         lost = int((champion & ~challenger).sum())

@@ -67,6 +67,7 @@ def _photos_result(champion: ChampionModel, photos: RetrainPhotos) -> dict[str, 
     return {
         "previous": champion.card.model,
         "new": len(inspected.images) - inspected.known,
+        "new_other": int(photos.new_other.sum()),
         "known": inspected.recognised,
         "relabelled": [
             {"path": change.path, "former": change.former, "label": change.label}

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def check_text(result: dict[str, Any], problems: Sequence[Problem], data: Path) -> str:
     usable, found = result["usable"], result["images"]
     lines = [
-        f"{found} {plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}",
+        f"{found} {plural(found, 'file', 'files')}, {usable} usable: {_counts(result['per_label']) or 'none'}"
+        f"{_other_count(result)}",
         *(problem_lines(problems, found - usable) or ["Nothing is wrong with this folder."]),
         *_cue_lines(result),
     ]
@@ -92,14 +93,19 @@ def _accuracy_lines(result: dict[str, Any]) -> list[str]:
         f"Of 100 photos like these that it has not seen, it answers about {100 * cv['accuracy']:.0f} right"
         f" (accuracy {cv['accuracy']:.1%}, 95 % interval {low:.1%} to {high:.1%}, in {cv['folds']} folds:"
         " each photo was answered by a model that had not learned it).",
-        f"It would call {100 * cv['unknown_rate']:.0f} of 100 such photos unknown{_strangers(result['unknown'])}. The"
-        f" percentages that it gives are off by {100 * cv['ece']:.0f} points on average.",
+        f"It would call {100 * cv['unknown_rate']:.0f} of 100 such photos unknown"
+        f"{_strangers(result.get('unknown') or {})}. The percentages that it gives are off by"
+        f" {100 * cv['ece']:.0f} points on average.",
     ]
 
 
 def _other_count(images: dict[str, Any]) -> str:
     count = images.get("other", 0)
     return f"; and {count} {plural(count, 'photo', 'photos')} of no label" if count else ""
+
+
+def _new_other(count: int) -> str:
+    return f" {count} {plural(count, 'photo', 'photos')} of no label {plural(count, 'is', 'are')} new." if count else ""
 
 
 def _strangers(unknown: dict[str, Any]) -> str:
@@ -174,7 +180,8 @@ def retrain_text(result: dict[str, Any], problems: Sequence[Problem], data: Path
     suspected, relabelled = result["suspected"], result["relabelled"]
     taken = "is now the version in use" if result["promoted"] else f"is not in use; {champion} stays"
     lines = [
-        f"{result['previous']} did not know {result['new']} of the photos, and knew {result['known']}.",
+        f"{result['previous']} did not know {result['new']} of the photos, and knew {result['known']}."
+        f"{_new_other(result.get('new_other', 0))}",
         *([f"{len(relabelled)} of those have another label now:"] if relabelled else []),
         *([f"{result['missing']} that it knew are in none of the folders: unlearned."] if result["missing"] else []),
         *(f"  {each['path']}: was {each['former']}, is {each['label']}" for each in relabelled[:SHOWN]),

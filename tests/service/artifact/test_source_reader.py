@@ -7,7 +7,6 @@ import json
 import os
 import unicodedata
 import zipfile
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -307,7 +306,9 @@ def test_any_other_file_is_one_sentence(tmp_path: Path, data: bytes, sentence: s
 def test_without_labels_a_table_lists_its_photos_and_those_that_are_missing(tmp_path: Path) -> None:
     touch(tmp_path, "0.jpg")
     path = table(tmp_path, "name,image\nx,0.jpg\ny,gone.jpg\nz,0.jpg\n")
-    assert list_photos(path) == (tmp_path, [tmp_path / "0.jpg", tmp_path / "gone.jpg"], Counter())
+    listed = list_photos(path)
+    assert listed is not None
+    assert (listed.root, listed.photos) == (tmp_path, [tmp_path / "0.jpg", tmp_path / "gone.jpg"])
     assert list_photos(tmp_path) is None
 
 

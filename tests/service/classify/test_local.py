@@ -196,6 +196,7 @@ def classified(home: Path, *words: Any) -> Any:
     return Command("classify", *words, environment={"HANDFUL_HOME": str(home)}).wait()
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_a_resumed_run_repeats_and_loses_nothing(
     home: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_probabilities_are_those_of_the_eager_network(artifact: Path) -> None:
 
 
 @pytest.mark.skipif(DEVICE.type == "cpu" and not shutil.which("g++"), reason="compiling needs a C++ compiler")
+@pytest.mark.slow
 def test_a_compiled_network_gives_the_same() -> None:
     network = Network(network_of("resnet18", RESNET))
     batch = torch.randn(4, 3, 32, 32, device=DEVICE)

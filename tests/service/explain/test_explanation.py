@@ -55,6 +55,7 @@ def test_the_answer_is_the_one_that_classify_gives(classifier: Classifier, photo
 
 
 @pytest.mark.parametrize(("size", "head"), [((28, 28), "linear"), ((300, 40), "hidden"), ((60, 500), "linear")])
+@pytest.mark.slow
 def test_odd_photos_and_label_names_can_be_drawn(
     tmp_path: Path, head: str, size: tuple[int, int], many: dict[str, Classifier]
 ) -> None:

@@ -123,3 +123,13 @@ def test_a_label_in_other_capitals_than_the_folders_is_refused(folder: FeedbackF
     folder.store(JPEG, "Belts")
     with pytest.raises(LabelWrong, match="Belts"):
         folder.store(PNG, "belts")
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "label"),
+    [("other", ["shoes"], "other"), ("Other", ["shoes"], "other"), ("Other", ["Other", "shoes"], "Other")],
+)
+def test_something_else_is_no_label_unless_the_model_has_one_of_that_name(
+    given: str, known: list[str], label: str
+) -> None:
+    assert check_label(given, known, new=False) == label

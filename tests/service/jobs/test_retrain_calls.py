@@ -178,6 +178,7 @@ def test_a_killed_workers_job_is_interrupted_and_its_process_ends(learner: Serve
     learner.wait_for("/readyz")
 
 
+@pytest.mark.slow
 def test_after_a_restart_a_job_that_ran_is_interrupted_and_one_that_waited_runs(
     tmp_path: Path, home: Path, new_photos: bytes
 ) -> None:

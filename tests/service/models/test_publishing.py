@@ -216,6 +216,7 @@ def test_a_strangers_description_leads_nowhere_else(
     assert "strange" not in Store(hub.home).names()
 
 
+@pytest.mark.slow
 def test_offline_says_so_and_the_cache_still_serves(hub: Hub, tmp_path: Path, artifact: Path) -> None:
     """What was pulled before can be pulled again; the rest names the setting."""
     hub.push("acme/colours", private=True)

@@ -142,6 +142,7 @@ def test_a_version_that_does_not_load_is_refused_and_the_old_one_goes_on(guarded
     assert guarded.status("/readyz") == 200
 
 
+@pytest.mark.slow
 def test_a_killed_worker_comes_back(guarded: Server) -> None:
     until(lambda: len(guarded.workers()) == 2)
     killed = guarded.workers()[0]

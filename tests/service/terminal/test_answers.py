@@ -18,7 +18,7 @@ def row(path: str, label: str, confidence: float = 0.9, error: str = "") -> dict
 
 def result(**parts: Any) -> dict[str, Any]:
     counts = {"images": 4, "failed": 1, "unknown": 1, "per_label": {"bags": 2, "shoes": 0}}
-    return {"model": "shop:3", **counts, **parts}
+    return {"model": "shop:3", **counts, "left_out": {}, "formulas": 0, **parts}
 
 
 def test_several_photos_are_a_table_with_counts_and_the_least_sure_is_offered_to_be_explained() -> None:

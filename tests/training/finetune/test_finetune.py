@@ -88,6 +88,7 @@ def test_nothing_is_left_in_the_cache_when_it_is_done(tuned: dict[str, Any]) -> 
     assert not list((home / "cache/finetune").iterdir())
 
 
+@pytest.mark.slow
 def test_where_nothing_is_gained_the_frozen_network_is_exported(tmp_path: Path, stripes: Path, backbone: Path) -> None:
     slow = FineTuneSettings(epochs=1, learning_rate=1e-7)
     frozen = trained(stripes, tmp_path / "frozen", backbone, finetune=None)
@@ -115,6 +116,7 @@ def weights(home: Path) -> dict[str, torch.Tensor]:
     return load_file(home / "models/stripes/1/model.safetensors")
 
 
+@pytest.mark.slow
 def test_stopped_and_started_again_it_ends_as_if_it_had_not_been(
     tmp_path: Path, tuned: dict[str, Any], stripes: Path, backbone: Path
 ) -> None:
@@ -132,6 +134,7 @@ def test_stopped_and_started_again_it_ends_as_if_it_had_not_been(
     assert difference(weights(Path(tuned["path"]).parents[2]), weights(tmp_path)) == 0
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(
     tmp_path: Path, tuned: dict[str, Any], stripes: Path, backbone: Path
 ) -> None:

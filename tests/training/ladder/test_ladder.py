@@ -114,6 +114,7 @@ def test_every_rung_is_tested_on_every_photo_once(tmp_path: Path, photos: Path, 
 
 
 @pytest.mark.usefixtures("own_home")
+@pytest.mark.slow
 def test_the_top_rung_is_trained_end_to_end(tmp_path: Path, backbone: Path) -> None:
     for label, (name, colour) in enumerate(COLOURS.items()):
         for number in range(12):

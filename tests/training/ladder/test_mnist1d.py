@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from handful.training.ladder.convolution import train_mnist1d_pair
 from handful.training.ladder.signals import draw_signals
+
+pytestmark = pytest.mark.slow
 
 
 def test_signals_are_balanced_standardised_by_the_training_part_and_drawn_by_the_seed() -> None:

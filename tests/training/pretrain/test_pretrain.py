@@ -31,6 +31,9 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 
+pytestmark = pytest.mark.slow
+
+
 TINY = PretrainRecipe(
     architecture="resnet18", channels=(8, 8, 16, 16), layers=(1, 1, 1, 1), stem_width=8, view_pixels=40, views=(2,),
     target_dims=8, sizes=(32,), epochs=2, batch=8, warmup_steps=2, use_pixels=32,

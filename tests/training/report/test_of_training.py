@@ -241,6 +241,7 @@ def test_a_confidently_contradicted_photo_is_suspected_first(tmp_path: Path) -> 
     assert "Other mistakes" not in texts
 
 
+@pytest.mark.slow
 def test_hundreds_of_labels_fit_on_the_page(tmp_path: Path) -> None:
     labels = tuple(f"label number {number}" for number in range(300))
     page = Page(report_of(tmp_path, inspected_of(labels, 5, tmp_path), mistakes=200))

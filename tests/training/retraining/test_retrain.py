@@ -325,6 +325,7 @@ def test_the_command_says_what_it_did_and_exits_by_it(
     assert CliRunner().invoke(retrain, ["--rename", "red"]).exit_code == 2
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_champion_is_whole_and_the_next_run_works(own: Path, tmp_path: Path) -> None:
     new = two(tmp_path / "new", 4)
     arguments = ("retrain", new, "--name", "colours")

@@ -29,6 +29,9 @@ from safetensors.torch import load_file
 from stripes import LABELS, write_stripes
 from tune_stripes import quick_settings
 
+pytestmark = pytest.mark.slow
+
+
 IDLE = FineTuneSettings(epochs=1, learning_rate=1e-7)  # learns nothing
 
 
