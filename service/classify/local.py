@@ -61,7 +61,7 @@ class GivenPhotos:
     @property
     def read_as(self) -> list[str]:
         """A line for each source that is no photo or folder."""
-        return [f"{path}: {len(listed[1]):,} photos" for path, listed in self._listed.items() if listed]
+        return [f"read {path}: {len(listed[1]):,} to classify" for path, listed in self._listed.items() if listed]
 
     def name(self, path: Path) -> str:
         return os.fsencode(self._below(path).as_posix()).decode("utf-8", "backslashreplace")
