@@ -22,6 +22,7 @@ Cells = Mapping[str, Any]  # of one row
 HEAD_BYTES = 1 << 16
 SAMPLE_ROWS = 100
 PARQUET_ROWS = 64  # at once: they may hold images
+BUFFER_BYTES = 1 << 20  # of a column that is read; without it a whole group of rows would be in memory
 MAX_JSON_BYTES = 1_000_000_000  # of a list, which is in memory as a whole
 DELIMITERS = {",": "CSV", ";": "CSV with semicolons", "\t": "TSV", "|": "CSV with bars"}
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -157,7 +158,7 @@ def _parquet(path: Path, source: str) -> TableFile:
 
     def rows() -> Iterator[Cells]:
         try:
-            with pq.ParquetFile(path, pre_buffer=False) as file:
+            with pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES) as file:
                 for batch in file.iter_batches(PARQUET_ROWS):
                     yield from batch.to_pylist()
         except pa.ArrowException as e:

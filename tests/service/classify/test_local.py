@@ -19,6 +19,7 @@ from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.classifier import Classifier, Prediction
 from handful.service.classify.local import GivenPhotos, classify_sources
 from handful.service.classify.result_files import columns
+from zips import zipped
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,17 @@ def test_the_rows_are_those_of_classifying_each_file_alone(
         [alone] = classifier.predict(classifier.read(folder / row["path"])[None])
         assert row["confidence"] == pytest.approx(alone.confidence, abs=1e-3)
         assert row["label"] == (alone.label or "")
+
+
+@pytest.mark.usefixtures("own_home")
+def test_zips_and_tables_are_sources_beside_folders(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.zip").write_bytes(zipped({"x/0.jpg": (folder / "a.jpg").read_bytes(), "x/notes.txt": b"words"}))
+    (folder / "list.csv").write_text("image,anything\nb/a.jpg,1\ngone.png,2\n")
+    alone = GivenPhotos([folder / "list.csv"])
+    assert [alone.name(path) for path in alone] == ["b/a.jpg", "gone.png"]
+    several = GivenPhotos([tmp_path / "in.zip", folder / "a.jpg"])
+    assert [several.name(path) for path in several] == [str(tmp_path / "in.zip/x/0.jpg"), str(folder / "a.jpg")]
+    assert several.read_as == [f"read {tmp_path / 'in.zip'}: 1 to classify"]
 
 
 def test_an_unfinished_run_is_not_overwritten_unasked(classifier: Classifier, folder: Path, tmp_path: Path) -> None:

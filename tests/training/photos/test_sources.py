@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from handful.service.artifact.errors import DataError, UsageError
-from handful.training.photos.sources import read_folder
+from handful.service.artifact.images import content_sha256
+from handful.training.photos.overlap import overlap_problems
+from handful.training.photos.sources import Dataset, read_folder, require_two_labels
 
 
 def touch(*paths: Path) -> None:
@@ -62,3 +64,41 @@ def test_no_folder_or_no_labels_is_one_sentence(tmp_path: Path) -> None:
         read_folder(tmp_path / "a.jpg")
     with pytest.raises(DataError, match="no sub-folders"):
         read_folder(tmp_path)
+
+
+def problems(dataset: Dataset) -> dict[tuple[str, str], str]:
+    return {(problem.path, problem.kind): problem.detail for problem in dataset.problems}
+
+
+def test_labels_that_differ_in_capitals_or_blanks_alone_are_suspects(tmp_path: Path) -> None:
+    touch(*(tmp_path / name / "a.jpg" for name in ("Shoes", "shoes", "handbags", "handbags ", "ﬁsh")))
+    found = problems(read_folder(tmp_path, known_labels=["fish", "Shoes"]))
+    assert set(found) == {("Shoes", "similar"), ("handbags", "similar"), ("ﬁsh", "similar"), ("shoes", "similar")}
+    assert "'shoes' only in capitals" in found["Shoes", "similar"]
+    assert "'handbags ' only in blanks" in found["handbags", "similar"]
+    assert "'fish' of the model only in" in found["ﬁsh", "similar"]
+
+
+def test_what_only_the_test_part_has_is_said_before_anything_is_learned(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("train/cats/a.jpg", "train/dogs/b.jpg", "test/cats/a.jpg", "test/cows/c.jpg")))
+    dataset = read_folder(tmp_path)
+    assert dataset.first_words == [
+        "read as: one folder per label, in parts, 4 photos (train 2, test 2), 2 labels",
+        "test: The label cows is not in train/, so nothing of it is learned; known is cats, dogs.",
+    ]
+    (tmp_path / "train/cats/a.jpg").write_bytes(b"the same")
+    (tmp_path / "test/cats/a.jpg").write_bytes(b"the same")
+    [problem] = overlap_problems(dataset, {content_sha256(b"the same")})
+    assert "1 of its 2 photos are in train/ too" in problem.detail
+
+
+def test_one_label_is_not_enough_to_learn(tmp_path: Path) -> None:
+    touch(tmp_path / "shoes/a.jpg")
+    with pytest.raises(DataError, match=r"holds one label, shoes \(1 files\); to learn, at least two are needed"):
+        require_two_labels(read_folder(tmp_path), tmp_path)
+
+
+def test_rows_that_point_nowhere_are_counted_as_left_out(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    (tmp_path / "list.csv").write_text("path,label\na.jpg,cat\ngone.jpg,dog\na.jpg,\n")
+    assert read_folder(tmp_path / "list.csv").rows_left_out == 2
