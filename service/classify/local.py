@@ -66,7 +66,8 @@ class GivenPhotos:
     @property
     def read_as(self) -> list[str]:
         """A line for each source that is no photo or folder."""
-        return [f"{path}: {len(listed.photos):,} photos" for path, listed in self._listed.items() if listed]
+        counts = {path: len(listed.photos) for path, listed in self._listed.items() if listed}
+        return [f"{path}: {count:,} photo{'s' * (count != 1)}" for path, count in counts.items()]
 
     def name(self, path: Path) -> str:
         return os.fsencode(self._below(path).as_posix()).decode("utf-8", "backslashreplace")

@@ -101,7 +101,7 @@ def test_zips_and_tables_are_sources_beside_folders(folder: Path, tmp_path: Path
     assert [alone.name(path) for path in alone] == ["b/a.jpg", "gone.png"]
     several = GivenPhotos([tmp_path / "in.zip", folder / "a.jpg"])
     assert [several.name(path) for path in several] == [str(tmp_path / "in.zip/x/0.jpg"), str(folder / "a.jpg")]
-    assert several.read_as == [f"read {tmp_path / 'in.zip'}: 1 to classify"]
+    assert several.read_as == [f"{tmp_path / 'in.zip'}: 1 photo"]
 
 
 def test_an_unfinished_run_is_not_overwritten_unasked(classifier: Classifier, folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from handful.service.artifact.errors import DataError, UsageError
 from handful.service.artifact.images import content_sha256
 from handful.training.photos.overlap import overlap_problems
-from handful.training.photos.sources import Dataset, read_folder, require_two_labels
+from handful.training.photos.sources import Dataset, read_folder
 
 
 def touch(*paths: Path) -> None:
@@ -90,12 +90,6 @@ def test_what_only_the_test_part_has_is_said_before_anything_is_learned(tmp_path
     (tmp_path / "test/cats/a.jpg").write_bytes(b"the same")
     [problem] = overlap_problems(dataset, {content_sha256(b"the same")})
     assert "1 of its 2 photos are in train/ too" in problem.detail
-
-
-def test_one_label_is_not_enough_to_learn(tmp_path: Path) -> None:
-    touch(tmp_path / "shoes/a.jpg")
-    with pytest.raises(DataError, match=r"holds one label, shoes \(1 files\); to learn, at least two are needed"):
-        require_two_labels(read_folder(tmp_path), tmp_path)
 
 
 def test_rows_that_point_nowhere_are_counted_as_left_out(tmp_path: Path) -> None:
