@@ -29,7 +29,7 @@ def tiff(
     bytes.
     """
     height, width, count = samples.shape
-    swapped = samples.astype(samples.dtype.newbyteorder(order))  # type: ignore[arg-type]  # one of its literals
+    swapped = samples.astype(samples.dtype.newbyteorder(order))
     planes = [swapped[..., n : n + 1] for n in range(count)] if planar else [swapped]
     pieces = [piece for plane in planes for piece in _cut(plane, tile or width, tile or rows or height, bool(tile))]
     stored = [_packed(_differences(piece) if predictor else piece) if packed else piece.tobytes() for piece in pieces]
