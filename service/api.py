@@ -18,10 +18,11 @@ from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.openapi import openapi_document
 from handful.service.jobs.routes import RetrainRoutes
 from handful.service.jobs.worker import JobWorker
-from handful.service.serving.champion import ChampionWatcher
+from handful.service.models.routes import ModelRoutes
 from handful.service.serving.deadline import Deadline
 from handful.service.serving.predictor import Predictor
 from handful.service.serving.routes import ServingRoutes
+from handful.service.serving.served import ServedModels
 from handful.service.settings import Settings
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -52,15 +53,18 @@ class Api:
         """`schema` is what BentoML's clients read."""
         self.schema = schema or {}
         self.settings, self.metrics = settings, ServiceMetrics()
-        self.champion = ChampionWatcher(settings, self.metrics)
+        self.models = ServedModels(settings, self.metrics)
+        self.champion = self.models.default
         self.decoders = Decoders(settings, self.metrics)
         admission = Admission(settings.max_waiting_images, settings.answer_seconds)
-        self.predictor = Predictor(settings, self.champion, self.metrics, self.decoders, admission)
+        self.predictor = Predictor(settings, self.models, self.metrics, self.decoders, admission)
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
-        self.serving = ServingRoutes(settings, self.champion, self.predictor, bodies)
+        self.serving = ServingRoutes(settings, self.models, self.predictor, bodies)
+        self.of_models = ModelRoutes(settings, self.models, bodies, self._models_of_jobs)
         self.endpoints = (
             *self.serving.endpoints,
+            *self.of_models.endpoints,
             *RetrainRoutes(settings, self.retraining).endpoints,
             *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
             *self._own_endpoints(),
@@ -106,7 +110,10 @@ class Api:
     async def running(self) -> AsyncIterator[None]:
         """Until the block ends, the champion is followed, batches are computed and jobs are run."""
         gc.freeze()  # what torch and timm have made stays; searching it for garbage takes a second, in silence
-        work = (self.champion.follow(), self.predictor.batcher.run(), self.retraining.follow())
+        work = (
+            *(self.models.follow(), self.of_models.follow()),
+            *(self.predictor.batcher.run(), self.retraining.follow()),
+        )
         tasks = [asyncio.create_task(each) for each in work]
         try:
             yield
@@ -115,6 +122,9 @@ class Api:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.decoders.close()
+
+    def _models_of_jobs(self) -> set[str]:
+        return {job.name for job in self.retraining.table.unfinished()}
 
     async def livez(self, _: Request) -> Response:
         return PlainTextResponse("alive\n")
