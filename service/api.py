@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from handful.service.decoding.decoders import Decoders
+from handful.service.explain.routes import ExplainRoutes
 from handful.service.feedback.routes import FeedbackRoutes
 from handful.service.http.auth import AuthMiddleware
 from handful.service.http.capacity import Admission, Capacity
@@ -18,7 +19,9 @@ from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.openapi import openapi_document
 from handful.service.jobs.routes import RetrainRoutes
 from handful.service.jobs.worker import JobWorker
+from handful.service.models.disk import Disk
 from handful.service.models.routes import ModelRoutes
+from handful.service.models.version_routes import VersionRoutes
 from handful.service.serving.deadline import Deadline
 from handful.service.serving.predictor import Predictor
 from handful.service.serving.routes import ServingRoutes
@@ -61,10 +64,13 @@ class Api:
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
         self.serving = ServingRoutes(settings, self.models, self.predictor, bodies)
-        self.of_models = ModelRoutes(settings, self.models, bodies, self._models_of_jobs)
+        disk = Disk()
+        self.of_models = ModelRoutes(settings, self.models, bodies, disk, self._models_of_jobs)
         self.endpoints = (
             *self.serving.endpoints,
             *self.of_models.endpoints,
+            *VersionRoutes(settings, disk).endpoints,
+            *ExplainRoutes(settings, self.models, self.predictor, bodies).endpoints,
             *RetrainRoutes(settings, self.retraining).endpoints,
             *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
             *self._own_endpoints(),

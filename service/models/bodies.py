@@ -71,6 +71,57 @@ class ModelDetail(_Model):
     versions: list[VersionBody] = Field(description="newest first")
 
 
+class FoundBody(_Body):
+    """A training photo that was answered wrongly, or whose label looks wrong."""
+
+    name: str
+    label: str = Field(description="of its folder")
+    answer: str | None = Field(description="of heads that had not seen it; null: unknown")
+    confidence: float | None
+    thumbnail: str | None = Field(description="path of a small picture")
+    photo: str | None = Field(description="its id, where the photo library has the same content")
+    reason: str | None = Field(description="of a suspected label")
+
+
+class ConfusionBody(_Body):
+    labels: list[str]
+    counts: list[list[int]] = Field(description="rows: the folder's label, columns: the answer")
+
+
+class LabelFindings(_Body):
+    photos: int
+    right: int
+    taken_for: dict[str, int] = Field(description="wrong answers, the most frequent first")
+
+
+class FindingsBody(_Body):
+    """What cross-validation found."""
+
+    confusion: ConfusionBody
+    mistakes: list[FoundBody] = Field(description="the most confident first; none from versions of earlier releases")
+    mistake_count: int
+    suspects: list[FoundBody]
+    suspect_count: int
+    listed: bool = Field(description="false: this version was made without a list of single photos")
+    forecast: str | None = Field(description="what more photos would help")
+    per_label: dict[str, LabelFindings]
+
+
+class ThumbnailBody(_Body):
+    """A training photo of which the artifact keeps a small picture."""
+
+    id: str
+    label: str
+    name: str
+    thumbnail: str = Field(description="path of the picture")
+    photo: str | None = Field(description="its id, where the photo library has the same content")
+
+
+class ThumbnailsBody(_Body):
+    total: int
+    thumbnails: list[ThumbnailBody]
+
+
 class ModelsBody(_Body):
     default: str | None = Field(description="the model that /predict asks")
     may_change: bool

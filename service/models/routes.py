@@ -42,10 +42,15 @@ class ModelRoutes:
     """One per worker. `unfinished` names the models of jobs that wait or run; it reads the disk."""
 
     def __init__(
-        self, settings: Settings, models: ServedModels, bodies: Capacity, unfinished: Callable[[], set[str]]
+        self,
+        settings: Settings,
+        models: ServedModels,
+        bodies: Capacity,
+        disk: Disk,
+        unfinished: Callable[[], set[str]],
     ) -> None:
         self.settings, self.models, self.bodies, self.unfinished = settings, models, bodies, unfinished
-        self.disk = Disk()
+        self.disk = disk
         self.endpoints = (*self._reading(), *self._changing())
 
     def _reading(self) -> tuple[Endpoint, ...]:

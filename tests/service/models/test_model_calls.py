@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
+import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 from handful.service.artifact.store import Store
+from PIL import Image
 from running_server import Server, encoded, publish_copy, running, until
 
 JPEG = encoded()
@@ -19,10 +25,12 @@ JPEG = encoded()
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("many") / "home"
+    shutil.copytree(artifact, home / "models/colours/1")  # with its report
     publish_copy(home, artifact, "first")
     publish_copy(home, artifact, "first")
-    for name in ("bags", "cups", "dogs"):
-        publish_copy(home, artifact, name)
+    for name in ("bags", "cups", "dogs", "colours"):
+        if name != "colours":
+            publish_copy(home, artifact, name)
         card = home / f"models/{name}/1/card.json"
         card.write_text(json.dumps({**json.loads(card.read_text()), "created_at": "2030-01-01T00:00:00Z"}))
     with running(home, max_models="3", poll_seconds="0.05") as server:
@@ -197,3 +205,63 @@ def test_another_sites_page_changes_nothing(server: Server) -> None:
         response = server.client.request(method, path, content=b'{"name":"x"}', headers=foreign)
         assert code(response) == (403, "cross_site")
     assert code(server.client.get("/models", headers={"Host": "evil.example"})) == (403, "loopback_only")
+
+
+def test_a_photo_is_explained_as_a_picture(server: Server) -> None:
+    for name in ("first", "cups"):
+        answer = server.client.post(f"/models/{name}/explain", files={"image": encoded("PNG", side=300)})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png"), answer.text
+        assert Image.open(io.BytesIO(answer.content)).width > 1000
+    broken = server.client.post("/models/first/explain", files={"image": JPEG[:200]})
+    assert code(broken) == (400, "image_truncated")
+    assert code(server.client.post("/models/first/explain", files={"other": JPEG})) == (400, "field_unexpected")
+    assert code(server.client.post("/models/nobody/explain", files={"image": JPEG})) == (404, "no_such_model")
+
+
+def test_a_report_is_shown_under_a_policy_that_allows_its_own_style_alone(server: Server, artifact: Path) -> None:
+    answer = server.client.get("/models/colours/versions/1/report")
+    assert answer.content == (artifact / "report/report.html").read_bytes()
+    policy = answer.headers["content-security-policy"]
+    (style,) = re.findall(r"<style>(.*?)</style>", answer.text, re.DOTALL)
+    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in policy
+    assert "unsafe" not in policy
+    assert "script" not in policy
+    assert "style=" not in answer.text  # no hash would allow it
+    assert code(server.client.get("/models/first/versions/1/report")) == (404, "not_kept")
+    assert code(server.client.get("/models/colours/versions/9/report")) == (404, "no_such_model")
+    assert code(server.client.get(f"/models/colours/versions/{'9' * 300}/report")) == (404, "no_such_model")
+
+
+def test_what_was_found_wrong_is_listed_with_pictures(server: Server) -> None:
+    report = server.home / "models/colours/1/report"
+    photo = {"row": 3, "name": "blue/03.jpg", "label": "blue", "answer": "red", "confidence": 0.9, "sha256": "ab" * 32}
+    found = {"mistakes": [photo], "mistake_count": 1, "suspects": [{**photo, "reason": "Why."}], "suspect_count": 1}
+    (report / "findings.json").write_text(json.dumps(found))
+    body = server.client.get("/models/colours/versions/1/findings").json()
+    (mistake,) = body["mistakes"]
+    assert (mistake["name"], mistake["label"], mistake["answer"]) == ("blue/03.jpg", "blue", "red")
+    assert body["suspects"][0]["reason"] == "Why."
+    assert body["confusion"]["labels"] == ["blue", "red"]
+    assert body["per_label"]["blue"]["photos"] == 12
+    picture = server.client.get(mistake["thumbnail"])
+    assert picture.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(picture.content)).size[0] <= 96
+    assert "max-age" in picture.headers["cache-control"]
+    (report / "findings.json").write_text("{")
+    body = server.client.get("/models/colours/versions/1/findings").json()
+    assert (body["listed"], body["mistakes"]) == (False, [])
+
+
+def test_the_photos_that_a_version_was_learned_from_can_be_looked_at(server: Server) -> None:
+    listed = server.client.get("/models/colours/versions/1/thumbnails", params={"label": "red", "limit": 5}).json()
+    assert listed["total"] == 12
+    assert [each["label"] for each in listed["thumbnails"]] == ["red"] * 5
+    first = listed["thumbnails"][0]
+    colour = Image.open(io.BytesIO(server.client.get(first["thumbnail"]).content)).convert("RGB").resize((1, 1))
+    red, _, blue = colour.getpixel((0, 0))  # type: ignore[misc]
+    assert red > blue
+    for row in ("24", "-1", "x", "9" * 50, "%00"):
+        answer = server.client.get(f"/models/colours/versions/1/thumbnails/{row}")
+        assert code(answer) == (404, "not_kept"), row
+    wrong = server.client.get("/models/colours/versions/1/thumbnails", params={"limit": "all"})
+    assert code(wrong) == (400, "parameter_wrong")
