@@ -18,6 +18,10 @@ from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.openapi import openapi_document
 from handful.service.jobs.routes import RetrainRoutes
 from handful.service.jobs.worker import JobWorker
+from handful.service.library.adding import PhotoUploads
+from handful.service.library.correction_routes import CorrectionRoutes
+from handful.service.library.disk import LibraryDisk
+from handful.service.library.routes import LibraryRoutes
 from handful.service.serving.champion import ChampionWatcher
 from handful.service.serving.deadline import Deadline
 from handful.service.serving.predictor import Predictor
@@ -59,8 +63,12 @@ class Api:
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
         self.serving = ServingRoutes(settings, self.champion, self.predictor, bodies)
+        disk = LibraryDisk(settings)
+        uploads = PhotoUploads(disk, self.decoders, self.metrics)
         self.endpoints = (
             *self.serving.endpoints,
+            *LibraryRoutes(disk, uploads, bodies).endpoints,
+            *CorrectionRoutes(disk, uploads, bodies).endpoints,
             *RetrainRoutes(settings, self.retraining).endpoints,
             *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
             *self._own_endpoints(),

@@ -67,8 +67,8 @@ class DecoderProcess:
     def ask(self, task: Task, image: bytes, seconds: float) -> NDArray[np.uint8]:
         """The `(S, S, 3)` picture, empty if only a check was asked for, or a thumbnail's bytes `(B,)`.
 
-        Raises an `ImageError` or `LargeImage`. Also raises `DecoderLost`: `seconds` by the clock have passed, or the process has ended by itself, as it does
-        when it has computed for longer than its task allows.
+        Raises an `ImageError` or `LargeImage`. Also raises `DecoderLost`: `seconds` by the clock have passed, or the
+        process has ended by itself, as it does when it has computed for longer than its task allows.
         """
         started = time.monotonic()
         try:

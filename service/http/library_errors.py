@@ -1,6 +1,7 @@
 """What can be wrong with a request about photos or jobs of a model, as a part of the tree in `errors.py`.
 
 RequestError
+├── ModelUnknown      404
 ├── NoSuchPhoto       404
 ├── NoSuchLabel       404
 ├── TooFewPhotos      409
@@ -13,6 +14,12 @@ RequestError
 from __future__ import annotations
 
 from handful.service.http.errors import RequestError
+
+
+class ModelUnknown(RequestError):
+    """There is no model of this name, neither versions nor photos."""
+
+    status = 404
 
 
 class NoSuchPhoto(RequestError):

@@ -115,6 +115,7 @@ class PhotoLibrary:
 
         With `move`, one that is there under another label moves to this one.
         """
+        sizes = [each.part.stat().st_size for each in new]  # raises if the library is gone
         with self.changing():
             sweep(self.hidden)
             known = {photo.id: photo for photo in self.photos()}
@@ -122,8 +123,7 @@ class PhotoLibrary:
             folder = self.label_folder(label)
             taken = _taken(folder)
             results: list[Kept | LibraryFull] = []
-            for each in new:
-                size = each.part.stat().st_size
+            for each, size in zip(new, sizes, strict=True):
                 if before := known.get(each.id):
                     if move and before.label != label:
                         _into(folder, before.path, before.name, taken)

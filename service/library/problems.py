@@ -62,11 +62,9 @@ def save_problems(hidden: Path, result: Mapping[str, Any], ids: Mapping[str, str
 
 
 def _problems(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    problems = result.get("problems")
-    wanted = ("path", "kind", "detail")
-    return [
-        each for each in problems or () if isinstance(each, dict) and all(isinstance(each.get(k), str) for k in wanted)
-    ]
+    problems, wanted = result.get("problems"), ("path", "kind", "detail")
+    texts = ({key: each.get(key) for key in wanted} for each in problems or () if isinstance(each, dict))
+    return [each for each in texts if all(isinstance(value, str) for value in each.values())]
 
 
 def problems_of(hidden: Path, photos: Collection[LibraryPhoto], contents: Contents) -> dict[str, list[PhotoProblem]]:
