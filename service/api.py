@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +19,10 @@ from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.openapi import openapi_document
 from handful.service.jobs.routes import RetrainRoutes
 from handful.service.jobs.worker import JobWorker
+from handful.service.library.adding import PhotoUploads
+from handful.service.library.correction_routes import CorrectionRoutes
+from handful.service.library.disk import LibraryDisk
+from handful.service.library.routes import LibraryRoutes
 from handful.service.models.disk import Disk
 from handful.service.models.routes import ModelRoutes
 from handful.service.models.version_routes import VersionRoutes
@@ -64,13 +68,16 @@ class Api:
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
         self.serving = ServingRoutes(settings, self.models, self.predictor, bodies)
-        disk = Disk()
+        self.libraries, disk = LibraryDisk(settings), Disk()
+        uploads = PhotoUploads(self.libraries, self.decoders, self.metrics)
         self.of_models = ModelRoutes(settings, self.models, bodies, disk, self._models_of_jobs)
         self.endpoints = (
             *self.serving.endpoints,
             *self.of_models.endpoints,
-            *VersionRoutes(settings, disk).endpoints,
+            *VersionRoutes(settings, disk, self._library_ids).endpoints,
             *ExplainRoutes(settings, self.models, self.predictor, bodies).endpoints,
+            *LibraryRoutes(self.libraries, uploads, bodies).endpoints,
+            *CorrectionRoutes(self.libraries, uploads, bodies).endpoints,
             *RetrainRoutes(settings, self.retraining).endpoints,
             *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
             *self._own_endpoints(),
@@ -128,6 +135,11 @@ class Api:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.decoders.close()
+
+    def _library_ids(self, name: str) -> Callable[[], Collection[str]]:
+        """What reads, on the disk, the ids of the photos in a model's library."""
+        library = self.libraries.of_name(name)
+        return lambda: {photo.id for photo in library.photos()}
 
     def _models_of_jobs(self) -> set[str]:
         return {job.name for job in self.retraining.table.unfinished()}

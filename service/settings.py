@@ -125,13 +125,18 @@ class Settings(BaseSettings):
         4, ge=0, le=1000, description="retrainings per model that wait or run at once; 0: none over HTTP"
     )
     max_retrain_megabytes: float = Field(
-        500.0, gt=0, le=100_000, description="MB per zip sent to /retrain; unpacked at most four times that"
+        500.0,
+        gt=0,
+        le=100_000,
+        description="MB per zip of photos, unpacked at most four times that; also MB per upload to the photo library",
     )
-    max_retrain_files: int = Field(10_000, ge=1, le=1_000_000, description="entries per zip sent to /retrain")
+    max_retrain_files: int = Field(
+        10_000, ge=1, le=1_000_000, description="entries per zip, and photos per upload to the library"
+    )
     upload_seconds: float = Field(
         600.0,
         gt=0,
-        description="seconds within which a zip sent to /retrain must arrive, else 408; as long again to unpack it",
+        description="seconds within which a zip or an upload of photos must arrive, else 408; as long again to unpack it",
     )
     retrain_seconds: float = Field(7200.0, gt=0, description="seconds that a retraining may run before it is stopped")
     kept_jobs: int = Field(50, ge=1, le=10_000, description="ended retrainings that GET /retrain still lists")
@@ -140,6 +145,10 @@ class Settings(BaseSettings):
     )
     max_feedback_megabytes: float = Field(1000.0, gt=0, description="MB in that folder, all labels together")
     max_feedback_images: int = Field(10_000, ge=1, description="images in that folder")
+    max_library_megabytes: float = Field(
+        20_000.0, gt=0, description="MB of photos in the photo library of one model, all labels together"
+    )
+    max_library_photos: int = Field(20_000, ge=1, le=1_000_000, description="photos in the photo library of one model")
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="comma-separated origins whose web pages may call the service; none: CORS is off"
     )

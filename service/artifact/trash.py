@@ -52,6 +52,7 @@ class _Moved(BaseModel):
     undone: str
     merge: bool
     paths: list[str]  # relative to the home, in the order of the numbers that they lie under now
+    now: list[str] | None = None  # where they lie instead, if they were only moved; relative to the home, too
 
 
 class Trash:
@@ -67,21 +68,42 @@ class Trash:
         `undone` is the sentence that `undo` returns. With `merge`, a folder that exists again by then gets back what
         it lacks, and a file of another content under the same name a free name; else `undo` raises `UndoTaken`.
         """
+        moved = _Moved(at=datetime.now(UTC), undone=undone, merge=merge, paths=self._relative(paths))
+        return self._move(moved, paths)
+
+    def move(self, pairs: Sequence[tuple[Path, Path]], undone: str) -> Trashed:
+        """Moves files from the first path of each pair to the second, which is free; `undo` moves them back.
+
+        Those that are gone already are left out. Nothing is erased later but the way back.
+        """
+        before, now = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        paths, targets = self._relative(before), self._relative(now)
+        return self._move(_Moved(at=datetime.now(UTC), undone=undone, merge=True, paths=paths, now=targets), before)
+
+    def _relative(self, paths: Iterable[Path]) -> list[str]:
+        return [PurePosixPath(path.relative_to(self.root).as_posix()).as_posix() for path in paths]
+
+    def _move(self, moved: _Moved, paths: Sequence[Path]) -> Trashed:
         private_folder(self.folder)
-        relative = [PurePosixPath(path.relative_to(self.root).as_posix()) for path in paths]
-        moved = _Moved(at=datetime.now(UTC), undone=undone, merge=merge, paths=list(map(str, relative)))
         token = secrets.token_hex(16)
         folder = self.folder / token
         with locked(self.folder / LOCK):
             private_folder(folder)
             replace_text(folder / TABLE, moved.model_dump_json())
             sync_folder(self.folder)
-            for number, path in enumerate(paths):
+            targets = self._targets(folder, moved)
+            for path, target in zip(paths, targets, strict=True):
                 with suppress(FileNotFoundError):
-                    _move(path, folder / str(number))
-            _sync([folder, *(path.parent for path in paths)])
+                    _move(path, target)
+            _sync([*(path.parent for path in targets), *(path.parent for path in paths)])
             replace_text(folder / WHOLE, "")
         return Trashed(token, moved.at + KEPT)
+
+    def _targets(self, folder: Path, moved: _Moved) -> list[Path]:
+        """Where what was moved lies now."""
+        if moved.now is not None:
+            return [self.root / path for path in moved.now]
+        return [folder / str(number) for number in range(len(moved.paths))]
 
     def undo(self, token: str) -> str:
         """Puts everything back where it lay and returns the sentence that says so.
@@ -128,7 +150,8 @@ class Trash:
         return datetime.now(UTC) > moved.at + KEPT
 
     def _put_back(self, folder: Path, moved: _Moved) -> None:
-        pairs = [(folder / str(number), self.root / path) for number, path in enumerate(moved.paths)]
+        before = [self.root / path for path in moved.paths]
+        pairs = list(zip(self._targets(folder, moved), before, strict=True))
         pairs = [(kept, target) for kept, target in pairs if os.path.lexists(kept)]
         if not moved.merge and (taken := [target for _, target in pairs if _is_taken(target)]):
             where = taken[0].relative_to(self.root).as_posix()

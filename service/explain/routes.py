@@ -20,7 +20,8 @@ from handful.service.http.body import (
 from handful.service.http.capacity import Capacity
 from handful.service.http.endpoint import Answer, Endpoint
 from handful.service.http.errors import JsonBroken, NotReady, status_of
-from handful.service.http.model_errors import ExplainRefused, ModelTooLarge, NoSuchModel
+from handful.service.http.library_errors import ModelUnknown
+from handful.service.http.model_errors import ExplainRefused, ModelTooLarge
 from handful.service.http.schemas import error_body
 from handful.service.serving.champion import LoadedVersion
 from handful.service.serving.predictor import Predictor
@@ -49,7 +50,7 @@ class ExplainRoutes:
                 self.explain,
                 "Where the model looked in one image, and how sure it is, as a picture.",
                 answers={200: Answer("A PNG", bytes, "image/png")},
-                errors=(*BODY_ERRORS, *IMAGE_ERRORS, JsonBroken, NotReady, NoSuchModel, ModelTooLarge, ExplainRefused),
+                errors=(*BODY_ERRORS, *IMAGE_ERRORS, JsonBroken, NotReady, ModelUnknown, ModelTooLarge, ExplainRefused),
                 content=ONE_IMAGE,
             ),
         )

@@ -3,7 +3,6 @@
 RequestError
 ├── NameWrong         400
 ├── MayNotChange      403
-├── NoSuchModel       404
 ├── NotKept           404
 ├── UndoOver          404
 ├── ModelExists       409
@@ -28,12 +27,6 @@ class MayNotChange(RequestError):
     """The key may ask, and neither change anything nor see photos."""
 
     status = 403
-
-
-class NoSuchModel(RequestError):
-    """The store has no such model, or the model no such version."""
-
-    status = 404
 
 
 class NotKept(RequestError):

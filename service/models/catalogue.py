@@ -16,7 +16,7 @@ from handful.service.artifact.label_names import is_other, normal_label
 from handful.service.artifact.names import can_be_name
 from handful.service.artifact.store import CHAMPION, Store, home
 from handful.service.http.filenames import is_hidden, quoted
-from handful.service.http.model_errors import NoSuchModel
+from handful.service.http.library_errors import ModelUnknown
 from handful.service.models.bodies import GateBody, ModelBody, ModelDetail, VerdictBody, VersionBody
 
 PHOTOS = "photos"  # below the home: a photo library per model, a folder per label in it
@@ -49,13 +49,13 @@ class Catalogue:
         return found
 
     def summary(self, name: str) -> ModelBody:
-        """Raises `NoSuchModel`."""
+        """Raises `ModelUnknown`."""
         self.check(name)
         folders = self.folders(name)
         return ModelBody(**self._model(name, folders, loaded=False), versions=len(folders))
 
     def detail(self, name: str, *, loaded: bool) -> ModelDetail:
-        """Raises `NoSuchModel`."""
+        """Raises `ModelUnknown`."""
         self.check(name)
         folders, champion = self.folders(name), self.champion(name)
         card = _card_or_none(folders[champion]) if champion in folders else None
@@ -66,10 +66,10 @@ class Catalogue:
         return name in self._fixed
 
     def check(self, name: str) -> None:
-        """Raises `NoSuchModel` if there are neither versions nor a photo library."""
+        """Raises `ModelUnknown` if there are neither versions nor a photo library."""
         known = can_be_name(name) and (name in self._fixed or self.store.versions(name) or self.library(name).is_dir())
         if not known:
-            raise NoSuchModel(f"There is no model {quoted(name)}; GET /models lists those there are.")
+            raise ModelUnknown(f"There is no model {quoted(name)}; GET /models lists those there are.")
 
     def folders(self, name: str) -> dict[str, Path]:
         """Version -> folder, oldest first."""
@@ -78,12 +78,12 @@ class Catalogue:
         return {version: self.store.models / name / version for version in self.store.versions(name)}
 
     def folder(self, name: str, version: str) -> Path:
-        """Raises `NoSuchModel`."""
+        """Raises `ModelUnknown`."""
         self.check(name)
         folders = self.folders(name)
         if version not in folders:
             known = ", ".join(folders) or "none"
-            raise NoSuchModel(f"There is no version {quoted(version)} of {name}; versions: {known}.")
+            raise ModelUnknown(f"There is no version {quoted(version)} of {name}; versions: {known}.")
         return folders[version]
 
     def champion(self, name: str) -> str | None:

@@ -48,7 +48,7 @@ class ModelChanges:
         return name
 
     def rename(self, old: str, new: str) -> str:
-        """Returns the new name in its usual form. Raises `NoSuchModel`, `NameWrong` or `ModelExists`."""
+        """Returns the new name in its usual form. Raises `ModelUnknown`, `NameWrong` or `ModelExists`."""
         new = checked_name(new)
         with self._changing():
             self.catalogue.check(old)
@@ -59,7 +59,7 @@ class ModelChanges:
         return new
 
     def delete(self, name: str) -> Trashed:
-        """Everything of it lies in the trash for an hour. Raises `NoSuchModel`."""
+        """Everything of it lies in the trash for an hour. Raises `ModelUnknown`."""
         with self._changing():
             self.catalogue.check(name)
             folder, versions = self.models / name, self.catalogue.store.versions(name)

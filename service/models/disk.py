@@ -11,7 +11,8 @@ from typing import ParamSpec, TypeVar
 
 from handful.service.http.capacity import Capacity
 from handful.service.http.errors import NO_SPACE_ERRNOS, DiskFull, Overloaded
-from handful.service.http.model_errors import HomeNotWritable, NoSuchModel
+from handful.service.http.library_errors import ModelUnknown
+from handful.service.http.model_errors import HomeNotWritable
 
 logger = logging.getLogger(__name__)
 THREADS = 4
@@ -30,12 +31,12 @@ class Disk:
         self._logged = ""
 
     async def call(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Raises `DiskFull`, `HomeNotWritable` or `Overloaded`, or `NoSuchModel` for what went elsewhere meanwhile."""
+        """Raises `DiskFull`, `HomeNotWritable` or `Overloaded`, or `ModelUnknown` for what went elsewhere meanwhile."""
         with self._calls.reserve(1):
             try:
                 return await asyncio.wrap_future(self._threads.submit(work, *args, **kwargs))
             except FileNotFoundError as e:
-                raise NoSuchModel(
+                raise ModelUnknown(
                     "The model was renamed or deleted meanwhile; GET /models lists those there are."
                 ) from e
             except OSError as e:

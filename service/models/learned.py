@@ -36,7 +36,7 @@ class LearnedPhoto(NamedTuple):
 
 
 class LearnedPhotos:
-    """Of one version of a model. `library` says which of these contents the photo library has."""
+    """Of one version of a model. `library` reads the ids (sha256) of the photos in its library."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class LearnedPhotos:
         version: str,
         folder: Path,
         card: ModelCard,
-        library: Callable[[str, Collection[str]], Collection[str]],
+        library: Callable[[], Collection[str]],
     ) -> None:
         self.name, self.version, self.folder, self.card, self.library = name, version, folder, card, library
 
@@ -66,7 +66,7 @@ class LearnedPhotos:
 
     def thumbnails(self, label: str | None, offset: int, limit: int) -> ThumbnailsBody:
         """Of one label or of all; empty where the artifact keeps none."""
-        photos = learned_photos(self.folder, self.card.labels) if self._has_pictures else ()
+        photos = remembered_photos(self.folder, self.card.labels) if self._has_pictures else ()
         rows = [row for row, photo in enumerate(photos) if label in {None, photo.label}]
         shown = rows[offset : offset + limit]
         kept = self._kept([photos[row].sha256 for row in shown])
@@ -98,7 +98,7 @@ class LearnedPhotos:
         return THUMBNAILS in self.card.files
 
     def _kept(self, hashes: Collection[str]) -> Collection[str]:
-        return self.library(self.name, hashes) if hashes else ()
+        return self.library() if hashes else ()
 
     def _found(self, photo: FoundPhoto, kept: Collection[str]) -> FoundBody:
         return FoundBody(
@@ -114,7 +114,7 @@ class LearnedPhotos:
 
 
 @lru_cache(MOST_REMEMBERED)
-def learned_photos(folder: Path, labels: tuple[str, ...]) -> tuple[LearnedPhoto, ...]:
+def remembered_photos(folder: Path, labels: tuple[str, ...]) -> tuple[LearnedPhoto, ...]:
     """By row; empty where the artifact keeps nothing of single photos, or is broken."""
     try:
         with safe_open(folder / EMBEDDINGS, framework="np") as file:

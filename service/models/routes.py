@@ -13,12 +13,12 @@ from handful.service.http.endpoint import TEXT, Answer, Endpoint, Schema
 from handful.service.http.errors import DiskFull, FieldMissing, JsonBroken, MediaTypeUnsupported
 from handful.service.http.filenames import quoted
 from handful.service.http.json_body import json_text
+from handful.service.http.library_errors import ModelUnknown
 from handful.service.http.model_errors import (
     HomeNotWritable,
     ModelBusy,
     ModelExists,
     NameWrong,
-    NoSuchModel,
     PromoteRefused,
     UndoOver,
     UndoRefused,
@@ -75,7 +75,7 @@ class ModelRoutes:
                 self.show,
                 "One model with its versions.",
                 answers={200: Answer("The model", ModelDetail)},
-                errors=(NoSuchModel,),
+                errors=(ModelUnknown,),
             ),
         )
 
@@ -100,7 +100,7 @@ class ModelRoutes:
                 self.rename,
                 "Renames it; versions and photos go with it.",
                 answers={200: Answer("The model", ModelBody)},
-                errors=(*named, NoSuchModel, ModelBusy),
+                errors=(*named, ModelUnknown, ModelBusy),
                 content=_fields("name"),
             ),
             Endpoint(
@@ -109,7 +109,7 @@ class ModelRoutes:
                 self.delete,
                 "Deletes versions and photos; for an hour this can be undone.",
                 answers={200: Answer("How to undo it", DeletedBody)},
-                errors=(*writing, NoSuchModel, ModelBusy),
+                errors=(*writing, ModelUnknown, ModelBusy),
             ),
             Endpoint(
                 "POST",
@@ -125,7 +125,7 @@ class ModelRoutes:
                 self.promote,
                 "Makes a version the champion, the version in use.",
                 answers={200: detail},
-                errors=(*body, *writing, NoSuchModel, PromoteRefused, ModelBusy),
+                errors=(*body, *writing, ModelUnknown, PromoteRefused, ModelBusy),
                 content=_fields("version"),
             ),
             Endpoint(
@@ -134,7 +134,7 @@ class ModelRoutes:
                 self.rollback,
                 "Goes back to the champion before this one.",
                 answers={200: detail},
-                errors=(*writing, NoSuchModel, PromoteRefused, ModelBusy),
+                errors=(*writing, ModelUnknown, PromoteRefused, ModelBusy),
             ),
         )
 
@@ -206,14 +206,14 @@ class ModelRoutes:
             else:
                 catalogue.store.promote(name, version)
         except ModelNotFound as e:
-            raise NoSuchModel(str(e)) from e
+            raise ModelUnknown(str(e)) from e
         except UsageError as e:
             raise PromoteRefused(f"{name} has no earlier champion that could be gone back to.") from e
         except HandfulError as e:
             raise PromoteRefused(without_paths(str(e), folder, version or "before")) from e
 
     def _free(self, name: str) -> ModelChanges:
-        """Raises `NoSuchModel` or `ModelBusy`."""
+        """Raises `ModelUnknown` or `ModelBusy`."""
         catalogue = self._catalogue()
         catalogue.check(name)
         self._check_not_fixed(name, catalogue)

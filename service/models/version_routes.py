@@ -12,7 +12,8 @@ from handful.service.artifact.errors import ArtifactError
 from handful.service.http.endpoint import TEXT, Answer, Endpoint, Parameter, check_parameters
 from handful.service.http.errors import ParameterWrong
 from handful.service.http.filenames import quoted
-from handful.service.http.model_errors import NoSuchModel, NotKept
+from handful.service.http.library_errors import ModelUnknown
+from handful.service.http.model_errors import NotKept
 from handful.service.models.bodies import FindingsBody, ThumbnailsBody
 from handful.service.models.catalogue import REPORT, Catalogue, card_of
 from handful.service.models.disk import Disk
@@ -33,20 +34,10 @@ PARAMETERS = (
 _STYLE = re.compile(rb"<style[^>]*>(.*?)</style>", re.DOTALL | re.IGNORECASE)
 
 
-def nothing_kept(_: str, __: Collection[str]) -> Collection[str]:
-    """For a service without photo libraries."""
-    return ()
-
-
 class VersionRoutes:
-    """One per worker. `library` says which contents (sha256) a model's photo library has; it reads the disk."""
+    """One per worker. `library` makes, of a model's name, what reads the ids of the photos in its library."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        disk: Disk,
-        library: Callable[[str, Collection[str]], Collection[str]] = nothing_kept,
-    ) -> None:
+    def __init__(self, settings: Settings, disk: Disk, library: Callable[[str], Callable[[], Collection[str]]]) -> None:
         self.settings, self.disk, self.library = settings, disk, library
         self.endpoints = (
             Endpoint(
@@ -55,7 +46,7 @@ class VersionRoutes:
                 self.report,
                 "A version's report, as a page without scripts.",
                 answers={200: Answer("The page", str, "text/html")},
-                errors=(NoSuchModel, NotKept),
+                errors=(ModelUnknown, NotKept),
             ),
             Endpoint(
                 "GET",
@@ -63,7 +54,7 @@ class VersionRoutes:
                 self.findings,
                 "What cross-validation found: mistakes, labels that look wrong, the confusion table.",
                 answers={200: Answer("The findings", FindingsBody)},
-                errors=(NoSuchModel,),
+                errors=(ModelUnknown,),
             ),
             Endpoint(
                 "GET",
@@ -71,7 +62,7 @@ class VersionRoutes:
                 self.thumbnails,
                 "The photos that a version was learned from, of one label or of all.",
                 answers={200: Answer("In the order of the artifact", ThumbnailsBody)},
-                errors=(NoSuchModel,),
+                errors=(ModelUnknown,),
                 parameters=PARAMETERS,
             ),
             Endpoint(
@@ -80,7 +71,7 @@ class VersionRoutes:
                 self.thumbnail,
                 "A small picture of one of them.",
                 answers={200: Answer("A JPEG", bytes, "image/jpeg")},
-                errors=(NoSuchModel, NotKept),
+                errors=(ModelUnknown, NotKept),
             ),
         )
 
@@ -90,21 +81,24 @@ class VersionRoutes:
 
     async def findings(self, request: Request) -> Response:
         name, version = self._version(request)
-        body = await self.disk.call(lambda: self._learned(name, version).findings())
+        library = self.library(name)
+        body = await self.disk.call(lambda: self._learned(name, version, library).findings())
         return Response(body.model_dump_json(), media_type="application/json")
 
     async def thumbnails(self, request: Request) -> Response:
         name, version = self._version(request)
+        library = self.library(name)
         check_parameters(request.query_params, PARAMETERS)
         label = request.query_params.get("label")
         offset, limit = _number(request, "offset", 0, 0, 1 << 40), _number(request, "limit", 200, 1, MOST_THUMBNAILS)
-        body = await self.disk.call(lambda: self._learned(name, version).thumbnails(label, offset, limit))
+        body = await self.disk.call(lambda: self._learned(name, version, library).thumbnails(label, offset, limit))
         return Response(body.model_dump_json(), media_type="application/json")
 
     async def thumbnail(self, request: Request) -> Response:
         name, version = self._version(request)
+        library = self.library(name)
         row = request.path_params["id"]
-        jpeg = await self.disk.call(lambda: self._learned(name, version).jpeg(row))
+        jpeg = await self.disk.call(lambda: self._learned(name, version, library).jpeg(row))
         if jpeg is None:
             raise NotKept(f"{name}:{version} keeps no picture {quoted(row)}.")
         headers = {"Cache-Control": f"private, max-age={KEPT_SECONDS}"}
@@ -113,13 +107,13 @@ class VersionRoutes:
     def _version(self, request: Request) -> tuple[str, str]:
         return request.path_params["name"], request.path_params["version"]
 
-    def _learned(self, name: str, version: str) -> LearnedPhotos:
+    def _learned(self, name: str, version: str, library: Callable[[], Collection[str]]) -> LearnedPhotos:
         folder = Catalogue(self.settings.model).folder(name, version)
         try:
             card = card_of(folder)
         except ArtifactError as e:
-            raise NoSuchModel(f"{name}:{version} is broken; GET /models/{name} says why.") from e
-        return LearnedPhotos(name, version, folder, card, self.library)
+            raise ModelUnknown(f"{name}:{version} is broken; GET /models/{name} says why.") from e
+        return LearnedPhotos(name, version, folder, card, library)
 
     def _report(self, name: str, version: str) -> tuple[bytes, str]:
         path: Path = Catalogue(self.settings.model).folder(name, version) / REPORT

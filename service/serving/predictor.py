@@ -35,7 +35,7 @@ class Predictor:
         """All are answered by one version, in order; a bad image gets its own error and joins no batch.
 
         `model` is a name, None the default. Only for images that `admission` has admitted. Raises `NotReady`, or
-        `NoSuchModel` or `ModelTooLarge`.
+        `ModelUnknown` or `ModelTooLarge`.
         """
         version = self.models.default.current if model is None else await self.models.version(model)
         answers = [asyncio.ensure_future(self._predict(version, image)) for image in images]

@@ -24,7 +24,8 @@ from handful.service.http.capacity import Capacity, Reservation
 from handful.service.http.endpoint import FILE, Answer, Endpoint, Schema, form
 from handful.service.http.errors import AnyError, JsonBroken, NotReady, status_of
 from handful.service.http.json_body import JSON_IMAGE
-from handful.service.http.model_errors import ModelTooLarge, NoSuchModel
+from handful.service.http.library_errors import ModelUnknown
+from handful.service.http.model_errors import ModelTooLarge
 from handful.service.http.schemas import ErrorBody, PredictionBody, error_body
 from handful.service.serving.champion import LoadedVersion
 from handful.service.serving.predictor import Predictor
@@ -51,7 +52,7 @@ class ServingRoutes:
         files = {"type": "array", "items": FILE, "minItems": 1, "maxItems": settings.max_images}
         self.endpoints = (
             *self._of_model("", one, many, files, (NotReady,)),
-            *self._of_model("/models/{name}", one, many, files, (NotReady, NoSuchModel, ModelTooLarge)),
+            *self._of_model("/models/{name}", one, many, files, (NotReady, ModelUnknown, ModelTooLarge)),
             Endpoint(
                 "GET",
                 "/readyz",
@@ -134,7 +135,7 @@ class ServingRoutes:
         return await read_body(request.headers, request.receive, limit_bytes, self.settings.body_seconds, reservation)
 
     async def _name(self, request: Request) -> str | None:
-        """That of the model in the path. Raises `NoSuchModel` before the body is read."""
+        """That of the model in the path. Raises `ModelUnknown` before the body is read."""
         name: str | None = request.path_params.get("name")
         if name is not None:
             await self.models.check(name)

@@ -20,8 +20,9 @@ from handful.service.artifact.errors import ModelNotFound
 from handful.service.artifact.names import can_be_name
 from handful.service.artifact.store import Store
 from handful.service.http.filenames import quoted
+from handful.service.http.library_errors import ModelUnknown
 from handful.service.http.metrics import ServiceMetrics
-from handful.service.http.model_errors import ModelTooLarge, NoSuchModel
+from handful.service.http.model_errors import ModelTooLarge
 from handful.service.serving.champion import ChampionWatcher, LoadedVersion, estimated_bytes
 from handful.service.settings import Settings
 
@@ -55,12 +56,12 @@ class ServedModels:
         return name == self.default.name and not self.default.missing
 
     async def check(self, name: str) -> None:
-        """Raises `NoSuchModel` for a name without a version, before anything is loaded."""
+        """Raises `ModelUnknown` for a name without a version, before anything is loaded."""
         if not self._is_default(name) and name not in self._others:
             await self._beside(champion_of, name)
 
     async def version(self, name: str) -> LoadedVersion:
-        """Raises `NoSuchModel`, `ModelTooLarge` or, for a version that does not load, `NotReady`."""
+        """Raises `ModelUnknown`, `ModelTooLarge` or, for a version that does not load, `NotReady`."""
         if self._is_default(name):
             return self.default.current
         watcher = self._others.get(name)
@@ -114,7 +115,7 @@ class ServedModels:
             watcher = self._others.pop(name, None) or ChampionWatcher(self.settings, self.metrics, name, self._loader)
             await watcher.look()
             if watcher.missing:
-                raise no_such_model(name)
+                raise unknown_model(name)
             self._others[name] = watcher  # even if it did not load: it is not tried again at once
         return watcher
 
@@ -143,17 +144,17 @@ class ServedModels:
 
 
 def champion_of(name: str) -> Path:
-    """The folder of a model's version that answers. Raises `NoSuchModel`."""
+    """The folder of a model's version that answers. Raises `ModelUnknown`."""
     if not can_be_name(name):
-        raise no_such_model(name)
+        raise unknown_model(name)
     try:
         return Store().champion_path(name)
     except ModelNotFound as e:
-        raise no_such_model(name) from e
+        raise unknown_model(name) from e
 
 
-def no_such_model(name: str) -> NoSuchModel:
-    return NoSuchModel(f"There is no model {quoted(name)} that can answer; GET /models lists those there are.")
+def unknown_model(name: str) -> ModelUnknown:
+    return ModelUnknown(f"There is no model {quoted(name)} that can answer; GET /models lists those there are.")
 
 
 def _give_memory_back() -> None:

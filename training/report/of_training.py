@@ -27,7 +27,7 @@ def write_report(
     *,
     pictures: bool = True,
 ) -> None:
-    """Writes report.html, findings.json and PNGs; of these mistakes.png and learning_curve.png only where they show any.
+    """Writes report.html, findings.json and PNGs; mistakes.png and learning_curve.png where they show something.
 
     `card.files` may be empty: it is filled after this. Without `pictures` photos are named but not shown.
     """

@@ -101,7 +101,7 @@ def test_a_promoted_version_answers_soon_and_a_rollback_takes_it_back(server: Se
     assert server.client.post("/models/first/rollback").json()["champion"] == "1"
     until(lambda: bool(ask(server, "first").json()["model"] == "first:1"))
     assert code(server.client.post("/models/first/rollback")) == (409, "promote_refused")
-    assert code(server.client.post("/models/first/promote", json={"version": "9"})) == (404, "no_such_model")
+    assert code(server.client.post("/models/first/promote", json={"version": "9"})) == (404, "model_unknown")
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ def test_a_model_is_made_renamed_deleted_and_back_again(server: Server) -> None:
 
     renamed = server.client.patch("/models/Tea cups", json={"name": "mugs"}).json()
     assert (renamed["name"], renamed["photos"], renamed["champion"]) == ("mugs", 1, "1")
-    assert code(ask(server, "Tea cups")) == (404, "no_such_model")
+    assert code(ask(server, "Tea cups")) == (404, "model_unknown")
     assert ask(server, "mugs").json()["model"] == "mugs:1"
     assert named(server, "mugs")["card"]["name"] == "mugs"  # type: ignore[index]
 
     token = server.client.delete("/models/mugs").json()["undo"]
     assert "mugs" not in names(server)
-    assert code(ask(server, "mugs")) == (404, "no_such_model")
+    assert code(ask(server, "mugs")) == (404, "model_unknown")
     assert server.client.post(f"/undo/{token}").json() == {"undone": "mugs is back, with all versions and photos."}
     assert ask(server, "mugs").json()["model"] == "mugs:1"
     assert named(server, "mugs")["photos"] == 1
@@ -215,7 +215,7 @@ def test_a_photo_is_explained_as_a_picture(server: Server) -> None:
     broken = server.client.post("/models/first/explain", files={"image": JPEG[:200]})
     assert code(broken) == (400, "image_truncated")
     assert code(server.client.post("/models/first/explain", files={"other": JPEG})) == (400, "field_unexpected")
-    assert code(server.client.post("/models/nobody/explain", files={"image": JPEG})) == (404, "no_such_model")
+    assert code(server.client.post("/models/nobody/explain", files={"image": JPEG})) == (404, "model_unknown")
 
 
 def test_a_report_is_shown_under_a_policy_that_allows_its_own_style_alone(server: Server, artifact: Path) -> None:
@@ -228,8 +228,8 @@ def test_a_report_is_shown_under_a_policy_that_allows_its_own_style_alone(server
     assert "script" not in policy
     assert "style=" not in answer.text  # no hash would allow it
     assert code(server.client.get("/models/first/versions/1/report")) == (404, "not_kept")
-    assert code(server.client.get("/models/colours/versions/9/report")) == (404, "no_such_model")
-    assert code(server.client.get(f"/models/colours/versions/{'9' * 300}/report")) == (404, "no_such_model")
+    assert code(server.client.get("/models/colours/versions/9/report")) == (404, "model_unknown")
+    assert code(server.client.get(f"/models/colours/versions/{'9' * 300}/report")) == (404, "model_unknown")
 
 
 def test_what_was_found_wrong_is_listed_with_pictures(server: Server) -> None:
