@@ -16,7 +16,9 @@ from handful.service.http.capacity import Admission, Capacity
 from handful.service.http.endpoint import Answer, Endpoint, methods_by_path
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.openapi import openapi_document
+from handful.service.jobs.model_routes import ModelJobRoutes
 from handful.service.jobs.routes import RetrainRoutes
+from handful.service.jobs.starting import JobStarter
 from handful.service.jobs.worker import JobWorker
 from handful.service.library.adding import PhotoUploads
 from handful.service.library.correction_routes import CorrectionRoutes
@@ -63,13 +65,14 @@ class Api:
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
         self.serving = ServingRoutes(settings, self.champion, self.predictor, bodies)
-        disk = LibraryDisk(settings)
+        disk, starter = LibraryDisk(settings), JobStarter(settings, self.retraining)
         uploads = PhotoUploads(disk, self.decoders, self.metrics)
         self.endpoints = (
             *self.serving.endpoints,
             *LibraryRoutes(disk, uploads, bodies).endpoints,
             *CorrectionRoutes(disk, uploads, bodies).endpoints,
-            *RetrainRoutes(settings, self.retraining).endpoints,
+            *RetrainRoutes(settings, self.retraining, starter).endpoints,
+            *ModelJobRoutes(self.retraining, starter, disk, bodies).endpoints,
             *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
             *self._own_endpoints(),
         )
