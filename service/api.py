@@ -17,7 +17,9 @@ from handful.service.http.capacity import Admission, Capacity
 from handful.service.http.endpoint import Answer, Endpoint, methods_by_path
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.openapi import openapi_document
+from handful.service.jobs.model_routes import ModelJobRoutes
 from handful.service.jobs.routes import RetrainRoutes
+from handful.service.jobs.starting import JobStarter
 from handful.service.jobs.worker import JobWorker
 from handful.service.library.adding import PhotoUploads
 from handful.service.library.correction_routes import CorrectionRoutes
@@ -68,7 +70,7 @@ class Api:
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
         self.serving = ServingRoutes(settings, self.models, self.predictor, bodies)
-        self.libraries, disk = LibraryDisk(settings), Disk()
+        self.libraries, disk, starter = LibraryDisk(settings), Disk(), JobStarter(settings, self.retraining)
         uploads = PhotoUploads(self.libraries, self.decoders, self.metrics)
         self.of_models = ModelRoutes(settings, self.models, bodies, disk, self._models_of_jobs)
         self.endpoints = (
@@ -78,7 +80,8 @@ class Api:
             *ExplainRoutes(settings, self.models, self.predictor, bodies).endpoints,
             *LibraryRoutes(self.libraries, uploads, bodies).endpoints,
             *CorrectionRoutes(self.libraries, uploads, bodies).endpoints,
-            *RetrainRoutes(settings, self.retraining).endpoints,
+            *RetrainRoutes(settings, self.retraining, starter).endpoints,
+            *ModelJobRoutes(self.retraining, starter, self.libraries, bodies).endpoints,
             *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
             *self._own_endpoints(),
         )

@@ -122,7 +122,10 @@ class Settings(BaseSettings):
         0.5, gt=0, description="seconds between looks at the champion: how soon a new one is served"
     )
     max_jobs: int = Field(
-        4, ge=0, le=1000, description="retrainings per model that wait or run at once; 0: none over HTTP"
+        4,
+        ge=0,
+        le=1000,
+        description="jobs per model (train, retrain, evaluate) that wait or run at once; 0: none over HTTP",
     )
     max_retrain_megabytes: float = Field(
         500.0,
@@ -136,10 +139,15 @@ class Settings(BaseSettings):
     upload_seconds: float = Field(
         600.0,
         gt=0,
-        description="seconds within which a zip or an upload of photos must arrive, else 408; as long again to unpack it",
+        description="seconds within which a zip or an upload of photos must arrive, else 408; as long to unpack it",
     )
-    retrain_seconds: float = Field(7200.0, gt=0, description="seconds that a retraining may run before it is stopped")
-    kept_jobs: int = Field(50, ge=1, le=10_000, description="ended retrainings that GET /retrain still lists")
+    retrain_seconds: float = Field(7200.0, gt=0, description="seconds that a job may run before it is stopped")
+    kept_jobs: int = Field(50, ge=1, le=10_000, description="ended jobs that GET /jobs still lists")
+    backbones: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)] = Field(
+        ("builtin", "builtin-resnet", "auto"),
+        description="comma-separated networks that a training over HTTP may start from; the first one where none is"
+        " asked for",
+    )
     feedback: Path | None = Field(
         None, description="folder that POST /feedback sorts corrected images into; unset: the call answers 404"
     )

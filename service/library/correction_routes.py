@@ -19,11 +19,9 @@ from handful.service.library.adding import Decoded, PhotoUploads, keep
 from handful.service.library.bodies import CorrectionsBody, LibraryFeedbackBody, photo_body
 from handful.service.library.disk import DISK_ERRORS, LibraryDisk
 from handful.service.library.labels import check_label, suffix_of
-from handful.service.library.learned import champion_folder, labels_of, learned_photos, waiting
+from handful.service.library.learned import champion_folder, labels_of, waiting_in
 from handful.service.library.library import Kept, NewPhoto, PhotoLibrary
-from handful.service.library.listing import LibraryPhoto
 from handful.service.library.photo_names import sent_name
-from handful.service.library.problems import PhotoProblem, problems_of
 from handful.service.library.thumbnails import SIDE
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -95,14 +93,6 @@ class CorrectionRoutes:
         body = await read_body(request.headers, request.receive, limit_bytes, settings.body_seconds, reservation)
         content_type, query = request.headers.get("content-type", ""), request.query_params
         return await off_loop(partial(parse_form, content_type, body, query), len(body))
-
-
-def waiting_in(library: PhotoLibrary, name: str) -> tuple[list[LibraryPhoto], dict[str, list[PhotoProblem]]]:
-    """What the champion of the model has not learned, newest first, and what is wrong with photos, by place."""
-    photos = library.photos()
-    problems = problems_of(library.hidden, photos, library.contents)
-    champion = champion_folder(library.root.parent.parent, name)
-    return waiting(photos, learned_photos(champion) if champion else {}, problems), problems
 
 
 def _known_labels(library: PhotoLibrary, home: Path, name: str) -> tuple[str, ...]:

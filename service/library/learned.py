@@ -10,8 +10,9 @@ from handful.service.artifact.errors import HandfulError, ModelNotFound
 from handful.service.artifact.folder import EMBEDDINGS, read_card
 from handful.service.artifact.label_names import OTHER, normal_label
 from handful.service.artifact.store import Store
+from handful.service.library.library import PhotoLibrary
 from handful.service.library.listing import LibraryPhoto
-from handful.service.library.problems import PhotoProblem
+from handful.service.library.problems import PhotoProblem, problems_of
 from safetensors import SafetensorError, safe_open
 
 LEFT_OUT = frozenset({"duplicate", "unreadable"})  # learning them again would leave them out again
@@ -62,3 +63,11 @@ def waiting(
         if normal_label(learned.get(photo.id, "")) != photo.label
         and not any(each.kind in LEFT_OUT for each in problems.get(photo.place, ()))
     ]
+
+
+def waiting_in(library: PhotoLibrary, name: str) -> tuple[list[LibraryPhoto], dict[str, list[PhotoProblem]]]:
+    """What the champion of the model has not learned, newest first, and what is wrong with photos, by place."""
+    photos = library.photos()
+    problems = problems_of(library.hidden, photos, library.contents)
+    champion = champion_folder(library.root.parent.parent, name)
+    return waiting(photos, learned_photos(champion) if champion else {}, problems), problems

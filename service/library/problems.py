@@ -50,8 +50,13 @@ class _File(BaseModel):
 
 
 def save_problems(hidden: Path, result: Mapping[str, Any], ids: Mapping[str, str]) -> None:
-    """From a command's result; `ids` are those of the photos that it was given, by place. Raises OSError."""
-    found: dict[str, list[_Found]] = defaultdict(list)
+    """From a command's result; `ids` are those of the photos that it was given, by place. Raises OSError.
+
+    What an earlier command found of other photos stays.
+    """
+    given = set(ids.values())
+    before = {photo_id: found for photo_id, found in _read(hidden).items() if photo_id not in given}
+    found: dict[str, list[_Found]] = defaultdict(list, before)
     for problem in _problems(result):
         place, detail = problem["path"], problem["detail"]
         if place in ids:
