@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from handful.service.decoding.decoders import Decoders
 from handful.service.explain.routes import ExplainRoutes
@@ -28,6 +27,7 @@ from handful.service.library.routes import LibraryRoutes
 from handful.service.models.disk import Disk
 from handful.service.models.routes import ModelRoutes
 from handful.service.models.version_routes import VersionRoutes
+from handful.service.page.routes import PAGE_ENDPOINTS
 from handful.service.serving.deadline import Deadline
 from handful.service.serving.predictor import Predictor
 from handful.service.serving.routes import ServingRoutes
@@ -38,21 +38,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Router
 from starlette.types import ASGIApp
-
-PAGE = Path(__file__).with_name("page")
-PAGE_FILES = {  # path -> file, media type, description
-    "/": ("index.html", "text/html", "A page to try the service."),
-    "/page.css": ("page.css", "text/css", "The page's style."),
-    "/page.js": ("page.js", "text/javascript", "The page's script."),
-    "/docs": ("docs.html", "text/html", "A page that shows these calls."),
-    "/docs.js": ("docs.js", "text/javascript", "Its script."),
-}
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
-    " img-src blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Frame-Options": "DENY",
-    "Cache-Control": "no-cache",  # a new release is seen at once
-}
 
 
 class Api:
@@ -109,10 +94,7 @@ class Api:
                 "What bentoml.SyncHTTPClient and AsyncHTTPClient ask first.",
                 answers={200: Answer("A description of predict and predict_many", dict[str, object])},
             ),
-            *(
-                Endpoint("GET", path, _page_file(file, kind), summary, answers={200: Answer("Text", str, kind)})
-                for path, (file, kind, summary) in PAGE_FILES.items()
-            ),
+            *PAGE_ENDPOINTS,
         )
 
     def _app(self) -> ASGIApp:
@@ -159,13 +141,3 @@ class Api:
 
     async def bentoml_schema(self, _: Request) -> Response:
         return JSONResponse(self.schema)
-
-
-def _page_file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
-    """Answers with one file, which is read once: an answer from the disk would parse the Range that a client sends."""
-    content = (PAGE / name).read_bytes()
-
-    async def answer(_: Request) -> Response:
-        return Response(content, headers=PAGE_HEADERS, media_type=media_type)
-
-    return answer

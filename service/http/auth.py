@@ -30,6 +30,7 @@ from handful.service.http.keys import Access, Keys
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.model_errors import MayNotChange
 from handful.service.http.schemas import error_body
+from handful.service.page.files import PAGE_PATHS
 from handful.service.settings import Settings
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -38,7 +39,6 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
-PAGE_PATHS = frozenset({"/", "/page.css", "/page.js", "/docs", "/docs.js"})  # files without any data
 LIVENESS_PATHS = frozenset({"/livez", "/healthz"})
 ACCESS_PATH = "/access"
 OPEN_PATHS = PAGE_PATHS | LIVENESS_PATHS | {"/readyz", ACCESS_PATH}  # answered without the key, to other machines too
