@@ -43,7 +43,7 @@ const ICONS = {
 /** A drawing that a screen reader passes over. */
 export const icon = name => {
   const svg = document.createElementNS(SVG, "svg"), path = document.createElementNS(SVG, "path")
-  const attributes = {viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false"}
+  const attributes = {viewBox: "0 0 24 24", class: `icon icon-${name}`, "aria-hidden": "true", focusable: "false"}
   for (const [key, value] of Object.entries(attributes)) svg.setAttribute(key, value)
   path.setAttribute("d", ICONS[name])
   svg.append(path)
@@ -54,6 +54,19 @@ export const icon = name => {
 export const fill = (place, ...children) => {
   place.replaceChildren(...children.flat(9).filter(Boolean))
   return place
+}
+
+/** A ring that is filled by a share, as a drawing. */
+export const ring = share => {
+  const svg = document.createElementNS(SVG, "svg")
+  svg.setAttribute("viewBox", "0 0 120 120")
+  for (const part of ["", "part"]) {
+    const circle = document.createElementNS(SVG, "circle")
+    const attributes = {cx: 60, cy: 60, r: 53, pathLength: 100, class: part, ...part ? {"stroke-dasharray": `${100 * share} 100`, transform: "rotate(-90 60 60)"} : {}}
+    for (const [key, value] of Object.entries(attributes)) circle.setAttribute(key, value)
+    svg.append(circle)
+  }
+  return svg
 }
 
 let count = 0

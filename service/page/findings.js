@@ -35,12 +35,12 @@ export const findings = (found, labelOf, screen) => {
     found.forecast && h("section", {class: "card forecast"}, h("h2", {}, t("forecast")), h("p", {}, served(found.forecast))),
     open.length > 0 && gallery(t("suspects", {n: open.length}), t("suspects.what"), open, context),
     table(found, context),
-    mistakes.length > 0 && gallery(t("mistakes", {n: mistakes.length}), t("mistakes.what"), mistakes, context, "mistakes"),
+    mistakes.length > 0 && gallery(t("mistakes", {n: mistakes.length}), t("mistakes.what"), mistakes, context),
     found.listed && !found.mistake_count && h("section", {class: "card"}, h("h2", {}, t("mistakes.none")), h("p", {}, t("mistakes.none.what"))),
   ]
 }
 
-const gallery = (title, what, photos, context, id) => {
+const gallery = (title, what, photos, context) => {
   const grid = h("ul", {class: "found", role: "list"}), head = h("div", {class: "head"}, h("h2", {}, title))
   const more = button("", () => draw(shown + FIRST), {kind: "wide"}), chips = h("div")
   let shown = FIRST, only = "all"
@@ -60,7 +60,7 @@ const gallery = (title, what, photos, context, id) => {
     }
   }
   draw(FIRST)
-  const element = h("section", {class: "card", id}, head, h("p", {class: "quiet"}, what), chips, grid, more)
+  const element = h("section", {class: "card gallery"}, head, h("p", {class: "quiet"}, what), chips, grid, more)
   element.addEventListener("pair", ({detail}) => {
     if (!photos.some(photo => pair(photo) === detail)) return
     only = detail
@@ -128,7 +128,7 @@ const table = ({confusion: {labels, counts}, per_label: each, mistakes}) => {
     if (!count) return h("td", {class: "nothing"}, "0")
     const what = t("table.cell", {n: count, label: labelText(labels[row]), answer: labelText(labels[column])})
     return h("td", {class: "wrong"}, pairs.has(name)
-      ? h("button", {type: "button", "aria-label": what, title: what, onclick: () => document.getElementById("mistakes")?.dispatchEvent(new CustomEvent("pair", {detail: name}))}, String(count))
+      ? h("button", {type: "button", "aria-label": what, title: what, onclick: () => document.querySelectorAll(".gallery").forEach(each => each.dispatchEvent(new CustomEvent("pair", {detail: name})))}, String(count))
       : h("span", {title: what}, String(count)))
   }
   return h("section", {class: "card"}, h("h2", {}, t("table")), h("p", {class: "quiet"}, t("table.what")),

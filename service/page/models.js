@@ -15,7 +15,7 @@ export const show = async context => {
   if (!models.length) return fill(place, first(context, mayChange))
   fill(place,
     h("div", {class: "head"}, h("h1", {}, t("models")), mayChange && button(t("models.new"), () => create(context), {kind: "primary", symbol: "add"})),
-    h("ul", {class: "models", role: "list"}, models.map(model => card(model, preset, mayChange, context))))
+    h("ul", {class: "model-list", role: "list"}, models.map(model => card(model, preset, mayChange, context))))
 }
 
 const first = ({go, address}, mayChange) => h("section", {class: "first"},

@@ -2,11 +2,11 @@
 
 import {api, path, sentence} from "./api.js"
 import {lookAt} from "./choose.js"
-import {fill, h, icon} from "./dom.js"
+import {fill, h, icon, unique} from "./dom.js"
 import {fromInput} from "./files.js"
 import {picture} from "./pictures.js"
 import {labelText, OTHER, t} from "./text.js"
-import {button, filePicker, iconButton, menu, toast, unique} from "./widgets.js"
+import {button, filePicker, iconButton, menu, toast} from "./widgets.js"
 
 export const DRAGGED = "application/x-handful-photos"
 const FIRST = 60, MORE = 240  // photos shown at once

@@ -54,8 +54,7 @@ class Library {
       if (!this.columns.has(label)) this.columns.set(label, column(label, this))
       this.columns.get(label).update(this.photos.get(label) ?? [], this.counts.get(label) ?? 0)
     }
-    const wanted = this.labels.length ? [...order.filter(label => label !== OTHER).map(label => this.columns.get(label).element),
-      this.newLabel(), ...order.includes(OTHER) ? [this.columns.get(OTHER).element] : []] : [this.begin()]
+    const wanted = this.labels.length ? [...this.labels.map(label => this.columns.get(label).element), this.further(order.includes(OTHER))] : [this.begin()]
     if (wanted.length !== this.board.children.length || wanted.some((each, index) => this.board.children[index] !== each)) {
       const focused = document.activeElement
       fill(this.board, wanted)
@@ -88,9 +87,15 @@ class Library {
     return this.beginning
   }
 
-  newLabel() {
-    this.adding ??= h("section", {class: "column new", "aria-label": t("photos.label.new")},
-      nameForm({label: t("photos.label.new"), action: t("photos.label.go"), placeholder: t("photos.label.example"), send: label => this.makeLabel(label)}))
+  /** Where a label is added, and the photos of none of them. */
+  further(none) {
+    this.adding ??= h("div", {class: "column-stack"}, h("section", {class: "column new", "aria-label": t("photos.label.new")},
+      nameForm({label: t("photos.label.new"), action: t("photos.label.go"), placeholder: t("photos.label.example"), send: label => this.makeLabel(label)})))
+    const element = none ? this.columns.get(OTHER).element : null
+    if (element?.parentElement !== this.adding) {
+      while (this.adding.children.length > 1) this.adding.lastChild.remove()
+      if (element) this.adding.append(element)
+    }
     return this.adding
   }
 

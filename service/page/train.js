@@ -1,7 +1,7 @@
 // Learning: one button, how far it is, and then what came of it.
 
 import {api, path} from "./api.js"
-import {fill, h, icon} from "./dom.js"
+import {fill, h, icon, ring} from "./dom.js"
 import {findings} from "./findings.js"
 import {running, showJob, whyNot} from "./jobs.js"
 import {outcome} from "./outcome.js"
@@ -65,6 +65,7 @@ class Training {
 
   async follow(job) {
     this.body.inert = true
+    this.body.hidden = !this.model.champion
     this.place.classList.add("working")
     try {
       scrollTo({top: 0})
@@ -82,7 +83,7 @@ class Training {
       fill(this.work)
       throw error
     } finally {
-      this.body.inert = false
+      this.body.inert = this.body.hidden = false
       this.place.classList.remove("working")
     }
   }
@@ -110,7 +111,7 @@ class Training {
 
   score({accuracy}) {
     if (accuracy === null) return null
-    return h("div", {class: "score", "aria-hidden": "true"}, h("b", {}, percent(accuracy)))
+    return h("div", {class: "score", "aria-hidden": "true"}, ring(accuracy), h("b", {}, percent(accuracy)))
   }
 
   async details(place, version) {

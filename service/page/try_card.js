@@ -7,7 +7,6 @@ import {filePicture} from "./pictures.js"
 import {labelText, OTHER, percent, t} from "./text.js"
 import {busy, button, dialog, iconButton, toast} from "./widgets.js"
 
-const MOST_BUTTONS = 3
 const MOST_BARS = 5
 
 /** The answer in words. */
@@ -56,9 +55,10 @@ export const answerCard = (item, trial) => {
     access.may_change && (item.right === undefined ? wrong(answer) : kept()),
     iconButton(t("try.closer", {name: file.name}), "eye", () => closer(), {class: "icon-button closer"}))
 
-  const others = answer => [...labels, OTHER].filter(label => answer.unknown || label !== answer.label)
+  /** The likeliest correction stands ready; of what resembles no label that is "none of these". */
+  const likely = answer => answer.unknown ? OTHER : answer.predictions.find(({label}) => label !== answer.label)?.label ?? OTHER
   const wrong = answer => {
-    const all = others(answer), shown = all.length <= MOST_BUTTONS ? all : answer.unknown || labels.length < 2 ? [] : [answer.predictions.find(({label}) => label !== answer.label)?.label].filter(Boolean)
+    const shown = [likely(answer)]
     return h("div", {class: "wrong", role: "group", "aria-label": t("try.wrong", {name: file.name})}, h("span", {class: "quiet"}, t(answer.unknown ? "try.itis" : "try.wrong.short")),
       shown.map(label => button(labelText(label), busy(() => correct(label)), {kind: "small"})),
       button(t("try.else"), () => somethingElse(), {kind: "small ghost"}))
@@ -98,9 +98,10 @@ export const answerCard = (item, trial) => {
       shown.addEventListener("load", () => URL.revokeObjectURL(url), {once: true})
       fill(view, shown)
       view.classList.add("explained")
-      heat.remove()
+      beside.remove()
     }), {symbol: "heat"})
-    return h("div", {class: "look"}, view, h("div", {}, bars(item.answer), h("div", {class: "actions"}, heat)))
+    const beside = h("div", {}, bars(item.answer), h("div", {class: "actions"}, heat))
+    return h("div", {class: "look"}, view, beside)
   }, {wide: true, signal})
 
   element.addEventListener("keydown", event => {

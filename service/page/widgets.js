@@ -4,7 +4,7 @@ import {api, sentence} from "./api.js"
 import {fill, h, icon, unique} from "./dom.js"
 import {t} from "./text.js"
 
-const TOAST_SECONDS = 12
+const TOAST_SECONDS = 7
 
 export const button = (label, onclick, {kind = "", symbol, disabled, describedby, ...more} = {}) =>
   h("button", {type: "button", class: `button ${kind}`, onclick, disabled, "aria-describedby": describedby, ...more},
@@ -41,8 +41,7 @@ export const toast = (message, {undo, undone, bad} = {}) => {
     })}, icon("undo"), h("span", {}, t("undo"))))
   }
   element.append(iconButton(t("close"), "close", remove))
-  while (place.children.length > 2) place.firstChild.remove()
-  place.append(element)
+  fill(place, element)
   const leave = () => element.matches(":hover, :focus-within") ? setTimeout(leave, 2000) : remove()
   setTimeout(leave, 1000 * TOAST_SECONDS * (bad || undo ? 2 : 1))
 }
