@@ -28,6 +28,7 @@ from handful.service.models.disk import Disk
 from handful.service.models.routes import ModelRoutes
 from handful.service.models.version_routes import VersionRoutes
 from handful.service.page.routes import PAGE_ENDPOINTS
+from handful.service.page.thumbnails import SmallPictures
 from handful.service.serving.deadline import Deadline
 from handful.service.serving.predictor import Predictor
 from handful.service.serving.routes import ServingRoutes
@@ -63,6 +64,7 @@ class Api:
             *self.of_models.endpoints,
             *VersionRoutes(settings, disk, self._library_ids).endpoints,
             *ExplainRoutes(settings, self.models, self.predictor, bodies).endpoints,
+            *SmallPictures(settings, self.predictor, bodies).endpoints,
             *LibraryRoutes(self.libraries, uploads, bodies).endpoints,
             *CorrectionRoutes(self.libraries, uploads, bodies).endpoints,
             *RetrainRoutes(settings, self.retraining, starter).endpoints,

@@ -44,7 +44,12 @@ ACCESS_PATH = "/access"
 OPEN_PATHS = PAGE_PATHS | LIVENESS_PATHS | {"/readyz", ACCESS_PATH}  # answered without the key, to other machines too
 ACCESS = "handful.access"  # in the scope of a request: what its caller may do
 ASKED_BY_POST = frozenset(
-    {"/predict", "/predict_many", *(f"/models/{{name}}/{call}" for call in ("predict", "predict_many", "explain"))}
+    {
+        "/predict",
+        "/predict_many",
+        "/thumbnail",
+        *(f"/models/{{name}}/{call}" for call in ("predict", "predict_many", "explain")),
+    }
 )
 _SHOWS_PHOTOS = re.compile(r"/(?:photos|corrections|thumbnails|findings|report)(?:/|$)")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
