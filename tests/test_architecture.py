@@ -27,7 +27,8 @@ BENTOML = {"handful.service.app", "handful.service.bento"}
 DECODER = "handful.service.artifact.images"
 PREPROCESSING = "handful.service.artifact.preprocessing"
 MOST_FLAT_MODULES = {"service": 10, "training": 14}
-MOST_ROOM_PAIRS = {"service": 60, "training": 86}
+# models, library and explain answer over HTTP, too: each needs http, serving, artifact and the application itself
+MOST_ROOM_PAIRS = {"service": 77, "training": 86}
 MOST_LINES = 300
 CALLERS = ("handful.service.cli", "handful.training.cli")
 INTERFACE = [name for name in SOURCES if name not in {*SERVICE, *TRAINING, "handful", "handful.__main__"}]
