@@ -27,8 +27,7 @@ BENTOML = {"handful.service.app", "handful.service.bento"}
 DECODER = "handful.service.artifact.images"
 PREPROCESSING = "handful.service.artifact.preprocessing"
 MOST_FLAT_MODULES = {"service": 10, "training": 14}
-# models, library and explain answer over HTTP, too: each needs http, serving, artifact and the application itself
-MOST_ROOM_PAIRS = {"service": 77, "training": 86}
+MOST_ROOM_PAIRS = {"service": 78, "training": 86}  # library/ took 8; models/ and explain/ answer over HTTP, too
 MOST_LINES = 300
 CALLERS = ("handful.service.cli", "handful.training.cli")
 INTERFACE = [name for name in SOURCES if name not in {*SERVICE, *TRAINING, "handful", "handful.__main__"}]

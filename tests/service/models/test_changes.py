@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_renaming_that_was_killed_is_finished_at_the_next_start(
 ) -> None:
     """After so many of its steps."""
     (own_home / "models" / RENAMING).write_text(json.dumps({"old": "bags", "new": "cups"}))
-    steps = [
+    steps: list[Callable[[], object]] = [
         lambda: (own_home / "photos/bags").rename(own_home / "photos/cups"),
         lambda: write(own_home / "models/cups/champion", "1\n"),
         lambda: (own_home / "models/bags/1").rename(own_home / "models/cups/1"),
