@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         8, ge=2, le=10_000, description="models in memory at once per worker; the one not asked for longest gives way"
     )
     max_model_megabytes: float = Field(
-        4000.0, gt=0, description="MB that they may have in memory together per worker, estimated from their files"
+        4000.0, gt=0, description="MB that they may take in memory together per worker, measured when each is loaded"
     )
     workers: int = Field(
         1, ge=1, le=256, description="processes, each with its own network; one per device is usually enough"

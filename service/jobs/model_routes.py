@@ -33,7 +33,7 @@ from handful.service.jobs.routes import PARAMETERS, job_body, job_summary, json_
 from handful.service.jobs.starting import JobStarter
 from handful.service.jobs.worker import JobWorker
 from handful.service.library.disk import DISK_ERRORS, LibraryDisk
-from handful.service.library.learned import champion_folder, labels_of
+from handful.service.library.learned import champion_folder, version_labels
 from handful.service.library.snapshot import copy_all, copy_to_measure, copy_waiting
 from pydantic import Field
 from starlette.requests import Request
@@ -202,7 +202,7 @@ class ModelJobRoutes:
         champion = await self.disk.call(champion_folder, self.disk.home, name)
         if champion is None:
             raise NotReady(f"{name} has no version yet; train it first.")
-        return name, await self.disk.call(labels_of, champion)
+        return name, await self.disk.call(version_labels, champion)
 
     async def _asked_to_train(self, request: Request) -> TrainRequest:
         if "content-type" not in request.headers and request.headers.get("content-length", "0") == "0":

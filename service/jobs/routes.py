@@ -29,7 +29,7 @@ from starlette.responses import Response
 
 PARAMETERS = (Parameter("promote", {"enum": list(get_args(Promote)), "default": "auto"}),)
 
-OWN = frozenset({"cancel_requested", "options", "starts"})  # what of a job is not shown
+OWN = {"cancel_requested", "options", "starts"}  # what of a job is not shown
 
 
 class RetrainRoutes:

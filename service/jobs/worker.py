@@ -28,7 +28,7 @@ from handful.service.http.metrics import FOLDER as METRICS_FOLDER
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.schemas import Kind, Promote, State
 from handful.service.jobs.archive import Limits, unpack
-from handful.service.jobs.commands import command_of, error_of, result_of
+from handful.service.jobs.command_line import command_of, error_of, result_of
 from handful.service.jobs.ending import end_job
 from handful.service.jobs.job import INTERRUPTED, Job, JobError, JobOptions
 from handful.service.jobs.process import GRACE_SECONDS, LogFile, read_all, stop
@@ -188,7 +188,7 @@ class JobWorker:
             self.metrics.jobs.labels(job.kind, state).inc()
             if job.kind == "retrain":
                 self.metrics.retrains.labels(state).inc()
-            logger.warning("The %s of %s %s: %s", job.kind, job.name, job.job, state)
+            logger.warning("Job %s (%s of %s): %s", job.job, job.kind, job.name, state)
 
     async def _end(self, job: Job, state: State, error: JobError | None, result: dict[str, Any] | None) -> None:
         """Tries until the table is not locked, unless the service ends; until then no other worker takes the job."""

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS unreadable (sha256 TEXT PRIMARY KEY, detail TEXT NOT 
 """
 
 
-def file_key(status: os.stat_result) -> FileKey:
+def content_key(status: os.stat_result) -> FileKey:
     return status.st_ino & SIGNED, status.st_size, status.st_mtime_ns
 
 
@@ -118,7 +118,7 @@ def _read(files: Iterable[tuple[Path, FileKey]]) -> Iterator[tuple[FileKey, str]
     for path, key in files:
         try:
             sha256 = file_sha256(path)
-            if file_key(path.stat()) == key:
+            if content_key(path.stat()) == key:
                 yield key, sha256
         except OSError:
             continue

@@ -19,7 +19,7 @@ from handful.service.library.adding import Decoded, PhotoUploads, keep
 from handful.service.library.bodies import CorrectionsBody, LibraryFeedbackBody, photo_body
 from handful.service.library.disk import DISK_ERRORS, LibraryDisk
 from handful.service.library.labels import check_label, suffix_of
-from handful.service.library.learned import champion_folder, labels_of, waiting_in
+from handful.service.library.learned import champion_folder, version_labels, waiting_in
 from handful.service.library.library import Kept, NewPhoto, PhotoLibrary
 from handful.service.library.photo_names import sent_name
 from handful.service.library.thumbnails import SIDE
@@ -96,7 +96,7 @@ class CorrectionRoutes:
 
 
 def _known_labels(library: PhotoLibrary, home: Path, name: str) -> tuple[str, ...]:
-    return (*library.labels(), *labels_of(champion_folder(home, name)))
+    return tuple(dict.fromkeys([*library.labels(), *version_labels(champion_folder(home, name))]))
 
 
 def _store(library: PhotoLibrary, received: FeedbackForm, jpeg: bytes, label: str) -> Kept:

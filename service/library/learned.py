@@ -45,7 +45,7 @@ def learned_photos(artifact: Path) -> Mapping[str, str]:
     return known
 
 
-def labels_of(artifact: Path | None) -> tuple[str, ...]:
+def version_labels(artifact: Path | None) -> tuple[str, ...]:
     """Those of a version; none where there is none, or it is broken."""
     try:
         return read_card(artifact).labels if artifact else ()

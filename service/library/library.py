@@ -113,12 +113,14 @@ class PhotoLibrary:
     def add(self, new: Sequence[NewPhoto], label: str, *, move: bool = False) -> list[Kept | LibraryFull]:
         """Puts each under the label, unless its content is in the library already, and says what became of each.
 
-        With `move`, one that is there under another label moves to this one.
+        With `move`, one that is there under another label moves to this one. Raises `LabelWrong`.
         """
         sizes = [each.part.stat().st_size for each in new]  # raises if the library is gone
         with self.changing():
             sweep(self.hidden)
             known = {photo.id: photo for photo in self.photos()}
+            if not move and all(each.id in known for each in new):
+                return [Kept(known[each.id], same=True) for each in new]  # no label is made for nothing
             used = sum(photo.size_bytes for photo in known.values())
             folder = self.label_folder(label)
             taken = _taken(folder)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from handful.service.artifact.formats.kinds import SUFFIXES
 from handful.service.artifact.image_files import entries
 from handful.service.artifact.images import may_be_image
-from handful.service.library.contents import FileKey, file_key
+from handful.service.library.contents import FileKey, content_key
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def file_at(path: Path, label: str, folder: Path | None = None) -> LabelledFile:
     status = path.stat()
     place = f"{label}/{path.relative_to(folder or path.parent).as_posix()}"
     added_at = datetime.fromtimestamp(status.st_mtime, UTC)
-    return LabelledFile(label, place, path, file_key(status), status.st_size, added_at)
+    return LabelledFile(label, place, path, content_key(status), status.st_size, added_at)
 
 
 def library_photo(file: LabelledFile, photo_id: str) -> LibraryPhoto:

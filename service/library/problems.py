@@ -67,9 +67,13 @@ def save_problems(hidden: Path, result: Mapping[str, Any], ids: Mapping[str, str
 
 
 def _problems(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    problems, wanted = result.get("problems"), ("path", "kind", "detail")
-    texts = ({key: each.get(key) for key in wanted} for each in problems or () if isinstance(each, dict))
-    return [each for each in texts if all(isinstance(value, str) for value in each.values())]
+    problems = [each for each in result.get("problems") or () if isinstance(each, dict)]
+    texts = [{key: each.get(key) for key in ("path", "kind", "detail")} for each in problems]
+    return [
+        {key: text for key, text in each.items() if isinstance(text, str)}
+        for each in texts
+        if all(isinstance(text, str) for text in each.values())
+    ]
 
 
 def problems_of(hidden: Path, photos: Collection[LibraryPhoto], contents: Contents) -> dict[str, list[PhotoProblem]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,8 @@ from handful.service.http.metrics import ServiceMetrics
 from handful.service.settings import ANNOUNCED, Settings
 
 logger = logging.getLogger(__name__)
-COPIES = 3  # of the tensors, in memory: measured in training/LOG.md
+COPIES = 3  # of the tensors, in memory
+SMALL_BATCHES = 4  # images; as fast as 16 (training/LOG.md), and a quarter of the memory
 RETRY_SECONDS = 30.0  # until a version that did not load is tried again: the disk may have been at fault
 
 
@@ -42,7 +44,7 @@ class LoadedVersion:
     name: str  # in the store, else that of the card
     classifier: Classifier
     card: bytes  # JSON
-    held_bytes: int  # of memory, estimated
+    held_bytes: int  # of memory: measured while it was loaded, at least what its tensors take
     folder: tuple[int, int]  # device and inode: they stay when the model is renamed
 
     @cached_property
@@ -115,7 +117,7 @@ class ChampionWatcher:
         if self._failed and path == self._failed[0] and time.monotonic() < self._failed[1]:
             return
         self._failed = path, time.monotonic() + RETRY_SECONDS  # unless it loads
-        loaded = load(path, self.batch_images, self.cores)
+        loaded = load(path, self.batch_images, self.cores, in_small_batches=not self.is_default)
         level = logging.WARNING if current else self._level
         self._failed, self._current = None, loaded
         self.name = loaded.name  # a second name in the store must not make the choice ambiguous
@@ -152,21 +154,34 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def load(path: Path, batch_images: int, cores: int) -> LoadedVersion:
-    """Reads, verifies and warms one version. Raises an `ArtifactError`, or whatever torch raises for a broken one."""
-    folder, held_bytes = _identity(path), estimated_bytes(path)
+def load(path: Path, batch_images: int, cores: int, *, in_small_batches: bool = False) -> LoadedVersion:
+    """Reads, verifies and warms one version. Raises an `ArtifactError`, or whatever torch raises for a broken one.
+
+    `in_small_batches` keeps a CPU's engine from holding a third of a gigabyte for its largest batches.
+    """
+    folder, before = _identity(path), process_bytes()
     classifier = Classifier.load(path)
     classifier.choose_fastest_for(None)
+    if in_small_batches and classifier.network.device.type == "cpu":
+        classifier.network.batch = min(SMALL_BATCHES, classifier.network.batch)
     with ThreadPoolExecutor(1, "warm") as thread:  # a new thread: each has its own number of cores
         for images, share in _shapes(classifier, batch_images, cores):
             thread.submit(_warm, classifier, images, share).result()
-    card = classifier.card
+    card, held_bytes = classifier.card, max(estimated_bytes(path), process_bytes() - before)
     name = path.parent.name if path.parent.parent == Store().models else card.name
     return LoadedVersion(path, name, classifier, card.model_dump_json().encode(), held_bytes, folder)
 
 
+def process_bytes() -> int:
+    """The memory that this process holds; 0 where that cannot be told."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
 def estimated_bytes(path: Path) -> int:
-    """What a version takes in memory: its tensors, and the copies that the engines make of them."""
+    """What a version takes in memory at least: its tensors, and the copies that the engines make of them."""
     return sum(COPIES * (path / file).stat().st_size for file in (WEIGHTS, EMBEDDINGS) if (path / file).is_file())
 
 

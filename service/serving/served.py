@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from handful.service.artifact.errors import ModelNotFound
+from handful.service.artifact.errors import ArtifactError, ModelNotFound
+from handful.service.artifact.folder import read_card
 from handful.service.artifact.names import can_be_name
 from handful.service.artifact.store import Store
 from handful.service.http.filenames import quoted
@@ -38,6 +39,7 @@ class ServedModels:
         self.most_bytes = int(settings.max_model_megabytes * 1e6)
         self._others: OrderedDict[str, ChampionWatcher] = OrderedDict()  # the one asked for last is last
         self._loads: dict[str, asyncio.Task[ChampionWatcher]] = {}
+        self._measured: dict[str | None, int] = {}  # architecture -> bytes that one such model took
         self._turn = asyncio.Lock()
         self._loader = ThreadPoolExecutor(1, "models")
         self._disk = ThreadPoolExecutor(2, "names")
@@ -109,7 +111,7 @@ class ServedModels:
 
     async def _in_turn(self, name: str) -> ChampionWatcher:
         async with self._turn:
-            needed = estimated_bytes(await self._beside(champion_of, name))
+            needed = await self._beside(self._needed_bytes, name)
             if self._make_room(1, needed):
                 await asyncio.get_running_loop().run_in_executor(self._loader, _give_memory_back)
             watcher = self._others.pop(name, None) or ChampionWatcher(self.settings, self.metrics, name, self._loader)
@@ -117,7 +119,20 @@ class ServedModels:
             if watcher.missing:
                 raise unknown_model(name)
             self._others[name] = watcher  # even if it did not load: it is not tried again at once
+            if watcher.ready:
+                card = watcher.current.classifier.card
+                self._measured[card.backbone.architecture] = watcher.current.held_bytes
+                self._make_room(0, 0)
         return watcher
+
+    def _needed_bytes(self, name: str) -> int:
+        """What the model will take: as much as another one with such a network, if there was one."""
+        path = champion_of(name)
+        try:
+            architecture = read_card(path).backbone.architecture
+        except (ArtifactError, OSError):  # loading it will say why
+            architecture = None
+        return max(estimated_bytes(path), self._measured.get(architecture, 0))
 
     def _make_room(self, models: int, needed_bytes: int) -> bool:
         """Whether models had to give way for so many more. Raises `ModelTooLarge`."""
@@ -131,7 +146,7 @@ class ServedModels:
                 f" {max(0, self.most_bytes - default_bytes) / 1e6:.0f}."
             )
         gave_way = False
-        while self._others and (
+        while (len(self._others) > 1 or (self._others and models)) and (
             1 + len(self._others) + models > self.settings.max_models or held_bytes + needed_bytes > self.most_bytes
         ):
             _, watcher = self._others.popitem(last=False)

@@ -63,7 +63,7 @@ def working(words: str, shares: Mapping[str, float]) -> Iterator[None]:
         yield
         return
     print_words(words)
-    _speaking, _clock = True, _Clock(shares)
+    _speaking, _clock = True, WorkClock(shares)
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         try:
             yield
@@ -140,7 +140,7 @@ def _begin(text: str) -> None:
         _clock.begin(text)
 
 
-class _Clock:
+class WorkClock:
     """How far a command is, by the usual shares of its stages."""
 
     def __init__(self, shares: Mapping[str, float]) -> None:
@@ -180,7 +180,7 @@ class _Clock:
 class _Bar:
     """One line: the present stage, its count, a bar over all stages, and the time since the start."""
 
-    def __init__(self, clock: _Clock) -> None:
+    def __init__(self, clock: WorkClock) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.table import Column
@@ -222,7 +222,7 @@ class _Bar:
 
 
 _bar: _Bar | None = None
-_clock: _Clock | None = None  # of the command that is in `working`
+_clock: WorkClock | None = None  # of the command that is in `working`
 _speaking = False  # whether a command is in `working`
 
 

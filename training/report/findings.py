@@ -53,7 +53,7 @@ def _suspect(photos: AnsweredPhotos, sha256: Sequence[str | None], each: Suspect
     photo = _photo(photos, sha256, each.index, each.suggested, each.probability)
     own = float(photos.probabilities[each.index, each.given])
     reason = (
-        f"Asked without having learned this photo, the model is {each.probability:.0%} sure of {photo.answer} and"
-        f" {own:.0%} of {photo.label}; of {photo.answer} it is as sure as of photos that show it."
+        f"Without having learned this photo, the model is {each.probability:.0%} sure that it shows {photo.answer} and"
+        f" {own:.0%} that it shows {photo.label}."
     )
     return photo.model_copy(update={"reason": reason})

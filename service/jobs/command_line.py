@@ -16,15 +16,20 @@ MESSAGE_PREFIX = "handful: "  # of the command's error message on stderr
 
 def command_of(job: Job, folder: Path) -> tuple[str, ...]:
     """What runs the job, whose folder is `folder`."""
-    options = {
-        "train": _train_options,
-        "retrain": lambda job, _: ("--name", job.name, "--promote", job.promote),
-        "evaluate": lambda job, folder: ("--model", job.name, "--report", str(folder / REPORT)),
-    }[job.kind]
-    return (*COMMAND, job.kind, str(folder / PHOTOS), *options(job, folder), "--json")
+    return (*COMMAND, job.kind, str(folder / PHOTOS), *_options(job, folder), "--json")
 
 
-def _train_options(job: Job, _: Path) -> tuple[str, ...]:
+def _options(job: Job, folder: Path) -> tuple[str, ...]:
+    match job.kind:
+        case "train":
+            return _train_options(job)
+        case "retrain":
+            return ("--name", job.name, "--promote", job.promote)
+        case "evaluate":
+            return ("--model", job.name, "--report", str(folder / REPORT))
+
+
+def _train_options(job: Job) -> tuple[str, ...]:
     backbone = ("--backbone", job.options.backbone) if job.options.backbone else ()
     return ("--name", job.name, *backbone, *(("--finetune",) if job.options.finetune else ()))
 
