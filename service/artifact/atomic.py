@@ -140,6 +140,23 @@ def move_into_place(part: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
+def move_unless_taken(part: Path, path: Path) -> bool:
+    """As `move_into_place`, but never over a file: False if something has the name, even since a moment ago."""
+    _sync_file(part)
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a disk without hard links
+        if os.path.lexists(path):
+            return False
+        part.replace(path)
+    else:
+        part.unlink()
+    sync_folder(path.parent)
+    return True
+
+
 def append_line(path: Path, line: str) -> None:
     """Appends in one write. The newline comes first, so that a line which a crash cut short spoils only itself."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -9,6 +9,8 @@
     │   ├── ImageTooManyBytes
     │   ├── ImageTooManyPixels
     │   └── ImageTooComplex
+    ├── NothingToUndo
+    ├── UndoTaken
     ├── DataError
     ├── BackboneError
     │   ├── BackboneNotFound
@@ -79,6 +81,14 @@ class ImageTooManyPixels(ImageError):
 
 class ImageTooComplex(ImageError):
     """Decoding the image would take more time or memory than the limit."""
+
+
+class NothingToUndo(HandfulError):
+    """What was deleted is back already, or was erased."""
+
+
+class UndoTaken(HandfulError):
+    """Something else lies where the deleted thing would come back."""
 
 
 class DataError(HandfulError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import signal
@@ -14,9 +15,11 @@ from pathlib import Path
 from handful.service.artifact.errors import ImageError
 from handful.service.artifact.formats.opening import prepare_decoders
 from handful.service.artifact.images import OpenedImage, opened_image
-from handful.service.decoding.messages import LARGE, NO_MEMORY, PIXELS, Task, decoded_task, encoded_error
+from handful.service.decoding.messages import LARGE, NO_MEMORY, PIXELS, THUMBNAIL, Task, decoded_task, encoded_error
+from PIL import Image
 
 CHECKED_SIDE = 64  # pixels; decoding a JPEG at this size is fast and still reads it to its end
+THUMBNAIL_QUALITY = 82  # of JPEG
 SLACK_BYTES = 16_000_000  # of memory, for Python itself
 
 
@@ -47,7 +50,7 @@ def _restrict(niceness: int) -> None:
 
 
 def _answer(task: Task, data: bytes) -> bytes:
-    side = task.preprocessing.min_decode_side if task.preprocessing else CHECKED_SIDE
+    side = task.thumbnail_side or (task.preprocessing.min_decode_side if task.preprocessing else CHECKED_SIDE)
     limits = {name: getattr(task, name) for name in ("max_megabytes", "max_megapixels", "max_decode_megabytes")}
     try:
         with _limited(task), opened_image(data, min_side=side, **limits) as image:
@@ -63,7 +66,17 @@ def _decoded(task: Task, image: OpenedImage) -> bytes:
     if cost.held_bytes > task.granted_bytes or (cost.slow and not task.slow):
         return LARGE + str(cost.held_bytes).encode()
     picture = image.decode()
+    if task.thumbnail_side:
+        return THUMBNAIL + _thumbnail(picture, task.thumbnail_side)
     return PIXELS + (task.preprocessing.pixels(picture).tobytes() if task.preprocessing else b"")
+
+
+def _thumbnail(picture: Image.Image, side: int) -> bytes:
+    """A JPEG of the whole picture; never enlarged."""
+    picture.thumbnail((side, side))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=THUMBNAIL_QUALITY)
+    return file.getvalue()
 
 
 @contextmanager
@@ -83,7 +96,8 @@ def _limited(task: Task) -> Iterator[None]:
 def _resized_bytes(task: Task) -> int:
     """Of the resized picture, which is at most eight times as long as it is wide, and its half-resized one."""
     preprocessing = task.preprocessing
-    return int(64 * (preprocessing.side_pixels / preprocessing.crop_pct) ** 2) if preprocessing else 0
+    side = preprocessing.side_pixels / preprocessing.crop_pct if preprocessing else 0
+    return int(64 * max(side, task.thumbnail_side) ** 2)
 
 
 def _limit_memory(count: int) -> None:

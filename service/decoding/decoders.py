@@ -72,9 +72,14 @@ class Decoders:
         """Raises the `ImageError` that a prediction of this image would raise, or `Overloaded`."""
         await self._decode(image, None)
 
-    async def _decode(self, image: bytes, preprocessing: Preprocessing | None) -> Tensor:
+    async def thumbnail(self, image: bytes, side: int) -> bytes:
+        """A JPEG, at most `side` pixels wide and high, upright and in sRGB. Raises an `ImageError` or `Overloaded`."""
+        return (await self._decode(image, None, side)).numpy().tobytes()
+
+    async def _decode(self, image: bytes, preprocessing: Preprocessing | None, thumbnail_side: int = 0) -> Tensor:
         task = Task(
             preprocessing=preprocessing,
+            thumbnail_side=thumbnail_side,
             max_megabytes=self.settings.max_image_megabytes,
             max_megapixels=self.settings.max_megapixels,
             max_decode_megabytes=self.settings.decode_megabytes,
@@ -126,7 +131,7 @@ class _Lane:
         self._busy: dict[int, float] = {}  # thread -> since when
 
     def submit(self, task: Task, image: bytes) -> Future[Tensor]:
-        """The pixels, if any are asked for, or `LargeImage`, `DecoderLost`, an `ImageError` or `Overloaded`."""
+        """The pixels or a thumbnail's bytes; or `LargeImage`, `DecoderLost`, an `ImageError` or `Overloaded`."""
         return self._threads.submit(self._ask, task, image)
 
     def close(self) -> None:
@@ -150,7 +155,7 @@ class _Lane:
         finally:
             del self._busy[thread]
             self.metrics.decode_seconds.observe(time.monotonic() - started)
-        return task.preprocessing.normalised(picture) if task.preprocessing else torch.empty(0)
+        return task.preprocessing.normalised(picture) if task.preprocessing else torch.from_numpy(picture.copy())
 
     def _process(self) -> DecoderProcess:
         process: DecoderProcess | None = getattr(self._own, "process", None)

@@ -9,7 +9,7 @@ from handful.service.artifact.errors import ImageError, ImageUnreadable
 from handful.service.artifact.preprocessing import Preprocessing
 from pydantic import BaseModel, ConfigDict
 
-PIXELS, LARGE, ERROR, NO_MEMORY = b"P", b"L", b"E", b"M"  # an answer's first byte
+PIXELS, THUMBNAIL, LARGE, ERROR, NO_MEMORY = b"P", b"T", b"L", b"E", b"M"  # an answer's first byte
 ERROR_BYTES = 10_000
 _ERRORS = {error.code: error for error in ImageError.__subclasses__()}
 
@@ -20,6 +20,7 @@ class Task(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     preprocessing: Preprocessing | None  # the picture that the network sees is wanted; None: only whether it decodes
+    thumbnail_side: int = 0  # above 0 a JPEG is wanted instead, at most so many pixels wide and high
     max_megabytes: float
     max_megapixels: float
     max_decode_megabytes: float
@@ -30,7 +31,8 @@ class Task(BaseModel):
     @property
     def answer_bytes(self) -> int:
         """The size of the longest answer."""
-        return ERROR_BYTES + (3 * self.preprocessing.side_pixels**2 if self.preprocessing else 0)
+        side = max(self.thumbnail_side, self.preprocessing.side_pixels if self.preprocessing else 0)
+        return ERROR_BYTES + 3 * side**2
 
 
 @lru_cache(8)

@@ -14,7 +14,16 @@ from enum import Enum
 from multiprocessing.connection import Connection
 
 import numpy as np
-from handful.service.decoding.messages import ERROR, LARGE, NO_MEMORY, PIXELS, Task, decoded_error, encoded_task
+from handful.service.decoding.messages import (
+    ERROR,
+    LARGE,
+    NO_MEMORY,
+    PIXELS,
+    THUMBNAIL,
+    Task,
+    decoded_error,
+    encoded_task,
+)
 from handful.service.settings import IMPORT_ROOT
 from numpy.typing import NDArray
 
@@ -56,10 +65,10 @@ class DecoderProcess:
         self.pid, self.connection = pid, connection
 
     def ask(self, task: Task, image: bytes, seconds: float) -> NDArray[np.uint8]:
-        """The `(S, S, 3)` picture, empty if only a check was asked for. Raises an `ImageError` or `LargeImage`.
+        """The `(S, S, 3)` picture, empty if only a check was asked for, or a thumbnail's bytes `(B,)`.
 
-        Also raises `DecoderLost`: `seconds` by the clock have passed, or the process has ended by itself, as it does
-        when it has computed for longer than its task allows.
+        Raises an `ImageError` or `LargeImage`. Also raises `DecoderLost`: `seconds` by the clock have passed, or the
+        process has ended by itself, as it does when it has computed for longer than its task allows.
         """
         started = time.monotonic()
         try:
@@ -76,6 +85,8 @@ class DecoderProcess:
         if kind == PIXELS:
             side = task.preprocessing.side_pixels if task.preprocessing else 0
             return np.frombuffer(content, np.uint8).reshape(side, side, 3)
+        if kind == THUMBNAIL and task.thumbnail_side:
+            return np.frombuffer(content, np.uint8)
         if kind == LARGE:
             raise LargeImage(int(bytes(content)))
         if kind == ERROR:

@@ -13,16 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from handful.service.artifact.atomic import locked, private_folder, replacement, sweep
-from handful.service.artifact.formats.kinds import has_boxes, is_avif
 from handful.service.artifact.image_files import entries
 from handful.service.artifact.images import content_sha256
-from handful.service.artifact.label_names import OTHER, is_other, normal_label
-from handful.service.http.errors import FeedbackFull, LabelUnknown, LabelWrong
-from handful.service.http.filenames import casefolded, filename_error, is_hidden, quoted
+from handful.service.artifact.label_names import normal_label
+from handful.service.http.errors import FeedbackFull
 from handful.service.http.schemas import FeedbackBody
-
-MAX_LABEL_LETTERS = 100
-_SUFFIXES = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp", b"GIF8": "gif", b"BM": "bmp"}
+from handful.service.library.labels import LabelFolders, suffix_of
 
 
 class StoredImage(NamedTuple):
@@ -37,6 +33,7 @@ class FeedbackFolder:
 
     def __init__(self, folder: Path, max_bytes: int, max_images: int) -> None:
         self.folder, self.max_bytes, self.max_images = folder, max_bytes, max_images
+        self.labels = LabelFolders(folder)
 
     def store(self, data: bytes, label: str) -> FeedbackBody:
         """Puts the image under this label and removes it from any other.
@@ -44,14 +41,14 @@ class FeedbackFolder:
         Raises `FeedbackFull`, `LabelWrong` or OSError.
         """
         digest = content_sha256(data)
-        name = f"{digest}.{_suffix(data)}"
+        name = f"{digest}.{suffix_of(data)}"
         private_folder(self.folder)
         with locked(self.folder / ".lock"):
-            self._check_capitals(label)
+            self.labels.check_spelling(label)
             sweep(self.folder)
             images = list(self._images())
             before = next((image.path for image in images if image.path.name == name), None)
-            target = self._of_label(label) / name
+            target = self.labels.of_label(label) / name
             if before is None:
                 self._check_limits(images, len(data))
                 self._write(target, data)
@@ -61,11 +58,6 @@ class FeedbackFolder:
                 with suppress(OSError):
                     before.parent.rmdir()  # a label without images must not remain
         return FeedbackBody(label=label, previous=normal_label(before.parent.name) if before else None, sha256=digest)
-
-    def _of_label(self, label: str) -> Path:
-        """Its folder, which an earlier release may have called by another form of the same letters."""
-        alike = (Path(each.path) for each in entries(self.folder) if normal_label(each.name) == label)
-        return next(alike, self.folder / label)
 
     def counts(self) -> dict[str, int]:
         """How many images each label has."""
@@ -81,11 +73,6 @@ class FeedbackFolder:
         for label in (each for each in entries(self.folder) if each.is_dir()):
             with os.scandir(label.path) as files:
                 yield from (StoredImage(Path(file.path), file.stat().st_size) for file in files if file.is_file())
-
-    def _check_capitals(self, label: str) -> None:
-        for entry in entries(self.folder):
-            if normal_label(entry.name) != label and casefolded(entry.name) == casefolded(label):
-                raise LabelWrong(f"The label {quoted(label)} is written {quoted(entry.name)} in the folder.")
 
     def _check_limits(self, images: Collection[StoredImage], new_bytes: int) -> None:
         if len(images) >= self.max_images:
@@ -107,40 +94,3 @@ class FeedbackFolder:
             with suppress(OSError):
                 target.parent.rmdir()
             raise
-
-
-def check_label(label: str, known: Collection[str], *, new: bool) -> str:
-    """The label itself, if it is one of the model's `known` labels or may become one, or stands for none of them.
-
-    Raises `LabelWrong` if it cannot name a folder, and `LabelUnknown` if the model lacks it and it is not meant as new.
-    """
-    label = normal_label(label)
-    if error := _label_error(label):
-        raise LabelWrong(f"The label {quoted(label)} {error}; it must be usable as a folder's name.")
-    if label in map(normal_label, known):
-        return label
-    if similar := [each for each in known if casefolded(each) == casefolded(label)]:
-        raise LabelUnknown(f"The model has no label {quoted(label)}; it has {quoted(similar[0])}.")
-    if is_other(label):
-        return OTHER
-    if not new:
-        labels = ", ".join(map(quoted, sorted(known)[:10])) + (", …" if len(known) > 10 else "")
-        raise LabelUnknown(f"The model has no label {quoted(label)}; it has {labels}. new=true allows a new label.")
-    return label
-
-
-def _label_error(label: str) -> str | None:
-    """Why this cannot be a label, as the end of a sentence."""
-    if error := filename_error(label):
-        return error
-    if is_hidden(label):
-        return "would be hidden from training"
-    if len(label) > MAX_LABEL_LETTERS:
-        return f"is longer than {MAX_LABEL_LETTERS} letters"
-    return None
-
-
-def _suffix(data: bytes) -> str:
-    if has_boxes(data):
-        return "avif" if is_avif(data) else "heic"
-    return next((suffix for magic, suffix in _SUFFIXES.items() if data.startswith(magic)), "tiff")

@@ -25,6 +25,7 @@ class FeedbackForm(NamedTuple):
     image: bytes
     label: str
     new: bool
+    filename: str | None = None  # as the client sent it
 
 
 def parse_form(content_type: str, body: bytearray, query: Mapping[str, str]) -> FeedbackForm:
@@ -36,23 +37,23 @@ def parse_form(content_type: str, body: bytearray, query: Mapping[str, str]) -> 
         return _form(bytes(body), query)
     check_form(content_type, "image/* or application/octet-stream")
     parts = parse_multipart(content_type, body, fields=["image", *TEXT_FIELDS], max_parts=1 + len(PARAMETERS))
-    files = [file_data(part, "image") for part in parts if part.name not in TEXT_FIELDS]
+    files = [(file_data(part, "image"), part.filename) for part in parts if part.name not in TEXT_FIELDS]
     texts = [(part.name, _text(part)) for part in parts if part.name in TEXT_FIELDS]
     fields = {**query, **dict(texts)}
     if len(fields) < len(query) + len(texts) or len(files) > 1:
         raise FieldUnexpected("A field occurs twice; each is allowed once.")
     if not files:
         raise ImageMissing("There is no field 'image' with a file in it.")
-    return _form(files[0], fields)
+    return _form(files[0][0], fields, files[0][1])
 
 
-def _form(image: bytes, fields: Mapping[str, str]) -> FeedbackForm:
+def _form(image: bytes, fields: Mapping[str, str], filename: str | None = None) -> FeedbackForm:
     label, new = fields.get("label"), fields.get("new", "false")
     if not label:
         raise FieldMissing("There is no 'label': the name of what the image shows is expected.")
     if new not in {"true", "false"}:
         raise ParameterWrong(f"new is {quoted(new)}; true or false is allowed.")
-    return FeedbackForm(image, label, new == "true")
+    return FeedbackForm(image, label, new == "true", filename)
 
 
 def _text(part: Part) -> str:

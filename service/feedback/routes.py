@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from handful.service.artifact.errors import ImageError
 from handful.service.decoding.decoders import Decoders
-from handful.service.feedback.folder import FeedbackFolder, check_label
+from handful.service.feedback.folder import FeedbackFolder
 from handful.service.feedback.form import PARAMETERS, FeedbackForm, parse_form
 from handful.service.http.body import BODY_ERRORS, IMAGE_ERRORS, OVERHEAD_BYTES, off_loop, read_body
 from handful.service.http.capacity import Admission, Capacity, Reservation
@@ -29,6 +29,7 @@ from handful.service.http.errors import (
 )
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.schemas import FeedbackBody, FeedbackCounts, error_body
+from handful.service.library.labels import check_label
 from handful.service.serving.champion import ChampionWatcher
 from handful.service.settings import Settings
 from starlette.requests import Request

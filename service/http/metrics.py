@@ -39,6 +39,7 @@ class ServiceMetrics:
             "handful_network_seconds", "Time of the network per batch", buckets=SECONDS, registry=registry
         )
         self.retrains = Counter("handful_retrains", "Retrainings by their end state", ["state"], registry=registry)
+        self.jobs = Counter("handful_jobs", "Jobs by their kind and end state", ["kind", "state"], registry=registry)
         self.feedback = Counter("handful_feedback", "Corrected images that were stored", registry=registry)
         self.version = Gauge(
             "handful_model_version", "Version being served", registry=registry, multiprocess_mode="mostrecent"

@@ -38,6 +38,7 @@ class ErrorBody(_Body):
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 Promote = Literal["auto", "always", "never"]
+Kind = Literal["train", "retrain", "evaluate"]
 
 
 class Progress(_Body):
@@ -46,16 +47,21 @@ class Progress(_Body):
     stage: str
     done: int
     total: int | None = Field(description="null if it is not known")
+    seconds_left: int | None = Field(None, description="of the whole job; null until it can be guessed")
 
 
 class JobSummary(_Body):
-    """One retraining."""
+    """One training, retraining or evaluation."""
 
     job: str
+    kind: Kind = "retrain"
     name: str = Field(description="the model's name")
-    state: State = Field(description="interrupted means that the service ended meanwhile: send the photos again")
+    state: State = Field(
+        description="interrupted means that the service ended meanwhile: send the photos again; a job on the photo"
+        " library waits again instead"
+    )
     promote: Promote = Field(description="when the new version becomes the champion")
-    files: int = Field(description="how many files the zip holds")
+    files: int = Field(description="how many files the zip holds, or photos of the library are used")
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -64,9 +70,19 @@ class JobSummary(_Body):
 
 
 class JobBody(JobSummary):
-    """One retraining with its result."""
+    """One job with its result."""
 
-    result: dict[str, Any] | None = Field(None, description="what `handful retrain --json` prints")
+    result: dict[str, Any] | None = Field(None, description="what the command of the same name prints with --json")
+
+
+class JobEvent(_Body):
+    """What an event `progress` of a job's stream says."""
+
+    state: State
+    stage: str | None
+    done: int
+    total: int | None
+    seconds_left: int | None
 
 
 class JobsBody(_Body):

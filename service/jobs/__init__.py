@@ -1,1 +1,1 @@
-"""Retraining over HTTP: the table of jobs, and the process that runs each."""
+"""Learning over HTTP: the table of jobs, and the process that runs each."""

@@ -1,13 +1,15 @@
-"""One retraining, as the table keeps it and the worker runs it. What a client sees of it is `http/schemas.py`'s."""
+"""One job, as the table keeps it and the worker runs it. What a client sees of it is `http/schemas.py`'s."""
 
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
-from handful.service.http.schemas import Promote, State
+from handful.service.http.schemas import Kind, Promote, State
 from pydantic import BaseModel, ConfigDict
 
 TAIL_BYTES = 4096  # of the progress file; its last line is shorter
@@ -30,12 +32,24 @@ class JobProgress(_Record):
     stage: str
     done: int
     total: int | None
+    seconds_left: int | None = None  # of the whole command, by now
+
+
+class JobOptions(_Record):
+    """What a job learns from, and how."""
+
+    source: Literal["zip", "library"] = "zip"
+    backbone: str | None = None  # of a training
+    finetune: bool = False
 
 
 class Job(_Record):
     """One row of the table, with the progress of the command while it runs."""
 
     job: str
+    kind: Kind = "retrain"
+    options: JobOptions = JobOptions()
+    starts: int = 0  # how often it was begun
     name: str
     state: State
     promote: Promote
@@ -58,5 +72,8 @@ def read_progress(path: Path) -> JobProgress | None:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             whole = file.read().rpartition(b"\n")[0]
-        return JobProgress.model_validate_json(whole.rpartition(b"\n")[2])
+            age = time.time() - os.fstat(file.fileno()).st_mtime
+        progress = JobProgress.model_validate_json(whole.rpartition(b"\n")[2])
+        left = None if progress.seconds_left is None else round(progress.seconds_left - age)
+        return progress.model_copy(update={"seconds_left": left if left and left > 0 else None})
     return None

@@ -1,22 +1,19 @@
-"""The table of retrainings asked for over HTTP: one SQLite file below HANDFUL_HOME, shared by all workers.
+"""The table of jobs asked for over HTTP: one SQLite file below HANDFUL_HOME, shared by all workers.
 
 jobs/jobs.sqlite3    one row per job
-jobs/ID/photos/      the photos that were sent, until the job has ended
+jobs/ID/photos/      the photos that were sent, or those of the library as they were then, until the job has ended
+jobs/ID/photos.json  the contents of those of the library
+jobs/ID/report/      of an evaluation
 jobs/ID/progress     JSON lines, written by the command
 jobs/ID/log.txt      what the command wrote to stderr
 jobs/.upload-*/      photos that are still being received
 jobs/HASH.lock       held by the worker that runs a job of a model, and by the command it started
-
-SQLite keeps its rollback journal here: its write-ahead log needs memory that processes share, which network disks
-do not have.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import logging
 import re
 import secrets
 import shutil
@@ -24,7 +21,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,37 +29,20 @@ from pathlib import Path
 from filelock import FileLock
 from handful.service.artifact.atomic import PARTIAL_KEPT_SECONDS, private_folder, try_lock
 from handful.service.http.errors import JobEnded, JobNotFound, TooManyJobs
-from handful.service.http.schemas import Promote, State
-from handful.service.jobs.job import INTERRUPTED, Job, JobError, read_progress
+from handful.service.http.schemas import Kind, Promote, State
+from handful.service.jobs.database import connection, transaction
+from handful.service.jobs.job import INTERRUPTED, Job, JobError, JobOptions, read_progress
 from handful.service.jobs.process import inheritable_lock
 
 TABLE, PHOTOS, PROGRESS, LOG, LOCK = "jobs.sqlite3", "photos", "progress", "log.txt", "lock"
+CONTENTS, REPORT = "photos.json", "report"
 UPLOAD = ".upload-"
-BUSY_SECONDS = 5.0  # that a call waits while another process writes; a write takes milliseconds
+MOST_STARTS = 3  # of a job on the photo library, which is begun again after its worker has ended
 
-logger = logging.getLogger(__name__)
 _ID = re.compile(r"\d{8}T\d{12}-[0-9a-f]{8}")
-_SUMMARY = "job, name, state, promote, files, created_at, started_at, finished_at, cancel_requested, error"
-_SCHEMA = """CREATE TABLE IF NOT EXISTS jobs (
-    job TEXT PRIMARY KEY,
-    name TEXT NOT NULL,
-    state TEXT NOT NULL,
-    promote TEXT NOT NULL,
-    files INTEGER NOT NULL,
-    created_at TEXT NOT NULL,
-    started_at TEXT,
-    finished_at TEXT,
-    cancel_requested INTEGER NOT NULL DEFAULT FALSE,
-    error TEXT,
-    result TEXT
-)"""
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_ERRNO = {
-    sqlite3.SQLITE_FULL: errno.ENOSPC,
-    sqlite3.SQLITE_READONLY: errno.EROFS,
-    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
-    sqlite3.SQLITE_BUSY: errno.EBUSY,
-}
+_SUMMARY = (
+    "job, kind, options, name, state, promote, files, created_at, started_at, finished_at, cancel_requested, error"
+)
 
 
 @dataclass(frozen=True)
@@ -93,8 +73,8 @@ class JobTable:
     def upload(self) -> Upload:
         """A folder for the photos of a new job; the caller discards it."""
         private_folder(self.folder)
-        with self._transaction() as connection:
-            self._sweep(connection)
+        with transaction(self.path) as writing:
+            self._sweep(writing)
             folder = Path(tempfile.mkdtemp(prefix=UPLOAD, dir=self.folder))
             lock = try_lock(folder / LOCK)
         assert lock is not None  # noqa: S101 - the folder is new
@@ -109,19 +89,32 @@ class JobTable:
     def check_queue(self, name: str, most: int) -> None:
         """Raises `TooManyJobs` if so many jobs of the model wait or run already."""
         if sum(job.name == name for job in self.unfinished()) >= most:
-            raise TooManyJobs(f"There are {most} retrainings of {name} already; wait until one has ended.")
+            raise TooManyJobs(f"There are {most} jobs of {name} already; wait until one has ended.")
 
-    def add(self, upload: Upload, name: str, promote: Promote, files: int, most: int) -> Job:
+    def add(
+        self,
+        upload: Upload,
+        name: str,
+        promote: Promote,
+        files: int,
+        most: int,
+        kind: Kind = "retrain",
+        options: JobOptions | None = None,
+    ) -> Job:
         """Makes a job of the uploaded photos. Raises `TooManyJobs`."""
         now = datetime.now(UTC)
         identity = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"  # the order of the names is that of the times
         try:
-            with self._transaction() as connection:
+            with transaction(self.path) as writing:
                 self.check_queue(name, most)
-                pruned = self._prune(connection)
-                connection.execute(
-                    "INSERT INTO jobs (job, name, state, promote, files, created_at) VALUES (?, ?, 'queued', ?, ?, ?)",
-                    (identity, name, promote, files, now.isoformat()),
+                pruned = self._prune(writing)
+                writing.execute(
+                    "INSERT INTO jobs (job, kind, options, name, state, promote, files, created_at)"
+                    " VALUES (?, ?, ?, ?, 'queued', ?, ?, ?)",
+                    (
+                        *(identity, kind, (options or JobOptions()).model_dump_json()),
+                        *(name, promote, files, now.isoformat()),
+                    ),
                 )
                 (upload.folder / LOCK).unlink()
                 upload.folder.rename(self.job_folder(identity))
@@ -160,25 +153,34 @@ class JobTable:
         Jobs that are still marked as running were left by a worker that died, and are ended first.
         """
         for left in self._select("SELECT * FROM jobs WHERE name = ? AND state = 'running'", name):
-            if left.cancel_requested:
-                self.end(left, "cancelled", None, None)
-            else:
-                self.end(left, "interrupted", INTERRUPTED, None)
+            self.end_interrupted(left)
         waiting = "SELECT job FROM jobs WHERE name = ? AND state = 'queued' ORDER BY job LIMIT 1"
-        started = "UPDATE jobs SET state = 'running', started_at = ? WHERE job = ?"
+        started = "UPDATE jobs SET state = 'running', started_at = ?, starts = starts + 1 WHERE job = ?"
         if not take:
             return None
-        with self._transaction() as connection:
-            row = connection.execute(waiting, (name,)).fetchone()
+        with transaction(self.path) as writing:
+            row = writing.execute(waiting, (name,)).fetchone()
             if row is None:
                 return None
-            connection.execute(started, (datetime.now(UTC).isoformat(), row["job"]))
+            writing.execute(started, (datetime.now(UTC).isoformat(), row["job"]))
         return self.read(row["job"])
+
+    def end_interrupted(self, job: Job) -> None:
+        """A job on the photo library waits again: its photos are still there. Any other ends."""
+        job = self.read(job.job)
+        if job.cancel_requested:
+            self.end(job, "cancelled", None, None)
+        elif job.options.source == "library" and job.starts < MOST_STARTS:
+            with transaction(self.path) as writing:
+                again = "UPDATE jobs SET state = 'queued', started_at = NULL WHERE job = ? AND NOT cancel_requested"
+                writing.execute(again, (job.job,))
+        else:
+            self.end(job, "interrupted", INTERRUPTED, None)
 
     def end(self, job: Job, state: State, error: JobError | None, result: dict[str, object] | None) -> None:
         shutil.rmtree(self.job_folder(job.job) / PHOTOS, ignore_errors=True)  # first: it makes room on a full disk
-        with self._transaction() as connection:
-            connection.execute(
+        with transaction(self.path) as writing:
+            writing.execute(
                 "UPDATE jobs SET state = ?, error = ?, result = ?, finished_at = ? WHERE job = ?",
                 (
                     state,
@@ -195,11 +197,11 @@ class JobTable:
         Raises `JobNotFound`, and `JobEnded` if it is too late.
         """
         self.read(identity)  # before the first job there is no file to lock
-        with self._transaction() as connection:
+        with transaction(self.path) as writing:
             update = "UPDATE jobs SET cancel_requested = TRUE WHERE job = ? AND state IN ('queued', 'running')"
-            connection.execute(update, (identity,))
+            writing.execute(update, (identity,))
             queued = "UPDATE jobs SET state = 'cancelled', finished_at = ? WHERE job = ? AND state = 'queued'"
-            connection.execute(queued, (datetime.now(UTC).isoformat(), identity))
+            writing.execute(queued, (datetime.now(UTC).isoformat(), identity))
         job = self.read(identity)
         if job.state not in {"running", "cancelled"}:
             raise JobEnded(f"The job {identity} has ended already: it is {job.state}.")
@@ -213,59 +215,32 @@ class JobTable:
     def _select(self, query: str, *values: str) -> list[Job]:
         if not self.path.is_file():
             return []
-        with self._connection() as connection:
-            rows = connection.execute(query, values).fetchall()
+        with connection(self.path) as reading:
+            rows = reading.execute(query, values).fetchall()
         return [self._job(row) for row in rows]
 
     def _job(self, row: sqlite3.Row) -> Job:
         values = dict(row)
-        parsed = {column: json.loads(values[column]) for column in ("error", "result") if values.get(column)}
+        values = {column: value for column, value in values.items() if column in Job.model_fields}  # not a later one's
+        parsed = {column: json.loads(values[column]) for column in ("error", "result", "options") if values.get(column)}
         progress = read_progress(self.job_folder(values["job"]) / PROGRESS) if values["state"] == "running" else None
         return Job.model_validate({**values, **parsed, "progress": progress})
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One process writes at a time; nothing is written if the block raises."""
-        with self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """Turns SQLite's errors into OSError. A damaged table is put aside: jobs are not worth a repair."""
-        try:
-            with closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
-                connection.row_factory = sqlite3.Row
-                connection.execute(_SCHEMA)
-                yield connection
-        except sqlite3.Error as e:
-            code = getattr(e, "sqlite_errorcode", 0) & 0xFF  # the rest says more exactly what happened
-            if code in _DAMAGED:
-                logger.warning("%s is damaged (%s); a new table is begun", self.path, e)
-                self.path.replace(self.path.with_suffix(".damaged"))
-            raise OSError(_ERRNO.get(code, errno.EIO), f"{self.path.name}: {e}") from e
-
-    def _sweep(self, connection: sqlite3.Connection) -> None:
+    def _sweep(self, reading: sqlite3.Connection) -> None:
         """Removes uploads of dead workers, and old job folders without a row: of another release, or of a crash."""
         for left in self.folder.glob(f"{UPLOAD}*"):
             if lock := try_lock(left / LOCK):
                 shutil.rmtree(left, ignore_errors=True)
                 lock.release()
-        known = {row["job"] for row in connection.execute("SELECT job FROM jobs")}
+        known = {row["job"] for row in reading.execute("SELECT job FROM jobs")}
         for folder in (each for each in self.folder.iterdir() if _ID.fullmatch(each.name) and each.name not in known):
             with suppress(OSError):
                 if time.time() - folder.stat().st_mtime > PARTIAL_KEPT_SECONDS:
                     shutil.rmtree(folder, ignore_errors=True)
 
-    def _prune(self, connection: sqlite3.Connection) -> list[str]:
+    def _prune(self, writing: sqlite3.Connection) -> list[str]:
         """Deletes the rows of the oldest ended jobs, so that one more can be kept; returns the jobs."""
         ended = "SELECT job FROM jobs WHERE finished_at IS NOT NULL ORDER BY job DESC LIMIT -1 OFFSET ?"
-        pruned = [(row["job"],) for row in connection.execute(ended, (self.kept - 1,))]
-        connection.executemany("DELETE FROM jobs WHERE job = ?", pruned)
+        pruned = [(row["job"],) for row in writing.execute(ended, (self.kept - 1,))]
+        writing.executemany("DELETE FROM jobs WHERE job = ?", pruned)
         return [job for (job,) in pruned]

@@ -1,4 +1,4 @@
-"""A worker's part in retraining: takes jobs from the table, one at a time per model, and runs each as a process.
+"""A worker's part in jobs: takes them from the table, one at a time, and runs each as a process.
 
 The command has a process of its own because it needs much memory, would take cores from the answers, and may be
 killed. It inherits the model's lock, so that no other worker starts the next job, or takes this one for interrupted,
@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import logging
 import os
 import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
@@ -28,25 +26,25 @@ from handful.service.http.capacity import Capacity
 from handful.service.http.errors import NO_SPACE_ERRNOS, DiskFull, Overloaded, RetrainOff
 from handful.service.http.metrics import FOLDER as METRICS_FOLDER
 from handful.service.http.metrics import ServiceMetrics
-from handful.service.http.schemas import Promote, State
+from handful.service.http.schemas import Kind, Promote, State
 from handful.service.jobs.archive import Limits, unpack
-from handful.service.jobs.job import INTERRUPTED, Job, JobError
+from handful.service.jobs.command_line import command_of, error_of, result_of
+from handful.service.jobs.ending import end_job
+from handful.service.jobs.job import INTERRUPTED, Job, JobError, JobOptions
 from handful.service.jobs.process import GRACE_SECONDS, LogFile, read_all, stop
-from handful.service.jobs.table import LOG, PHOTOS, PROGRESS, JobTable, Upload
+from handful.service.jobs.table import LOG, PROGRESS, JobTable, Upload
 from handful.service.serving.champion import ChampionWatcher
 from handful.service.serving.shutdown import SUPERVISOR, ending
 from handful.service.settings import IMPORT_ROOT, Settings
 from handful.service.terminal.progress import PROGRESS_FILE
 
 logger = logging.getLogger(__name__)
-COMMAND = (sys.executable, "-m", "handful.service", "retrain")
 DONE_STATUSES = frozenset({0, 1})  # 1: done, but some photos were left out
 STOPPED_STATUSES = frozenset({130, -signal.SIGTERM, -signal.SIGINT})
 CANCEL_POLL_SECONDS = 0.1
 UNPACKED = 4  # how many times the zip's size limit its content may have
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOENT})
 RESULT_BYTES = 32_000_000
-MESSAGE_PREFIX = "handful: "  # of the command's error message on stderr
 MAX_UPLOADS = 2  # at once per worker: each may fill the disk up to its limit
 MAX_CALLS = 32  # that wait for the table or the disk at once
 LOCKED_SECONDS = 1.0  # until the end of a job is written again, while the table is locked
@@ -65,7 +63,7 @@ class JobWorker:
         # threads of their own: whatever locks the table or stops the disk must stop nothing else, nor calls the jobs
         self._for_calls = ThreadPoolExecutor(MAX_UPLOADS + 4, thread_name_prefix="calls")
         self._for_jobs = ThreadPoolExecutor(2, thread_name_prefix="jobs")
-        self._calls = Capacity(MAX_CALLS, "calls about retrainings")
+        self._calls = Capacity(MAX_CALLS, "calls about jobs")
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs what reads or writes the disk for a call. Raises `Overloaded` if the table is locked, too."""
@@ -75,21 +73,25 @@ class JobWorker:
             except OSError as e:
                 if e.errno != errno.EBUSY:
                     raise
-                raise Overloaded("Another process has locked the table of retrainings; try again in a second.") from e
+                raise Overloaded("Another process has locked the table of jobs; try again in a second.") from e
 
     async def _beside(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs what reads or writes the disk for a job."""
         return await asyncio.wrap_future(self._for_jobs.submit(function, *args, **kwargs))
 
     def name(self) -> str:
-        """The model that would be retrained. Raises `RetrainOff` or `NotReady`."""
+        """The default model. Raises `RetrainOff` or `NotReady`."""
+        self.check_on()
+        return self.champion.current.classifier.card.name
+
+    def check_on(self) -> None:
+        """Raises `RetrainOff` where no job can run."""
         if self.settings.model is not None:
             raise RetrainOff("This service always answers with one fixed version; there is nothing to retrain.")
         if not self.settings.max_jobs:
-            raise RetrainOff("Retraining is switched off here (HANDFUL_MAX_JOBS is 0).")
-        if os.name == "nt" or find_spec("handful.training") is None:
+            raise RetrainOff("Training is switched off here (HANDFUL_MAX_JOBS is 0).")
+        if not _can_train():
             raise RetrainOff("Training is not installed here; run `handful retrain` on a machine where it is.")
-        return self.champion.current.classifier.card.name
 
     @asynccontextmanager
     async def upload(self) -> AsyncIterator[Upload]:
@@ -101,13 +103,25 @@ class JobWorker:
             finally:
                 await asyncio.wrap_future(self._for_calls.submit(self.table.discard, upload))
 
-    async def add(self, upload: Upload, promote: Promote, archive: Path) -> Job:
-        """Unpacks the zip and queues a job. Raises an `ArchiveError`, `TooManyJobs`, or what `name` raises."""
-        name, labels = self.name(), (*self.champion.current.classifier.labels, OTHER)
+    async def unpack(self, upload: Upload, archive: Path, labels: Collection[str]) -> int:
+        """How many files the zip has, which lie in the upload's folder then. Raises an `ArchiveError`."""
         limits = Limits(self.settings.max_retrain_files, int(UNPACKED * self.settings.max_retrain_megabytes * 1e6))
-        files = await self.call(unpack, archive, upload.photos, limits, labels)
+        files = await self.call(unpack, archive, upload.photos, limits, (*labels, OTHER))
         archive.unlink()
-        job = await self.call(self.table.add, upload, name, promote, files, self.settings.max_jobs)
+        return files
+
+    async def add(
+        self,
+        upload: Upload,
+        name: str,
+        kind: Kind,
+        files: int,
+        promote: Promote = "auto",
+        options: JobOptions | None = None,
+    ) -> Job:
+        """Queues a job on the photos in the upload's folder. Raises `TooManyJobs`."""
+        most = self.settings.max_jobs
+        job = await self.call(self.table.add, upload, name, promote, files, most, kind, options)
         self.added.set()
         return job
 
@@ -140,17 +154,25 @@ class JobWorker:
                     await self.added.wait()
 
     async def _run_waiting(self) -> None:
-        """Runs the jobs that wait for our model, and ends those of any model that dead workers have left."""
-        mine = self.champion.ready and self.settings.model is None
-        own = self.champion.current.classifier.card.name if mine else None
-        for name in sorted({job.name for job in await self._beside(self.table.unfinished)}):
-            with self.table.running(name) as lock:
-                while lock is not None:
-                    take = name == own and not ending.is_set()
-                    job = await self._beside(self.table.claim, name, take=take)
-                    if job is None:
-                        break
-                    await self._run(job, lock)
+        """Runs the jobs that wait, the oldest first, and ends those that dead workers have left."""
+        take = self.settings.model is None and _can_train()
+        while any([await self._run_next(name, take=take) for name in await self._names()]):
+            continue
+
+    async def _names(self) -> list[str]:
+        """Of the models that have jobs to run or to end; that of the oldest job first."""
+        return list(dict.fromkeys(job.name for job in await self._beside(self.table.unfinished)))
+
+    async def _run_next(self, name: str, *, take: bool) -> bool:
+        """Whether a job of this model was there to run."""
+        with self.table.running(name) as lock:
+            if lock is None:
+                return False
+            job = await self._beside(self.table.claim, name, take=take and not ending.is_set())
+            if job is None:
+                return False
+            await self._run(job, lock)
+            return True
 
     async def _run(self, job: Job, lock: int) -> None:
         state: State = "interrupted"
@@ -160,18 +182,23 @@ class JobWorker:
             state, error, result = await self._outcome(job, lock)
         except OSError as e:
             logger.warning("The command could not be run", exc_info=True)
-            state, error = "failed", JobError(code="retrain_failed", message=f"It could not be run: {e.strerror}.")
+            state, error = "failed", JobError(code=f"{job.kind}_failed", message=f"It could not be run: {e.strerror}.")
         finally:  # the service may be ending
             await self._end(job, state, error, result)
-            self.metrics.retrains.labels(state).inc()
-            logger.warning("Retraining of %s %s: %s", job.name, job.job, state)
+            self.metrics.jobs.labels(job.kind, state).inc()
+            if job.kind == "retrain":
+                self.metrics.retrains.labels(state).inc()
+            logger.warning("Job %s (%s of %s): %s", job.job, job.kind, job.name, state)
 
     async def _end(self, job: Job, state: State, error: JobError | None, result: dict[str, Any] | None) -> None:
         """Tries until the table is not locked, unless the service ends; until then no other worker takes the job."""
         task = asyncio.current_task()
         while True:
             try:
-                await self._beside(self.table.end, job, state, error, result)
+                if state == "interrupted":
+                    await self._beside(self.table.end_interrupted, job)
+                else:
+                    await self._beside(end_job, self.table, job, state, error, result)
             except OSError as e:
                 if e.errno != errno.EBUSY or (task and task.cancelling()):
                     raise
@@ -194,7 +221,7 @@ class JobWorker:
             cancelled.cancel()
             await stop(process, output)
         stdout, _, status = await output
-        if status in DONE_STATUSES and (result := _result(stdout)) is not None:
+        if status in DONE_STATUSES and (result := result_of(stdout)) is not None:
             return "done", None, result
         if cancelled in done:
             return "cancelled", None, None
@@ -202,15 +229,13 @@ class JobWorker:
             return "interrupted", INTERRUPTED, None  # not by us: a supervisor that ends also ends what it started
         if not done:
             late = f"It took longer than {self.settings.retrain_seconds:g} seconds."
-            return "failed", JobError(code="retrain_too_slow", message=late), None
-        return "failed", error_of(status, log.tail(), self.table.job_folder(job.job)), None
+            return "failed", JobError(code=f"{job.kind}_too_slow", message=late), None
+        return "failed", error_of(status, log.tail(), job, self.table.job_folder(job.job)), None
 
     async def _start(self, job: Job, lock: int) -> asyncio.subprocess.Process:
         folder = self.table.job_folder(job.job)
-        arguments = (str(folder / PHOTOS), "--name", job.name, "--promote", job.promote, "--json")
         return await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *arguments,
+            *command_of(job, folder),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -253,22 +278,5 @@ def _writing() -> Iterator[None]:
         raise
 
 
-def _result(out: bytes) -> dict[str, Any] | None:
-    try:
-        result = json.loads(out)
-    except ValueError:
-        return None
-    return result if isinstance(result, dict) else None
-
-
-def error_of(status: int, stderr: str, folder: Path) -> JobError:
-    """The command's own error message if it wrote one, without any path of this machine."""
-    messages = [line.removeprefix(MESSAGE_PREFIX) for line in stderr.splitlines() if line.startswith(MESSAGE_PREFIX)]
-    if messages:
-        message = messages[-1].replace(str(folder / PHOTOS), "The zip")
-        return JobError(code="retrain_refused", message=message)
-    if status < 0:
-        message = f"The process was killed by signal {-status}, perhaps for lack of memory."
-    else:
-        message = f"The process failed (status {status}); its log, {LOG}, is in the job's folder."
-    return JobError(code="retrain_failed", message=message)
+def _can_train() -> bool:
+    return os.name != "nt" and find_spec("handful.training") is not None

@@ -1,60 +1,105 @@
-const at = id => document.getElementById(id)
-const line = (tag, text, role) => {
-  const element = document.createElement(tag)
-  element.textContent = text
-  if (role) element.setAttribute("role", role)
-  return element
+// Where the person is (the hash of the address), who they are (a key or none), and the frame around each screen.
+
+import {api, Failure, key, onSignIn, sentence} from "./api.js"
+import {fill, h, icon} from "./dom.js"
+import {show as improve} from "./improve.js"
+import {show as models} from "./models.js"
+import {show as photos} from "./photos.js"
+import {show as signIn} from "./signin.js"
+import {show as train} from "./train.js"
+import {show as attempt} from "./try.js"
+import {show as use} from "./use.js"
+import {language, LANGUAGES, setLanguage, t} from "./text.js"
+import {button} from "./widgets.js"
+
+const SCREENS = {  // name -> [what shows it, its mark, whether it needs the right to change]
+  photos: [photos, "photos", true],
+  train: [train, "spark", true],
+  try: [attempt, "eye", false],
+  improve: [improve, "chart", true],
+  use: [use, "code", false],
 }
-const row = ({label, probability}) => {
-  const container = line("div", ""), bar = line("div", "")
-  container.className = "row"
-  bar.className = "bar"
-  bar.style.width = `${100 * probability}%`
-  container.append(line("span", label), bar, line("span", `${(100 * probability).toFixed(1)} %`))
-  return container
-}
-const call = async (path, body) => {
-  const headers = at("bearer").value ? {Authorization: `Bearer ${at("bearer").value}`} : {}
+const main = document.getElementById("main"), top = document.getElementById("top")
+let access = null, current = new AbortController(), visited = ""
+
+const route = () => {
+  let parts = []
   try {
-    const response = await fetch(path, body ? {method: "POST", body, headers} : {headers})
-    at("key").hidden = at("key").hidden && response.status !== 401
-    return await response.json()
+    parts = location.hash.replace(/^#?\/?/, "").split("/").map(decodeURIComponent)
+  } catch { /* not an address of ours */ }
+  if (parts[0] !== "m" || !parts[1]) return {screen: "models"}
+  return {screen: parts[2] in SCREENS ? parts[2] : access?.may_change ? "photos" : "try", name: parts[1], rest: parts[3]}
+}
+
+const address = (name, screen) => `#/m/${encodeURIComponent(name)}/${screen}`
+
+const languages = () => h("select", {id: "language", "aria-label": t("language"), onchange: event => {
+  setLanguage(event.target.value)
+  start()
+}}, Object.entries(LANGUAGES).map(([code, name]) => h("option", {value: code, selected: code === language, lang: code}, name)))
+
+const frame = ({screen, name}) => {
+  const steps = Object.entries(SCREENS).filter(([, [, , changing]]) => access?.may_change || !changing)
+  fill(top,
+    h("button", {type: "button", class: "skip", onclick: () => main.focus()}, t("skip")),
+    h("div", {class: "bar-top"},
+      h("a", {class: "brand", href: "#/models"}, h("span", {class: "brand-mark", "aria-hidden": "true"}, h("i"), h("i"), h("i"), h("i"), h("i")), "handful"),
+      name && h("span", {class: "crumb"}, h("a", {href: "#/models"}, t("models")), h("span", {"aria-hidden": "true"}, "›"), h("b", {}, name)),
+      h("span", {class: "bar-end"}, languages(),
+        key.get() && button(t("signout"), () => { key.set(""); access = null; start() }, {kind: "small"}))),
+    name && h("nav", {class: "steps", "aria-label": t("steps")}, steps.map(([each, [, symbol]]) =>
+      h("a", {href: address(name, each), "aria-current": each === screen ? "page" : undefined}, icon(symbol), h("span", {}, t(`step.${each}`))))))
+}
+
+/** What a screen says when it cannot be shown. */
+const trouble = error => {
+  const gone = error instanceof Failure && error.code === "model_unknown"
+  return h("section", {class: "empty", role: "alert"}, h("span", {class: "empty-mark"}, icon("warn")),
+    h("h1", {}, t(gone ? "gone.title" : "trouble")), h("p", {}, sentence(error)),
+    h("div", {class: "actions"}, gone ? h("a", {class: "button primary", href: "#/models"}, t("models.all")) : button(t("again"), () => start(), {kind: "primary"})))
+}
+
+const start = async () => {
+  current.abort()
+  const mine = current = new AbortController()
+  const {signal} = mine
+  document.documentElement.lang = language
+  document.body.classList.add("loading")
+  try {
+    access ??= await api.access()
+    if (signal.aborted) return
+    const here = route()
+    if (!access.may_ask) {
+      fill(top)
+      frame({screen: "signin"})
+      document.title = `${t("signin.title")} · handful`
+      return signIn(fill(main), {done: () => { access = null; start() }})
+    }
+    frame(here)
+    const place = h("div", {class: `screen ${here.screen}`})
+    const context = {...here, place, access, signal, address, reload: start, go: hash => { location.hash = hash }}
+    const moved = visited !== location.hash
+    visited = location.hash
+    document.title = [here.name && t(`step.${here.screen}`), here.name ?? t("models"), "handful"].filter(Boolean).join(" · ")
+    if (moved) fill(main, place)
+    const show = here.name ? SCREENS[here.screen] : [models]
+    const allowed = access.may_change || !show[2]
+    await (allowed ? show[0](context) : SCREENS.try[0](context))
+    if (signal.aborted) return
+    fill(main, place)
+    if (moved) {
+      scrollTo(0, 0)
+      main.focus({preventScroll: true})
+    }
   } catch (error) {
-    return {error: {message: "The service does not answer. Is it still running?"}}
+    if (error.name === "AbortError" || signal.aborted) return
+    console.error(error)
+    fill(main, trouble(error))
+  } finally {
+    if (current === mine) document.body.classList.remove("loading")
   }
 }
-let shown
-const show = async file => {
-  if (!file) return
-  shown = file
-  at("wrong").hidden = true
-  URL.revokeObjectURL(at("photo").src)
-  at("photo").src = URL.createObjectURL(file)
-  at("photo").hidden = false
-  const body = new FormData()
-  body.append("image", file)
-  const answer = await call("predict", body)
-  at("answer").replaceChildren(...answer.error
-    ? [line("p", answer.error.message, "alert")]
-    : [line("h2", answer.unknown ? "Unknown: the photo resembles no label" : answer.label), ...(answer.predictions.length > 1 ? answer.predictions.map(row) : []), line("small", answer.model)])
-  if (answer.error || (await call("feedback")).error) return  // there is nothing to correct, or the service stores no corrections
-  const labels = answer.predictions.map(({label}) => label)
-  if (!answer.unknown) labels.push(labels.shift())  // the answer itself is the least likely correction
-  const none = line("option", "something else")
-  none.value = "other"  // photos of no label
-  at("right").replaceChildren(...labels.map(label => line("option", label)), ...labels.includes("other") ? [] : [none])
-  at("kept").textContent = ""
-  at("wrong").hidden = shown !== file
-}
-at("wrong").onsubmit = async event => {
-  event.preventDefault()
-  const body = new FormData()
-  body.append("image", shown)
-  body.append("label", at("right").value)
-  const answer = await call("feedback", body)
-  at("kept").textContent = answer.error ? answer.error.message : `Stored as ${at("right").selectedOptions[0].text}.`
-}
-at("file").onchange = () => show(at("file").files[0])
-at("drop").ondragover = event => { event.preventDefault(); at("drop").className = "over" }
-at("drop").ondragleave = () => at("drop").className = ""
-at("drop").ondrop = event => { event.preventDefault(); at("drop").className = ""; show(event.dataTransfer.files[0]) }
+
+onSignIn(() => { if (access?.may_ask) { access = null; key.set(""); start() } })
+addEventListener("hashchange", start)
+start()

@@ -6,11 +6,14 @@ BentoML's own, one for all calls, would cut an upload that may take ten minutes,
 from __future__ import annotations
 
 import asyncio
+import re
 
 from handful.service.http.errors import Overloaded
 from handful.service.settings import Settings
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+_UPLOADS = re.compile("/retrain|/models/[^/]+/(?:retrain|evaluate|photos)")  # may take minutes to arrive
+_EVENTS = re.compile("/jobs/[^/]+/events")
 MARGIN_SECONDS = 5.0  # so that a limit inside the call, whose error says more, ends it first
 
 
@@ -23,7 +26,10 @@ class Deadline:
         self.upload_seconds = 2 * settings.upload_seconds + MARGIN_SECONDS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        uploads = scope["method"] == "POST" and scope["path"] == "/retrain"
+        if scope["method"] == "GET" and _EVENTS.fullmatch(scope["path"]):
+            await self.app(scope, receive, send)  # it lasts as long as its job
+            return
+        uploads = scope["method"] == "POST" and _UPLOADS.fullmatch(scope["path"])
         seconds = self.upload_seconds if uploads else self.seconds
         try:
             async with asyncio.timeout(seconds) as deadline:

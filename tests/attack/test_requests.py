@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from handful.service.http.auth import LIVENESS_PATHS, PAGE_PATHS
+from handful.service.http.auth import LIVENESS_PATHS
+from handful.service.page.files import PAGE_PATHS, PARTS
 from handful.service.http.exchange import DROPPED_BYTES
 from handful.service.http.keys import FREE_WRONG_KEYS, MAX_PAUSED
 from running_server import Server, encoded, publish_copy, running
@@ -95,7 +96,7 @@ def test_long_headers_of_any_name_cost_nothing(server: Server, fill: str) -> Non
     names = ("Accept", "Accept-Encoding", "Authorization", "Cookie", "Host", "Origin", "Range", "X-Forwarded-For")
     with Cost(server) as cost:
         for name in (*names, "traceparent", "tracestate", "baggage", "If-None-Match", "Forwarded", "Sec-Fetch-Site"):
-            for path in ("/model", "/page.js"):
+            for path in ("/model", "/page/page.js"):
                 assert server.client.get(path, headers={name: value}).status_code < 500
     assert cost.seconds < CPU_SECONDS
 
@@ -176,14 +177,26 @@ def test_every_answer_says_how_a_browser_must_treat_it(server: Server) -> None:
 
 
 def test_the_page_has_no_inline_code(server: Server) -> None:
-    for path, script in (("/", "page.js"), ("/docs", "docs.js")):
+    for path, script in (("/", "page/page.js"), ("/docs", "page/docs.js")):
         page = server.client.get(path).text
         assert f'<script type="module" src="{script}"></script>' in page
         for inline in ("<style", "style=", " on", "javascript:"):
             assert inline not in page.replace(" one here", "")
-    types = {path: server.client.get(path).headers["content-type"].partition(";")[0] for path in PAGE_PATHS}
-    html, script = "text/html", "text/javascript"
-    assert types == {"/": html, "/docs": html, "/page.css": "text/css", "/page.js": script, "/docs.js": script}
+    types = {path: server.client.get(path).headers["content-type"].partition(";")[0] for path in PAGE_PATHS - {PARTS}}
+    kinds = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+    assert types == {
+        path: kinds[path.rpartition(".")[2]] if "." in path else "text/html" for path in PAGE_PATHS - {PARTS}
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["files.py", "..%2fapi.py", "%2e%2e%2fapi.py", "../api.py", "page.js/", "PAGE.JS", "", "%00page.js", "nothing.js"],
+)
+def test_the_page_has_the_parts_of_its_table_and_no_other_file(server: Server, name: str) -> None:
+    response = server.client.get(f"/page/{name}")
+    assert response.status_code in {404, 401}
+    assert "import" not in response.text
 
 
 def test_what_tells_of_photos_can_be_read_by_its_owner_alone(server: Server) -> None:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = 15  # per call and kind
 CALLS = (
-    *("GET /", "GET /page.css", "GET /page.js", "GET /docs", "GET /docs.js", "GET /schema.json"),
+    *("GET /", "GET /docs", "GET /page/{file}", "POST /thumbnail", "GET /schema.json"),
     *("GET /livez", "GET /healthz", "GET /readyz", "GET /metrics"),
     *("GET /model", "POST /predict", "POST /predict_many"),
     *(

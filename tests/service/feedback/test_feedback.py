@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from handful.service.artifact.atomic import PARTIAL, PARTIAL_KEPT_SECONDS
-from handful.service.feedback.folder import FeedbackFolder, check_label
+from handful.service.feedback.folder import FeedbackFolder
 from handful.service.http.errors import FeedbackFull, LabelUnknown, LabelWrong
+from handful.service.library.labels import check_label
 from handful.training.photos.sources import read_folder
 from running_server import encoded
 

@@ -184,7 +184,7 @@ def test_the_page_of_the_calls_brings_all_it_needs_and_no_data(server: Server) -
     assert page.status_code == 200
     assert "script-src 'self'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
-    script = httpx.get(f"{server.client.base_url}/docs.js", trust_env=False).text
+    script = httpx.get(f"{server.client.base_url}/page/docs.js", trust_env=False).text
     assert "http" not in page.text + script
     assert "innerHTML" not in script
-    assert page.text.count("<script") == page.text.count('src="docs.js"') == 1
+    assert page.text.count("<script") == page.text.count('src="page/docs.js"') == 1

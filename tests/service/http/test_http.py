@@ -308,7 +308,7 @@ def test_the_card_the_probes_the_page_and_the_description_answer(server: Server,
     assert server.client.get("/readyz").text == "colours:1\n"
     page = server.client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    for path in ("/page.css", "/page.js", "/docs.js"):
+    for path in ("/page/page.css", "/page/page.js", "/page/docs.js"):
         assert path[1:] in page.text + server.client.get("/docs").text
         assert "http" not in server.client.get(path).text  # nothing comes from elsewhere
     described = server.client.get("/openapi.json").json()["paths"]

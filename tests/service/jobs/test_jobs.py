@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from handful.service.artifact.atomic import PARTIAL_KEPT_SECONDS
 from handful.service.http.errors import JobEnded, JobNotFound, TooManyJobs
-from handful.service.jobs.job import INTERRUPTED, Job, JobProgress
+from handful.service.jobs.job import INTERRUPTED, Job, JobOptions, JobProgress
 from handful.service.jobs.process import LOG_BYTES, TAIL_BYTES, LogFile, read_all
-from handful.service.jobs.table import PHOTOS, JobTable
+from handful.service.jobs.table import MOST_STARTS, PHOTOS, JobTable
 
 
 @pytest.fixture
@@ -68,6 +70,44 @@ def test_one_holder_at_a_time_and_a_job_that_was_left_is_interrupted(table: JobT
     assert (table.read(job.job).state, table.read(job.job).error) == ("interrupted", INTERRUPTED)
 
 
+def test_a_job_on_the_library_that_was_left_waits_again_with_its_photos_but_not_for_ever(table: JobTable) -> None:
+    upload = table.upload()
+    (upload.photos / "red").mkdir()
+    job = table.add(upload, "colours", "auto", 1, 9, "train", JobOptions(source="library", backbone="builtin"))
+    table.discard(upload)
+    for start in range(1, MOST_STARTS + 1):
+        claimed = table.claim("colours", take=True)
+        assert claimed is not None
+        assert (claimed.kind, claimed.starts, claimed.options.backbone) == ("train", start, "builtin")
+        assert (table.job_folder(job.job) / PHOTOS / "red").is_dir()
+    assert table.claim("colours", take=True) is None
+    assert (table.read(job.job).state, table.read(job.job).error) == ("interrupted", INTERRUPTED)
+
+
+def test_a_table_of_an_earlier_release_goes_on(table: JobTable) -> None:
+    table.folder.mkdir()
+    with closing(sqlite3.connect(table.path)) as old, old:
+        old.execute(
+            "CREATE TABLE jobs (job TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, promote TEXT NOT NULL,"
+            " files INTEGER NOT NULL, created_at TEXT NOT NULL, started_at TEXT, finished_at TEXT,"
+            " cancel_requested INTEGER NOT NULL DEFAULT FALSE, error TEXT, result TEXT)"
+        )
+        old.execute(
+            "INSERT INTO jobs (job, name, state, promote, files, created_at)"
+            " VALUES (?, 'colours', 'queued', 'auto', 18, ?)",
+            ("20260101T000000000000-00000000", "2026-01-01T00:00:00+00:00"),
+        )
+    (job,) = table.all()
+    assert (job.kind, job.options.source, job.files) == ("retrain", "zip", 18)
+    claimed = table.claim("colours", take=True)
+    assert claimed is not None
+    finish(table, claimed)
+    add(table)
+    with closing(sqlite3.connect(table.path)) as later, later:
+        later.execute("ALTER TABLE jobs ADD COLUMN of_a_later_release TEXT DEFAULT 'x'")
+    assert [each.state for each in table.all()] == ["queued", "done"]
+
+
 def test_the_command_holds_the_models_lock_when_its_worker_has_died(table: JobTable) -> None:
     add(table)
     with table.running("colours") as lock:
@@ -111,7 +151,7 @@ def test_a_job_that_ends_makes_room_before_it_writes(table: JobTable) -> None:
 def test_more_jobs_than_allowed_are_refused_and_leave_nothing(table: JobTable) -> None:
     for _ in range(2):
         add(table, most=2)
-    with pytest.raises(TooManyJobs, match="2 retrainings of colours"):
+    with pytest.raises(TooManyJobs, match="2 jobs of colours"):
         add(table, most=2)
     add(table, "shapes", most=2)
     assert len(table.all()) == 3

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from conftest import COLOURS, write_photo
 from handful.service.artifact.store import Store
 from handful.service.http.errors import RetrainOff
 from handful.service.http.metrics import ServiceMetrics
-from handful.service.jobs.job import JobError
-from handful.service.jobs.worker import JobWorker, error_of
+from handful.service.jobs.command_line import error_of
+from handful.service.jobs.job import Job, JobError, JobOptions
+from handful.service.jobs.worker import JobWorker
 from handful.service.serving.champion import ChampionWatcher
 from handful.service.settings import Settings
 from running_server import Server, encoded, running, until
@@ -133,9 +135,13 @@ def predicted(server: Server) -> dict[str, Any]:
 def test_what_the_command_refuses_is_told_without_a_path() -> None:
     folder = Path("/srv/handful/jobs/1")
     said = f"loading\nhandful: {folder}/photos has no sub-folders.\n"
-    assert error_of(2, said, folder) == JobError(code="retrain_refused", message="The zip has no sub-folders.")
+    job = Job(job="1", name="bags", state="running", promote="auto", files=1, created_at=datetime.now(UTC))
+    assert error_of(2, said, job, folder) == JobError(code="retrain_refused", message="The zip has no sub-folders.")
+    on_library = job.model_copy(update={"kind": "train", "options": JobOptions(source="library")})
+    expected = JobError(code="train_refused", message="The photo library has no sub-folders.")
+    assert error_of(2, said, on_library, folder) == expected
     for status, words in ((1, "status 1"), (-9, "signal 9")):
-        error = error_of(status, "Traceback (most recent call last):\n  ...\nKeyError: '/srv'\n", folder)
+        error = error_of(status, "Traceback (most recent call last):\n  ...\nKeyError: '/srv'\n", job, folder)
         assert error.code == "retrain_failed"
         assert words in error.message
         assert "/srv" not in error.message

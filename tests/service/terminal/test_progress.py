@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from handful.service.terminal.progress import LEARNING, LOOKING, STARTING, next_stage, progress_bar, working
+from handful.service.terminal.progress import LEARNING, LOOKING, STARTING, WorkClock, next_stage, progress_bar, working
 
 CODE = """
 import sys
@@ -93,7 +93,22 @@ def test_another_program_gets_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         next_stage(LEARNING)
     lines = [json.loads(line) for line in (tmp_path / "progress").read_text().splitlines()]
     assert lines == [
-        {"stage": LOOKING, "done": 0, "total": 3},
-        {"stage": LOOKING, "done": 2, "total": 2},
-        {"stage": LEARNING, "done": 0, "total": None},
+        {"stage": LOOKING, "done": 0, "total": 3, "seconds_left": None},
+        {"stage": LOOKING, "done": 2, "total": 2, "seconds_left": None},
+        {"stage": LEARNING, "done": 0, "total": None, "seconds_left": None},
     ]
+
+
+def test_the_time_left_follows_the_shares_and_the_pace_of_the_present_stage() -> None:
+    clock = WorkClock({STARTING: 2, LOOKING: 6, LEARNING: 2})
+    clock.begin(LOOKING)
+    assert clock.seconds_left(0.5) is None  # too early for a guess
+    clock.started -= 100
+    clock.stage_started -= 60
+    left = clock.seconds_left(0.5)  # half of the stage took 60 s, half of the whole 100 s
+    assert left is not None
+    assert left == pytest.approx(60 + 2 * 100 / 5, abs=2)
+    clock.begin(LEARNING)
+    assert clock.seconds_left(0) == pytest.approx(2 * 100 / 8, abs=2)
+    clock.before = clock.whole
+    assert clock.seconds_left(0) is None

@@ -1,0 +1,52 @@
+"""A JSON body of few values -> the type that a call expects."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from handful.service.artifact.label_names import printable
+from handful.service.http.body import JSON, read_body
+from handful.service.http.capacity import Capacity
+from handful.service.http.endpoint import Schema
+from handful.service.http.errors import JsonBroken, MediaTypeUnsupported
+from handful.service.http.filenames import quoted
+from handful.service.http.multipart import media_type
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from starlette.requests import Request
+
+MAX_JSON_BYTES = 1_000_000  # ten thousand ids of photos have 680,000
+MESSAGE_LETTERS = 200
+M = TypeVar("M", bound="JsonRequest")
+
+
+class JsonRequest(BaseModel):
+    """One JSON object of a request; what it does not name is refused, as a misspelt name would have no effect."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+async def read_json(request: Request, kind: type[M], seconds: float, bodies: Capacity) -> M:
+    """Raises `JsonBroken`, `MediaTypeUnsupported`, or what `read_body` raises."""
+    content_type = request.headers.get("content-type", "")
+    if media_type(content_type) != JSON:
+        raise MediaTypeUnsupported(f"The Content-Type is {quoted(content_type)}; {JSON} is allowed.")
+    with bodies.reserve() as reservation:
+        body = await read_body(request.headers, request.receive, MAX_JSON_BYTES, seconds, reservation)
+        try:
+            return kind.model_validate_json(bytes(body))
+        except ValidationError as e:
+            raise JsonBroken(_sentence(e, kind)) from e
+
+
+def _sentence(error: ValidationError, kind: type[JsonRequest]) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    fields = ", ".join(field.alias or name for name, field in kind.model_fields.items())
+    wrong = f"{quoted(where)}: {first['msg']}" if where else str(first["msg"])
+    return f"The JSON body is not as expected ({printable(wrong)[:MESSAGE_LETTERS]}); an object with {fields} is."
+
+
+def json_content(kind: type[JsonRequest]) -> dict[str, Schema]:
+    """For the description of an endpoint."""
+    schema: Any = TypeAdapter(kind).json_schema(by_alias=True)
+    return {JSON: schema}

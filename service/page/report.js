@@ -1,0 +1,19 @@
+// The full report of a version: a page of its own. A new tab cannot send a key, so with one it is saved as a file.
+
+import {blob, key} from "./api.js"
+import {h, icon} from "./dom.js"
+import {t} from "./text.js"
+import {busy, button} from "./widgets.js"
+
+export const save = (content, name) => {
+  const url = URL.createObjectURL(content)
+  const link = h("a", {href: url, download: name})
+  document.body.append(link)
+  link.click()
+  link.remove()
+  setTimeout(() => URL.revokeObjectURL(url), 10_000)
+}
+
+export const reportLink = (place, signal, kind = "") => key.get()
+  ? button(t("report.save"), busy(async () => save(await blob(place, signal), "report.html")), {symbol: "download", kind})
+  : h("a", {class: `button ${kind}`, href: place, target: "_blank", rel: "noopener"}, icon("chart"), h("span", {}, t("report")), h("span", {class: "visually-hidden"}, t("newtab")))
