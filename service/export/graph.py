@@ -79,7 +79,17 @@ def onnx_model(classifier: Classifier) -> onnx.ModelProto:
             raise UsageError(f"{_architecture(classifier)} cannot be written as ONNX: {_reason(e)}.") from e
     assert program is not None  # noqa: S101 - None is for the older exporter
     model: onnx.ModelProto = program.model_proto
+    _forget_sources(model)
     return model
+
+
+def _forget_sources(model: onnx.ModelProto) -> None:
+    """The exporter writes beside each operator which lines of code it comes from, with this machine's paths."""
+    for each in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, *model.graph.output):
+        each.ClearField("doc_string")
+        each.ClearField("metadata_props")
+    model.graph.ClearField("metadata_props")
+    model.ClearField("metadata_props")
 
 
 def _architecture(classifier: Classifier) -> str:

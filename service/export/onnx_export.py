@@ -20,6 +20,7 @@ from handful.service.lean.classifier import OnnxClassifier
 from handful.service.lean.onnx_file import ENDING, installed_runtimes
 
 if TYPE_CHECKING:
+    import onnx
     from handful.service.classifier import Classifier
     from handful.service.export.check import Agreement
     from handful.service.export.precision import Precision
@@ -51,7 +52,7 @@ def export_onnx(
     network has an operator that ONNX lacks.
     """
     from handful.service.classifier import Classifier
-    from handful.service.export.check import check_file, generated_photos
+    from handful.service.export.check import generated_photos
     from handful.service.export.graph import onnx_model
     from handful.service.export.precision import reduce_weights
 
@@ -62,24 +63,36 @@ def export_onnx(
     model.metadata_props.extend(_entries(artifact, classifier, precision))
     if photos is None:
         photos = [*_thumbnails(artifact), *generated_photos()]
-    with partial_folder(out.parent) as partial:
-        file = partial / out.name
-        file.write_bytes(model.SerializeToString())
-        exported = OnnxClassifier.load(file)
-        agreement, here = check_file(exported, classifier, photos)
-        _refuse_unless_same(out, precision, agreement)
-        size = file.stat().st_size
-        move_into_place(file, out)
+    agreement, here = keep_if_same(model, out, classifier, photos, precision)
     return {
         "model": classifier.card.model,
         "to": "onnx",
         "out": str(out),
         "precision": precision,
-        "bytes": size,
+        "bytes": out.stat().st_size,
         "labels": list(classifier.labels),
         "checked": agreement.result,
         "engine": {"label": classifier.network.engine.label, **here.result},
     }
+
+
+def keep_if_same(
+    model: onnx.ModelProto,
+    out: Path,
+    classifier: Classifier,
+    photos: Iterable[tuple[str, Source]],
+    precision: Precision,
+) -> tuple[Agreement, Agreement]:
+    """Writes the file and compares it with the classifier; what was at `out` stays where they differ."""
+    from handful.service.export.check import check_file
+
+    with partial_folder(out.parent) as partial:
+        file = partial / out.name
+        file.write_bytes(model.SerializeToString())
+        results = check_file(OnnxClassifier.load(file), classifier, photos)
+        _refuse_unless_same(out, precision, results[0])
+        move_into_place(file, out)
+    return results
 
 
 def _refuse_unless_same(out: Path, precision: Precision, agreement: Agreement) -> None:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-_LEAST_WEIGHTS = 4096  # smaller tensors stay as they are: a head, a BatchNorm
+_LEAST_WEIGHTS = 1024  # smaller tensors stay as they are: a head, a BatchNorm
 _LEVELS = 127
 
 

@@ -37,16 +37,26 @@ class Resizing(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[1], images.shape[2]
-        across, down = (self._weights(*sizes) for sizes in ((width, height), (height, width)))
-        pixels = images.permute(0, 3, 1, 2).float()
-        pixels = _rounded(_rounded(pixels @ across.T).transpose(2, 3) @ down.T).transpose(2, 3)
+        shortest = torch.sym_min(width, height)
+        across, narrower = self._weights(width, shortest)
+        down, lower = self._weights(height, shortest)
+        # Pillow goes down first where that leaves less to compute. ONNX has `If`, but OpenVINO's gave wrong numbers
+        # (2026.4): so both ways are computed, the other one for a single row or column.
+        down_first = torch.sym_min(1, torch.sym_max(0, lower - 2 * torch.sym_max(0, narrower)))
+        rows, columns = 1 + (height - 1) * (1 - down_first), 1 + (width - 1) * down_first
+        images = images.permute(0, 3, 1, 2)
+        one = _rounded(_first(down, 1, rows) @ _rounded(_first(images, 2, rows).float() @ across.T))
+        other = _rounded(_rounded(down @ _first(images, 3, columns).float()) @ _first(across, 1, columns).T)
+        pixels = one * (1 - down_first) + other * down_first
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         return (pixels / 255 - mean) / std
 
-    def _weights(self, length: Size, other: Size) -> Tensor:
-        """(S, length): of each pixel along one side, for each pixel that the network sees."""
+    def _weights(self, length: Size, shortest: Size) -> tuple[Tensor, Size]:
+        """(S, length): of each pixel along one side, for each pixel that the network sees; and by how much it shrinks.
+
+        The latter counts the pixels that resizing takes away.
+        """
         left: Size = 0
-        shortest = torch.sym_min(length, other)
         if not self.squash:  # the far ends of a long strip are not used
             left = torch.sym_max(0, (length - FAR_ENDS * shortest) // 2)
         kept = length - 2 * left
@@ -57,7 +67,7 @@ class Resizing(nn.Module):
         distance = 2 * resized * place - ((2 * index + 1) * kept - resized)
         weights = self._filter(distance.abs().float() / (2 * torch.sym_max(kept, resized)))
         weights = torch.where((place >= 0) & (place < kept), weights, 0.0)
-        return weights / weights.sum(dim=1, keepdim=True)
+        return weights / weights.sum(dim=1, keepdim=True), kept - resized
 
     def _filter(self, x: Tensor) -> Tensor:
         if not self.cubic:
@@ -65,6 +75,10 @@ class Resizing(nn.Module):
         near = ((_SHARPNESS + 2) * x - (_SHARPNESS + 3)) * x * x + 1
         far = (((x - 5) * x + 8) * x - 4) * _SHARPNESS
         return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+
+
+def _first(values: Tensor, dimension: int, count: Size) -> Tensor:
+    return values.index_select(dimension, torch.arange(count))
 
 
 def _half(number: Size) -> Size:
