@@ -11,11 +11,11 @@ from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import ArtifactInconsistent, ImageError
 from handful.service.artifact.folder import Artifact, open_artifact
 from handful.service.artifact.label_names import in_one_form
+from handful.service.artifact.prediction import Prediction as Prediction
 from handful.service.artifact.preprocessing import Preprocessing, Source, stacked
 from handful.service.artifact.unknown import UnknownDetector
 from handful.service.compute.network import Network, build_network
 from handful.service.compute.pipeline import Batch, run_batches
-from handful.service.prediction import Prediction as Prediction
 from torch import Tensor
 
 # Images of 11 views each: the 55 rows are padded to 56 in batches of 16 (CPU), to 64 in batches of 32 (GPU).

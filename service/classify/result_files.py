@@ -21,7 +21,7 @@ from handful.service.artifact.atomic import move_into_place
 from handful.service.artifact.errors import ImageError, UsageError
 
 if TYPE_CHECKING:  # it brings numpy, which the checks do not need
-    from handful.service.prediction import Prediction
+    from handful.service.artifact.prediction import Prediction
 
 Row = dict[str, Any]
 

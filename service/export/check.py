@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from handful.service.artifact.errors import ImageError
+from handful.service.artifact.prediction import Prediction
 from handful.service.artifact.preprocessing import Source, stacked
 from handful.service.classifier import Classifier
 from handful.service.export.precision import Precision
 from handful.service.lean.classifier import OnnxClassifier
-from handful.service.prediction import Prediction
 from PIL import Image
 
 MOST_DIFFERENCE = 1e-3  # of a probability

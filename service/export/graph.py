@@ -40,8 +40,9 @@ class WholeAnswer(nn.Module):
         self.temperature, unknown = classifier.card.temperature, classifier.unknown
         self.threshold, self.other_least = unknown.threshold, unknown.other_least
         self.register_buffer("directions", torch.from_numpy(unknown.directions), persistent=False)
-        other = None if unknown.other is None else torch.from_numpy(unknown.other)
-        self.register_buffer("other", other, persistent=False)
+        self.taught = unknown.other is not None
+        if unknown.other is not None:
+            self.register_buffer("other", torch.from_numpy(unknown.other), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         embedding = self.backbone(self.resizing(images))
@@ -51,10 +52,9 @@ class WholeAnswer(nn.Module):
 
     def _unknown_score(self, unit: Tensor) -> Tensor:
         score = 1 - (unit @ self.get_buffer("directions").T).amax(dim=-1)
-        other: Tensor | None = self.other
-        if other is None:
-            return score
-        return score + (OTHER_WEIGHT * (unit @ other)).clamp(min=self.other_least)
+        if self.taught:
+            score = score + (OTHER_WEIGHT * (unit @ self.get_buffer("other"))).clamp(min=self.other_least)
+        return score
 
 
 def onnx_model(classifier: Classifier) -> onnx.ModelProto:

@@ -33,9 +33,8 @@ def reduce_weights(model: onnx.ModelProto, precision: Precision) -> None:
         else:
             axis = _output_axis(users.get(tensor.name), values.ndim)
             integers, scale = _integers(values, axis)
-            names = [stored, f"{stored}.scale"]
-            kept += [numpy_helper.from_array(each, name) for each, name in zip((integers, scale), names, strict=True)]
-            added.append(helper.make_node("DequantizeLinear", names, [tensor.name], axis=axis))
+            kept += [numpy_helper.from_array(integers, stored), numpy_helper.from_array(scale, f"{stored}.scale")]
+            added.append(helper.make_node("DequantizeLinear", [stored, f"{stored}.scale"], [tensor.name], axis=axis))
     nodes = [*added, *graph.node]
     del graph.initializer[:], graph.node[:]
     graph.initializer.extend(kept)

@@ -7,6 +7,8 @@ photo of 12 megapixels. Pillow rounds to whole numbers after each of the two, an
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.preprocessing import FAR_ENDS, Preprocessing
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 FILTERS = ("bilinear", "bicubic")
 _SHARPNESS = -0.5  # of Pillow's bicubic filter; others take -0.75
-Size = int  # or torch's symbol of one: nothing here may depend on its value
+Size = int | torch.SymInt  # a symbol while the graph is written: nothing may depend on its value
 
 
 class Resizing(nn.Module):
@@ -47,7 +49,7 @@ class Resizing(nn.Module):
         images = images.permute(0, 3, 1, 2)
         one = _rounded(_first(down, 1, rows) @ _rounded(_first(images, 2, rows).float() @ across.T))
         other = _rounded(_rounded(down @ _first(images, 3, columns).float()) @ _first(across, 1, columns).T)
-        pixels = one * (1 - down_first) + other * down_first
+        pixels = cast("Tensor", one * (1 - down_first) + other * down_first)
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         return (pixels / 255 - mean) / std
 
@@ -64,8 +66,8 @@ class Resizing(nn.Module):
         index = torch.arange(self.side)[:, None] + _half(resized - self.side)
         place = torch.arange(length)[None, :] - left
         # the distance of their centres, in filter widths: whole numbers until the last step, so that it is exact
-        distance = 2 * resized * place - ((2 * index + 1) * kept - resized)
-        weights = self._filter(distance.abs().float() / (2 * torch.sym_max(kept, resized)))
+        distance = cast("Tensor", 2 * resized * place - ((2 * index + 1) * kept - resized))
+        weights = self._filter(cast("Tensor", distance.abs().float() / (2 * torch.sym_max(kept, resized))))
         weights = torch.where((place >= 0) & (place < kept), weights, 0.0)
         return weights / weights.sum(dim=1, keepdim=True), kept - resized
 

@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.artifact.label_names import in_one_form
+from handful.service.artifact.prediction import Prediction
 from handful.service.artifact.preprocessing import Source
 from handful.service.compute.device import cpu_count
 from handful.service.lean.onnx_file import OnnxAnswers, OnnxFile
-from handful.service.prediction import Prediction
 from numpy.typing import NDArray
 
 BATCH = 16  # images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,7 +85,10 @@ class OpenVino:
         return [results[name] for name in OUTPUTS]
 
 
-_RUNTIMES = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}  # module -> what runs on it
+_RUNTIMES: dict[str, Callable[[Path], Runtime]] = {
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+}  # module -> what runs on it
 
 
 def installed_runtimes() -> list[str]:

@@ -146,7 +146,8 @@ def test_a_file_that_answers_differently_is_not_written(exported: Path, tmp_path
 def test_an_operator_that_onnx_lacks_is_named(classifier: Classifier) -> None:
     class Strange(torch.nn.Module):
         def forward(self, batch: torch.Tensor) -> torch.Tensor:
-            return torch.linalg.eigvals(batch.mean(dim=1)[:, :16, :16]).real
+            values: torch.Tensor = torch.linalg.eigvals(batch.mean(dim=1)[:, :16, :16])
+            return values.real
 
     network = Classifier(classifier.card, classifier.preprocessing, classifier.network, classifier.unknown).network
     kept, network.backbone = network.backbone, Strange()
