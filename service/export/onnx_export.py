@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from handful.service.export.check import Agreement
     from handful.service.export.precision import Precision
 
+CHECKED_ON = 64  # training photos, about
 NEEDED = ("onnx", "onnxscript")
 INSTALL = 'pip install "handful[onnx]"'
 
@@ -105,7 +106,8 @@ def _refuse_unless_same(out: Path, precision: Precision, agreement: Agreement) -
 
 def _thumbnails(artifact: Artifact) -> list[tuple[str, Source]]:
     with contextlib.suppress(ArtifactError):  # damaged ones are no reason not to export
-        return [(each.name, each.jpeg) for each in artifact.thumbnails() if each.jpeg]
+        named = [(each.name, each.jpeg) for each in artifact.thumbnails() if each.jpeg]
+        return named[:: max(1, len(named) // CHECKED_ON)]  # of every label, as they lie in the order of the labels
     return []
 
 
