@@ -55,7 +55,7 @@ def export(*, model: str, kind: str, out: Path, precision: Any, photos: Path | N
         checked_on = None if given is None else [(given.name(each), each) for each in given]
         if checked_on is not None and not checked_on:
             raise UsageError(f"{photos} holds no photo; the photos to check the file with are expected.")
-        result = export_onnx(open_artifact(path), out, precision, checked_on)
+        result = {"to": kind, **export_onnx(open_artifact(path), out, precision, checked_on)}
     print_result(result, export_text(result), as_json=as_json)
 
 

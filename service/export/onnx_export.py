@@ -67,7 +67,6 @@ def export_onnx(
     agreement, here = keep_if_same(model, out, classifier, photos, precision)
     return {
         "model": classifier.card.model,
-        "to": "onnx",
         "out": str(out),
         "precision": precision,
         "bytes": out.stat().st_size,

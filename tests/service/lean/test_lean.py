@@ -46,6 +46,13 @@ def test_classify_answers_without_torch_as_with_it(exported: Path, home: Path, p
         assert abs(one["probability_red"] - other["probability_red"]) < 0.02  # bfloat16 rounds
 
 
+def test_what_needs_torch_says_so(photos: Path) -> None:
+    done = without_torch("train", photos, "--name", "never")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("handful: This needs torch, which is not installed; `pip install")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_both_runtimes_answer_as_the_model_does(exported: Path, artifact: Path, photos: Path, runtime: str) -> None:
     if runtime not in installed_runtimes():
