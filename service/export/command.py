@@ -1,7 +1,8 @@
-"""`handful export`: a model as one ONNX file. Nothing heavy is imported before the command runs."""
+"""`handful export`: a model as one ONNX file, or as a web folder. Nothing heavy is imported before the command runs."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from handful.service.terminal.output import command_line, json_option, limit_opt
 from handful.service.terminal.progress import STARTING, working
 
 WRITING = "writing and checking the file"
-KINDS = ("onnx",)
+KINDS = ("onnx", "web")
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
@@ -22,9 +23,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
-    default="fp32",
-    show_default=True,
-    help="Of the weights: fp16 halves the file, int8 quarters it where that changes at most 1 % of the answers.",
+    help="Of the weights: fp16 halves the file, int8 quarters it where that changes at most 1 % of the answers;"
+    " default: fp32, for the web fp16.",
 )
 @click.option(
     "--photos",
@@ -32,19 +32,38 @@ PRECISIONS = ("fp32", "fp16", "int8")
     type=click.Path(path_type=Path),
     help="Photos that the file must answer as the model does; default: small pictures of the training photos.",
 )
+@click.option(
+    "--node-modules",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="For the web: where npm has installed onnxruntime-web; default: npm fetches it into HANDFUL_HOME.",
+)
 @limit_options
 @json_option
-def export(*, model: str, kind: str, out: Path, precision: Any, photos: Path | None, as_json: bool) -> None:
-    """Write a model as one file that answers on its own.
+def export(
+    *,
+    model: str,
+    kind: str,
+    out: Path,
+    precision: Any,
+    photos: Path | None,
+    node_modules: Path | None,
+    as_json: bool,
+) -> None:
+    """Write a model as one file that answers on its own, or as a folder that answers in the browser.
 
-    OUT is an .onnx file. It takes photos of any size, and resizes, looks, calibrates and finds the unknown ones as
-    the model does. It is compared with the model on photos first, and not written where an answer differs.
+    OUT is an .onnx file, or with --to web a new folder for any static web server. It takes photos of any size, and
+    resizes, looks, calibrates and finds the unknown ones as the model does. It is compared with the model on photos
+    first, and not written where an answer differs.
     """
     from handful.service.artifact.store import Store
     from handful.service.classify.local import GivenPhotos
     from handful.service.export.onnx_export import check_export, export_onnx
+    from handful.service.export.web_export import check_web_export, export_web
 
-    check_export(out)
+    if node_modules is not None and kind != "web":
+        raise UsageError("--node-modules is for --to web; an .onnx file needs nothing of it.")
+    (check_web_export if kind == "web" else check_export)(out)
     given = None if photos is None else GivenPhotos([photos])
     path = Store().resolve(model)
     with working(f"Writing {path.parent.name}:{path.name} to {out}.", {STARTING: 4, WRITING: 12}):
@@ -55,7 +74,12 @@ def export(*, model: str, kind: str, out: Path, precision: Any, photos: Path | N
         checked_on = None if given is None else [(given.name(each), each) for each in given]
         if checked_on is not None and not checked_on:
             raise UsageError(f"{photos} holds no photo; the photos to check the file with are expected.")
-        result = {"to": kind, **export_onnx(open_artifact(path), out, precision, checked_on)}
+        artifact = open_artifact(path)
+        if kind == "web":
+            result = export_web(artifact, out, precision or "fp16", checked_on, node_modules)
+        else:
+            result = export_onnx(artifact, out, precision or "fp32", checked_on)
+    result = {"to": kind, **result}
     print_result(result, export_text(result), as_json=as_json)
 
 
@@ -74,4 +98,6 @@ def export_text(result: dict[str, Any]) -> str:
             f" and up to {here['largest_difference']:.1g} of a probability apart from the file"
         ]
     try_it = (command_line("classify", "PHOTO", "--onnx", result["out"]), "answers from the file, without torch")
+    if result["to"] == "web":
+        try_it = (f"python3 -m http.server --directory {shlex.quote(result['out'])}", "serves the page")
     return "\n".join([*lines, "", *next_lines(try_it)])

@@ -36,6 +36,10 @@ def check_export(out: Path) -> None:
         raise UsageError(f"The file is {out}; a name that ends in {ENDING} is expected.")
     if not out.parent.is_dir() or out.is_dir() or not os.access(out.parent, os.W_OK):
         raise UsageError(f"{out} cannot be written; it must be a file in an existing folder that you may write.")
+    check_packages()
+
+
+def check_packages() -> None:
     if not all(map(find_spec, NEEDED)) or not installed_runtimes():
         raise UsageError(f"Writing ONNX files needs further packages: `{INSTALL}` installs them.")
 
