@@ -15,8 +15,8 @@ from handful.service.cli import commands as service_commands
 from handful.service.terminal.output import EXIT_WRONG_USE, CommandGroup, escape_unprintable, print_words
 
 ORDER = (  # of use
-    *("demo", "studio", "sample", "check", "train", "classify", "explain", "evaluate", "retrain", "compare", "models"),
-    "serve",
+    *("demo", "studio", "sample", "check", "train", "classify", "explain", "evaluate", "retrain", "compare", "export"),
+    *("models", "serve"),
 )
 
 
@@ -64,14 +64,26 @@ def main() -> None:
         status = _fail(e.format_message(), e.ctx)
     except click.ClickException as e:
         status = _fail(e.format_message())
-    except HandfulError as e:
-        status = _fail(str(e))
+    except (HandfulError, ModuleNotFoundError) as e:
+        status = _fail(_sentence(e))
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - the reader has gone, and flushing would fail again
         status = 0
     except OSError as e:
         status = _fail(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}.")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _sentence(error: HandfulError | ModuleNotFoundError) -> str:
+    """Also for an installation that only answers from exported files (docs/export.md)."""
+    if isinstance(error, HandfulError):
+        return str(error)
+    if (error.name or "handful").startswith("handful"):
+        raise error  # a fault of ours
+    return (
+        f"This needs {error.name}, which is not installed; `pip install handful` installs all that it needs."
+        " Without it, `handful classify PHOTO --onnx FILE` answers from a file that `handful export` wrote."
+    )
 
 
 def _fail(message: str, context: click.Context | None = None) -> int:

@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, cast, overload
 
-from handful.notebook import Html, escaped, picture, strong, table
+from handful.notebook import Html, escaped, label_rows, strong, table
 from handful.options import RetrainOptions, TrainOptions, checked
 from handful.photo import NamedPhoto, Photo, is_one, named_photos
 from handful.prediction import Evaluation, Explained, Prediction, Predictions
@@ -23,11 +23,11 @@ from handful.service.artifact.verdict import Verdict
 from handful.service.terminal.progress import working
 
 if TYPE_CHECKING:
+    from handful.service.artifact.folder import Artifact
     from handful.service.classifier import Classifier
+    from handful.service.export.precision import Precision
+    from handful.service.lean.classifier import OnnxClassifier
     from handful.training.photos.sources import Problem
-
-SHOWN_PHOTOS = 4  # of each label, in a notebook
-SHOWN_LABELS = 12
 
 # As the command line does, before torch is imported: else idle threads of the network keep cores from the decoders.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -55,6 +55,8 @@ def train(source: str | os.PathLike[str], **options: Unpack[TrainOptions]) -> Mo
 def load(model: str | os.PathLike[str]) -> Model:
     """A model by its name in the store (`"bags"`, `"bags:3"`), its folder, or its repository on the Hub (`"ORG/REPO"`).
 
+    Also a file that `Model.export` wrote (`"bags.onnx"`), which answers without torch and learns nothing.
+
     A name in the store comes before a folder of that name. Without `:VERSION` it is the champion, the version in use. A
     model of the Hub stays in the Hub's cache; `handful models pull` puts it into the store.
 
@@ -64,7 +66,7 @@ def load(model: str | os.PathLike[str]) -> Model:
     store = Store()
     if isinstance(model, str) and model.partition(":")[0] in store.names():
         return Model(store.resolve(model))
-    if folder.is_dir():
+    if folder.is_dir() or (folder.suffix.lower() == ".onnx" and folder.is_file()):
         return Model(folder)
     if not isinstance(model, str) or model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise UsageError(f"{model} is not there; NAME[:VERSION], the folder of a model or ORG/REPO is expected.")
@@ -82,21 +84,17 @@ class Model:
     """
 
     def __init__(self, path: Path, result: dict[str, Any] | None = None, problems: Sequence[Problem] = ()) -> None:
-        """Reads and verifies an artifact's folder; raises an `ArtifactError`."""
-        self._artifact = open_artifact(path)
+        """Reads and verifies an artifact's folder or an exported file; raises an `ArtifactError`."""
+        self._path = path
+        self.card: ModelCard = self._exported.card if self._exported else self._artifact.card
         self.result: dict[str, Any] = result or {}
         self.problems = tuple(problems)
         self._prepared_for = 0  # photos
 
     @property
     def path(self) -> Path:
-        """The folder with its files, which any user of timm can open."""
-        return self._artifact.path
-
-    @property
-    def card(self) -> ModelCard:
-        """Everything that is known of it, typed: how it was made, cross-validated, calibrated."""
-        return self._artifact.card
+        """The folder with its files, which any user of timm can open; or the exported file."""
+        return self._path
 
     @property
     def name(self) -> str:
@@ -121,8 +119,22 @@ class Model:
         return self.card.verdict
 
     @cached_property
+    def _exported(self) -> OnnxClassifier | None:
+        from handful.service.lean.classifier import OnnxClassifier
+
+        return OnnxClassifier.load(self._path) if self._path.is_file() else None
+
+    @cached_property
+    def _artifact(self) -> Artifact:
+        if self._exported:
+            raise UsageError(f"{self._path} is an exported file; this call needs the model {self.card.model} itself.")
+        return open_artifact(self._path)
+
+    @cached_property
     def classifier(self) -> Classifier:
         """The network in memory, made when it is first needed."""
+        if self._exported:
+            return cast("Classifier", self._exported)  # it has the calls that answer photos
         from handful.service.classifier import Classifier
 
         return Classifier.from_artifact(self._artifact)
@@ -236,8 +248,30 @@ class Model:
         from handful.service.explain.explanation import explain_photo, explanation_result
         from handful.service.explain.picture import draw_explanation
 
+        self._artifact  # noqa: B018 - raises where there is only an exported file
         explanation = explain_photo(self.classifier, NamedPhoto.of(photo).source, shift=shift)
         return Explained(draw_explanation(explanation, short=short), explanation_result(explanation))
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        precision: Precision = "fp32",
+        photos: str | os.PathLike[str] | None = None,
+    ) -> Path:
+        """Writes the whole answer as one ONNX file, as `handful export` does; `load` opens it.
+
+        Raises `UsageError` where its answers to `photos` (by default small pictures of the training photos) differ, or
+        where packages are missing.
+        """
+        from handful.service.classify.local import GivenPhotos
+        from handful.service.export.onnx_export import export_onnx
+
+        given = None if photos is None else GivenPhotos([Path(photos).expanduser()])
+        named = None if given is None else [(given.name(each), each) for each in given]
+        out = Path(path).expanduser()
+        export_onnx(self._artifact, out, precision, named)
+        return out
 
     def __repr__(self) -> str:
         return f"Model({self.card.model!r}, labels={list(self.labels)}, accuracy={self.accuracy:.3f})"
@@ -255,15 +289,9 @@ class Model:
         ]
         return table((), rows, self.card.model)
 
-    def _photo_rows(self) -> list[tuple[str, str]]:
+    def _photo_rows(self) -> list[tuple[str, Html]]:
         """Per label its number of photos and the first few of them."""
-        counts, thumbnails = self.card.data.per_label, self._artifact.thumbnails()
+        thumbnails = [] if self._exported else self._artifact.thumbnails()
         index = self._artifact.embeddings()["labels"].tolist() if thumbnails else []
-        pictures: dict[int, list[Html]] = {}
-        for label, photo in zip(index, thumbnails, strict=True):
-            if photo.jpeg and len(shown := pictures.setdefault(label, [])) < SHOWN_PHOTOS:
-                shown.append(picture(photo.jpeg, photo.name))
-        return [
-            (f"{name} ({counts[name]})", Html(" ".join(pictures.get(number, []))))
-            for number, name in list(enumerate(self.labels))[:SHOWN_LABELS]
-        ]
+        photos = ((label, photo.jpeg, photo.name) for label, photo in zip(index, thumbnails, strict=True))
+        return label_rows(self.card.data.per_label, self.labels, photos)

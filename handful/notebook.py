@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from PIL import Image
@@ -14,6 +14,8 @@ from handful.service.artifact.images import from_pillow, read_image
 from handful.service.artifact.preprocessing import Source
 
 SIDE = 96  # pixels of a thumbnail's longer side
+SHOWN_PHOTOS = 4  # of each label
+SHOWN_LABELS = 12
 CELL = "text-align:left;vertical-align:middle"
 
 
@@ -66,3 +68,17 @@ def small_picture(source: Source) -> Html:
 def picture(jpeg: bytes, name: str = "") -> Html:
     data = base64.b64encode(jpeg).decode()
     return Html(f'<img src="data:image/jpeg;base64,{data}" alt="{escape(name)}" title="{escape(name)}">')
+
+
+def label_rows(
+    counts: Mapping[str, int], labels: Sequence[str], photos: Iterable[tuple[int, bytes, str]]
+) -> list[tuple[str, Html]]:
+    """Per label its number of photos and the first few of them; `photos` are the label's index, a JPEG and a name."""
+    pictures: dict[int, list[Html]] = {}
+    for label, jpeg, name in photos:
+        if jpeg and len(shown := pictures.setdefault(label, [])) < SHOWN_PHOTOS:
+            shown.append(picture(jpeg, name))
+    return [
+        (f"{name} ({counts[name]})", Html(" ".join(pictures.get(number, []))))
+        for number, name in list(enumerate(labels))[:SHOWN_LABELS]
+    ]

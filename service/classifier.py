@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import ArtifactInconsistent, ImageError
 from handful.service.artifact.folder import Artifact, open_artifact
-from handful.service.artifact.label_names import normal_label
+from handful.service.artifact.label_names import in_one_form
+from handful.service.artifact.prediction import Prediction as Prediction
 from handful.service.artifact.preprocessing import Preprocessing, Source, stacked
 from handful.service.artifact.unknown import UnknownDetector
 from handful.service.compute.network import Network, build_network
 from handful.service.compute.pipeline import Batch, run_batches
-from numpy.typing import NDArray
 from torch import Tensor
 
 # Images of 11 views each: the 55 rows are padded to 56 in batches of 16 (CPU), to 64 in batches of 32 (GPU).
@@ -27,17 +25,6 @@ S = TypeVar("S", bound=Source)
 MISFITS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one image; `probabilities` are in the order of the artifact's labels."""
-
-    label: str | None  # None if unknown
-    confidence: float  # the calibrated probability of the most probable label
-    unknown: bool
-    probabilities: tuple[float, ...]
-    embedding: NDArray[np.float32] = field(compare=False, repr=False)  # (D,) of the image itself, not of its ten views
-
-
 class Classifier:
     """One version, loaded and ready to predict; safe to share between threads."""
 
@@ -45,7 +32,7 @@ class Classifier:
         self, card: ModelCard, preprocessing: Preprocessing, network: Network, unknown: UnknownDetector
     ) -> None:
         self.card, self.preprocessing, self.network, self.unknown = card, preprocessing, network, unknown
-        self.labels = _in_one_form(card.labels)
+        self.labels = in_one_form(card.labels)
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -111,13 +98,18 @@ class Classifier:
 
     def _predictions(self, probabilities: Tensor, embeddings: Tensor) -> list[Prediction]:
         rows = embeddings.numpy()
-        unknown = self.unknown.is_unknown(rows)
-        return [self._prediction(p, bool(u), e) for p, u, e in zip(probabilities.numpy(), unknown, rows, strict=True)]
+        scores = self.unknown.score(rows)
+        return [
+            Prediction.of(self.labels, p, float(score), row, unknown=bool(unknown))
+            for p, score, unknown, row in zip(
+                probabilities.numpy(), scores, self.unknown.above(scores), rows, strict=True
+            )
+        ]
 
-    def _prediction(self, probabilities: np.ndarray, unknown: bool, embedding: np.ndarray) -> Prediction:  # noqa: FBT001
-        best = int(probabilities.argmax())
-        label = None if unknown else self.labels[best]
-        return Prediction(label, float(probabilities[best]), unknown, tuple(map(float, probabilities)), embedding)
+    @property
+    def engine_label(self) -> str:
+        """How the network is computed, such as `fused-bf16`."""
+        return self.network.engine.label
 
     def choose_fastest_for(self, images: int | None) -> None:
         """Prepares the network for classifying so many images; None: for a service, which runs on."""
@@ -141,12 +133,6 @@ class Classifier:
         parallel = network.parallel_batches
         for batch in run_batches(photos, read, lambda t: t, predictions, size=size, parallel_batches=parallel):
             yield from batch
-
-
-def _in_one_form(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """In NFC, which an earlier release did not ask for; as they are where it learned two forms of one label."""
-    normal = tuple(map(normal_label, labels))
-    return normal if len(set(normal)) == len(labels) else labels
 
 
 def _first_lines(error: BaseException) -> str:

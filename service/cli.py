@@ -1,4 +1,4 @@
-"""The commands of service: classify, explain, models, serve, studio.
+"""The commands of service: classify, explain, export, models, serve, studio.
 
 This module and `training/cli.py` import nothing heavy: torch is loaded when a command runs, after its checks.
 """
@@ -8,19 +8,23 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from handful.service.artifact.errors import UsageError
+from handful.service.export.command import export
 from handful.service.models.commands import models
 from handful.service.terminal.answers import classify_text, explain_text
 from handful.service.terminal.output import (
     EXIT_PROBLEMS,
+    check_onnx,
     check_out,
     check_photo,
     json_option,
     limit_options,
     model_flag,
     model_option,
+    onnx_option,
     print_result,
     tta_option,
 )
@@ -37,11 +41,16 @@ from handful.service.terminal.progress import (
     working,
 )
 
+if TYPE_CHECKING:
+    from handful.service.classifier import Classifier
+    from handful.service.lean.classifier import OnnxClassifier
+
 
 @click.command()
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file for the rows.")
 @model_option
+@onnx_option
 @click.option(
     "--path-column", metavar="NAME", help="Of a table: the column of paths; default: found by its usual name."
 )
@@ -55,6 +64,7 @@ def classify(
     sources: tuple[Path, ...],
     out: Path | None,
     model: str | None,
+    onnx: Path | None,
     path_column: str | None,
     resume: bool,
     excel: bool,
@@ -79,13 +89,12 @@ def classify(
         raise UsageError("--resume continues a file of rows; add --out FILE, the file that was begun.")
     if excel and (out is None or out.suffix.lower() != ".csv"):
         raise UsageError(f"--excel is for a .csv file; got {f'--out {out}' if out else 'no --out'}.")
-    photos, artifact = GivenPhotos(sources, path_column), Store().resolve(model)
-    started = time.monotonic()
-    with working(f"Classifying {' '.join(map(str, sources))} with {_version(artifact)}.", {STARTING: 4, LOOKING: 8}):
-        from handful.service.classifier import Classifier
-
+    check_onnx(onnx, model, tta=tta)
+    photos, artifact = GivenPhotos(sources, path_column), onnx or Store().resolve(model)
+    started, words = time.monotonic(), onnx.name if onnx else _version(artifact)
+    with working(f"Classifying {' '.join(map(str, sources))} with {words}.", {STARTING: 4, LOOKING: 8}):
         next_stage(LOADING_MODEL)
-        classifier = Classifier.load(artifact)
+        classifier = _classifier(artifact)
         count = sum(1 for _ in photos)
         for words in photos.read_as:
             tell(words)
@@ -104,7 +113,7 @@ def classify(
     result = {
         "model": classifier.card.model,
         "tta": tta,
-        "engine": classifier.network.engine.label,
+        "engine": classifier.engine_label,
         "images": summary.images,
         "failed": summary.failed,
         "unknown": summary.unknown,
@@ -149,6 +158,17 @@ def explain(*, image: Path, out: Path, model: str | None, shift: bool, short: bo
         next_stage(LOADING_MODEL)
         result = explain_image(Classifier.load(artifact), image, out, shift=shift, short=short)
     print_result(result, explain_text(result), as_json=as_json)
+
+
+def _classifier(artifact: Path) -> Classifier | OnnxClassifier:
+    """Of an artifact's folder or of an exported file, which needs no torch."""
+    if artifact.is_dir():
+        from handful.service.classifier import Classifier
+
+        return Classifier.load(artifact)
+    from handful.service.lean.classifier import OnnxClassifier
+
+    return OnnxClassifier.load(artifact)
 
 
 def _version(artifact: Path) -> str:
@@ -217,6 +237,7 @@ def _serve(model: str | None, host: str, port: int, *, browser: bool) -> None:
 commands: dict[str, click.Command] = {
     "classify": classify,
     "explain": explain,
+    "export": export,
     "models": models,
     "serve": serve,
     "studio": studio,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import handful
 from handful.training.settings import TrainSettings
 from handful.training.train import train_folder
 from PIL import Image
@@ -71,3 +72,13 @@ def home(tmp_path_factory: pytest.TempPathFactory, backbone: Path, photos: Path)
 @pytest.fixture(scope="session")
 def artifact(home: Path) -> Path:
     return home / "models/colours/1"
+
+
+@pytest.fixture(scope="session")
+def exported(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`colours:1` as `handful export` writes it."""
+    file = tmp_path_factory.mktemp("exported") / "colours.onnx"
+    done = handful(home, "export", "colours", file, "--json")
+    assert done.returncode == 0, done.stderr
+    file.with_suffix(".json").write_text(done.stdout)
+    return file

@@ -190,10 +190,11 @@ def test_every_picture_is_shown_small_and_a_png(picture: Path) -> None:
 
 
 @pytest.mark.parametrize("fence", [each for each in FENCES if each.language == "python"], ids=lambda fence: fence.page)
-def test_every_python_block_runs(fence: Fence, artifact: Path, photos: Path, tmp_path: Path) -> None:
+def test_every_python_block_runs(fence: Fence, artifact: Path, exported: Path, photos: Path, tmp_path: Path) -> None:
     for source, name in ((artifact, "bags"), (photos, "photos"), (photos, "more-photos")):
         shutil.copytree(source, tmp_path / name)
     shutil.copy(min(photos.rglob("*.jpg")), tmp_path / "photo.jpg")
+    shutil.copy(exported, tmp_path / "bags.onnx")
     code = "import warnings; warnings.simplefilter('error', UserWarning)\n" + fence.text
     done = python(tmp_path / "home", code, tmp_path)
     assert done.returncode == 0, done.stderr

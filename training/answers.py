@@ -11,6 +11,7 @@ from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import DataError, ImageError
 from handful.service.artifact.sources.listing import name_below
 from handful.service.classifier import Classifier, Prediction
+from handful.service.lean.classifier import OnnxClassifier
 from handful.service.terminal.progress import TESTING, progress_bar
 from handful.training.metrics import Metrics, metrics, recognition_metrics
 from handful.training.photos.sources import Dataset, Problem
@@ -62,7 +63,7 @@ class Answers:
         }
 
 
-def answer_dataset(classifier: Classifier, dataset: Dataset, *, tta: bool = False) -> Answers:
+def answer_dataset(classifier: Classifier | OnnxClassifier, dataset: Dataset, *, tta: bool = False) -> Answers:
     """`DataError` where the model knows no label of the folder, or no image under these labels can be read."""
     known = {name: index for index, name in enumerate(classifier.labels)}
     given = {example.path: dataset.labels[example.label] for example in dataset.examples}
@@ -80,7 +81,7 @@ def answer_dataset(classifier: Classifier, dataset: Dataset, *, tta: bool = Fals
             if isinstance(answer, ImageError):
                 problems.append(Problem(name_below(path, dataset.root), answer.code, str(answer)))
             else:
-                rows.append(_Row.of(path, answer, classifier, keep=number in mapped))
+                rows.append(_Row.of(path, answer, keep=number in mapped))
     label_index = np.array([known.get(given[row.path], FOREIGN) for row in rows], dtype=np.int64)
     if not (label_index != FOREIGN).any():
         raise DataError("None of the images under the model's labels could be read.")
@@ -108,7 +109,6 @@ class _Row:
     embedding: NDArray[np.float32] | None  # (D,) where the map may show it
 
     @classmethod
-    def of(cls, path: Path, answer: Prediction, classifier: Classifier, *, keep: bool) -> _Row:
-        score = float(classifier.unknown.score(answer.embedding[None])[0])
+    def of(cls, path: Path, answer: Prediction, *, keep: bool) -> _Row:
         kept = answer.embedding.copy() if keep else None  # a view would keep its whole batch in memory
-        return cls(path, np.array(answer.probabilities), score, answer.unknown, kept)
+        return cls(path, np.array(answer.probabilities), answer.unknown_score, answer.unknown, kept)

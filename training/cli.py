@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from handful.service.terminal.output import (
     EXIT_PROBLEMS,
+    check_onnx,
     json_option,
     limit_options,
     model_option,
+    onnx_option,
     print_result,
     tta_option,
 )
@@ -225,6 +227,7 @@ def _guesses(result: dict[str, Any]) -> bool:
 @click.command()
 @data_argument
 @model_option
+@onnx_option
 @tta_option
 @click.option(
     "--report",
@@ -239,6 +242,7 @@ def evaluate(
     *,
     data: Path,
     model: str | None,
+    onnx: Path | None,
     tta: bool,
     report: Path | None,
     path_column: str | None,
@@ -247,24 +251,28 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled photos that it has not seen.
 
-    DATA holds one folder of photos per label, or is another source as for `train`. Exit status 1: done, but some files
-    were left out; they are listed.
+    DATA holds one folder of photos per label, or is another source as for `train`. With --onnx, an exported file is
+    measured and compared with the model that it was made of.
+
+    Exit status 1: done, but some files were left out, which are listed, or the file answers otherwise than its model.
     """
     from handful.service.artifact.store import Store
     from handful.training.checks import check_labelled_folder, check_report, source_text
 
     check_labelled_folder(data)
+    check_onnx(onnx, model, tta=tta)
     store = Store()
-    path = store.resolve(model)
+    path = onnx or store.resolve(model)
     if report:
         check_report(report, store.models)
-    with working(f"Measuring {path.parent.name}:{path.name} on the photos in {source_text(data)}.", evaluate_stages()):
+    words = onnx.name if onnx else f"{path.parent.name}:{path.name}"
+    with working(f"Measuring {words} on the photos in {source_text(data)}.", evaluate_stages()):
         from handful.training.evaluate import evaluate_folder
 
         columns = SourceSettings(path_column=path_column, label_column=label_column).columns
-        result, problems = evaluate_folder(data, model, report, tta=tta, columns=columns)
+        result, problems = evaluate_folder(data, onnx or model, report, tta=tta, columns=columns)
     print_result(result, evaluate_text(result, problems, data), as_json=as_json)
-    if problems:
+    if problems or result.get("onnx", {}).get("labels_changed"):
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 

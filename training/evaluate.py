@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from handful.service.artifact.errors import UsageError
-from handful.service.artifact.folder import open_artifact
+from handful.service.artifact.folder import CARD, Artifact, file_sha256, open_artifact
 from handful.service.artifact.names import name_from_folder
 from handful.service.artifact.sources.columns import ColumnNames
+from handful.service.artifact.sources.listing import name_below
 from handful.service.artifact.store import Store, home
 from handful.service.classifier import Classifier
+from handful.service.export.check import check_file
+from handful.service.lean.classifier import OnnxClassifier
 from handful.service.terminal.progress import LOADING_MODEL, REPORTING, next_stage, tell
 from handful.training.answers import answer_dataset
 from handful.training.checks import check_report
@@ -30,12 +33,15 @@ def evaluate_folder(
 ) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """What `handful evaluate` prints, and the problems of the folder; the report is written to the folder `report`.
 
-    `model` is an artifact's folder, or as `Store.resolve` takes it.
+    `model` is an artifact's folder, an exported file, or as `Store.resolve` takes it.
     `UsageError` where the report cannot be written or would lie among the models.
     """
     store = Store()
-    artifact = open_artifact(model if isinstance(model, Path) else store.resolve(model))
-    card = artifact.card
+    path = model if isinstance(model, Path) else store.resolve(model)
+    exported = OnnxClassifier.load(path) if path.is_file() else None
+    artifact = _exported_from(exported, store) if exported else open_artifact(path)
+    classifier = exported or Classifier.load(path)
+    card = classifier.card
     where = report or home() / "reports" / f"{card.name}-{card.version}" / name_from_folder(folder)
     check_report(where, store.models)
     whole = read_folder(folder, columns, card.labels)
@@ -45,9 +51,9 @@ def evaluate_folder(
     if dataset is not whole:
         tell(f"measured on {dataset.name}/")
     next_stage(LOADING_MODEL)
-    evaluated = answer_dataset(Classifier.from_artifact(artifact), dataset, tta=tta)
+    evaluated = answer_dataset(classifier, dataset, tta=tta)
     next_stage(REPORTING)
-    learned = artifact.embeddings() if card.data.embeddings_kept else {}
+    learned = artifact.embeddings() if artifact and card.data.embeddings_kept else {}
     try:
         page = write_evaluation_report(
             where, evaluated, name_from_folder(folder), {name: tensor.numpy() for name, tensor in learned.items()}
@@ -55,8 +61,34 @@ def evaluate_folder(
     except OSError as e:
         raise UsageError(f"The report cannot be written to {where} ({e.strerror}); --report takes a folder.") from e
     known = {row.tobytes().hex() for row in learned["hashes"].numpy()} if "hashes" in learned else set()
-    result = {**evaluated.result(), "learned": learned_among(dataset, known), "tta": tta, "report": str(page)}
+    comparison = _comparison(exported, artifact, dataset) if exported else {}
+    result = {
+        **evaluated.result(),
+        **comparison,
+        "learned": learned_among(dataset, known),
+        "tta": tta,
+        "report": str(page),
+    }
     return result, evaluated.problems
+
+
+def _exported_from(exported: OnnxClassifier, store: Store) -> Artifact | None:
+    """The version that the file was made of; None where it is not in this store."""
+    name, _, version = exported.card.model.partition(":")
+    folder = store.models / name / version
+    if not folder.is_dir() or file_sha256(folder / CARD) != exported.file.properties.get("card_sha256"):
+        return None
+    return open_artifact(folder)
+
+
+def _comparison(exported: OnnxClassifier, artifact: Artifact | None, dataset: Dataset) -> dict[str, Any]:
+    """`onnx`: how far the file's answers are from those of its model in float32, where that is here."""
+    described = {"file": str(exported.file.path), "runtime": exported.engine_label}
+    if artifact is None:
+        return {"onnx": {**described, "compared_with": None}}
+    photos = ((name_below(each.path, dataset.root), each.path) for each in dataset.examples)
+    agreement, _ = check_file(exported, Classifier.from_artifact(artifact), photos)
+    return {"onnx": {**described, "compared_with": artifact.card.model, **agreement.result}}
 
 
 def held_out_result(artifact: Path, dataset: Dataset, inspected: Inspected) -> dict[str, Any]:

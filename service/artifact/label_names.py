@@ -100,3 +100,9 @@ def _difference(first: str, second: str) -> str:
 
 def _simplified(label: str) -> str:
     return _BLANKS.sub("", unicodedata.normalize("NFKC", label).casefold())
+
+
+def in_one_form(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """In NFC, which an earlier release did not ask for; as they are where it learned two forms of one label."""
+    normal = tuple(map(normal_label, labels))
+    return normal if len(set(normal)) == len(labels) else labels

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor  # the processes that only decode do without torch, which is 200 MB and seconds
 
 Source = bytes | Path | Image.Image  # of a photo: a file's bytes, a file, or an image that is already open
+FAR_ENDS = 8  # a strip longer than so many times its short side is used without its ends
 TEN_VIEWS_ZOOM = 256 / 224  # the short side divided by S when an image is classified in ten views
 
 
@@ -77,7 +78,7 @@ class Preprocessing(BaseModel):
 
         Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural networks": S is 224 of 256.
         """
-        short = max(math.ceil(self.side_pixels * TEN_VIEWS_ZOOM), self._short)
+        short = max(math.ceil(self.side_pixels * TEN_VIEWS_ZOOM), self.short_side)
         square = _centre(self.resized(image, short), short)
         far = short - self.side_pixels
         views = [
@@ -93,7 +94,7 @@ class Preprocessing(BaseModel):
 
     def resized(self, image: Image.Image, short: int | None = None) -> Image.Image:
         """The image before the crop, its short side `short` pixels; by default as `pixels` needs it."""
-        short = short or self._short
+        short = short or self.short_side
         resample = Image.Resampling[self.interpolation.upper()]
         if self.crop_mode == "squash":
             return image.resize((short, short), resample)
@@ -123,7 +124,7 @@ class Preprocessing(BaseModel):
         """The part of an image of that (width, height) that `pixels` shows: left, top, right, bottom, in its pixels."""
         box = (0, 0, *size) if self.crop_mode == "squash" else _without_far_ends(size)
         kept = (box[2] - box[0], box[3] - box[1])
-        resized = (self._short, self._short) if self.crop_mode == "squash" else _scaled(kept, self._short)
+        resized = (self.short_side, self.short_side) if self.crop_mode == "squash" else _scaled(kept, self.short_side)
         left, top = (
             corner + round((n - self.side_pixels) / 2) * whole / n
             for corner, whole, n in zip(box[:2], kept, resized, strict=True)
@@ -132,7 +133,8 @@ class Preprocessing(BaseModel):
         return left, top, left + width, top + height
 
     @property
-    def _short(self) -> int:
+    def short_side(self) -> int:
+        """Pixels of the resized image's short side, before the crop."""
         return math.floor(self.side_pixels / self.crop_pct)
 
 
@@ -143,7 +145,7 @@ def stacked(images: Sequence[Tensor]) -> Tensor:
     return torch.stack([image.movedim(-3, -1) for image in images]).movedim(-1, -3)
 
 
-def _without_far_ends(size: tuple[int, int], ratio: int = 8) -> tuple[int, int, int, int]:
+def _without_far_ends(size: tuple[int, int], ratio: int = FAR_ENDS) -> tuple[int, int, int, int]:
     """The middle of a long strip, at most 8:1. Nothing else is used, and enlarging all of it could fill the memory."""
     width, height = size
     left, top = (max(0, (n - ratio * min(size)) // 2) for n in size)

@@ -85,7 +85,11 @@ class UnknownDetector:
 
     def is_unknown(self, embeddings: NDArray[np.float32]) -> NDArray[np.bool_]:
         """(N,); an embedding that is not finite is unknown."""
-        return np.asarray(~(self.score(embeddings) <= self.threshold))
+        return self.above(self.score(embeddings))
+
+    def above(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """(N,) whether the score lies above the threshold; true of what is not a number."""
+        return np.asarray(~(scores <= self.threshold))
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ from handful.service.terminal.output import check_out
 if TYPE_CHECKING:  # they bring torch and numpy, which the checks do not need
     from handful.service.artifact.sources.reader import ListedPhotos
     from handful.service.classifier import Classifier
+    from handful.service.lean.classifier import OnnxClassifier
 
 
 class GivenPhotos:
@@ -83,7 +84,7 @@ class GivenPhotos:
 
 
 def classify_sources(
-    classifier: Classifier,
+    classifier: Classifier | OnnxClassifier,
     sources: GivenPhotos,
     out: Path,
     *,
@@ -114,7 +115,11 @@ def classify_sources(
 
 
 def classify_in_memory(
-    classifier: Classifier, sources: GivenPhotos, *, tta: bool = False, progress: Callable[[int], None] = lambda _: None
+    classifier: Classifier | OnnxClassifier,
+    sources: GivenPhotos,
+    *,
+    tta: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> list[Row]:
     """The rows that `classify_sources` would write, in a list."""
     rows: list[Row] = []

@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 from handful.service.artifact.atomic import move_into_place
 from handful.service.artifact.errors import ImageError, UsageError
 
-if TYPE_CHECKING:  # it brings torch, which the checks do not need
-    from handful.service.classifier import Prediction
+if TYPE_CHECKING:  # it brings numpy, which the checks do not need
+    from handful.service.artifact.prediction import Prediction
 
 Row = dict[str, Any]
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from typing import TYPE_CHECKING
 
-import torch
 from threadpoolctl import ThreadpoolController
+
+if TYPE_CHECKING:
+    import torch  # what only asks for the cores does without
 
 SMALL_BATCH = 4  # images up to which the engine that is fastest for one is taken, on all cores
 MOST_PARALLEL_BATCHES = 8  # each on its share of the cores; bounds the images in memory
 
 
 def best_device() -> torch.device:
+    import torch
+
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def has_native_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is native, not emulated: native bfloat16 is about twice as fast as float32."""
+    import torch
+
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return any(
@@ -27,6 +34,8 @@ def has_native_bfloat16(device: torch.device) -> bool:
 
 def has_native_int8(device: torch.device) -> bool:
     """Whether the CPU has instructions for products of 8-bit integers: at best twice as fast as bfloat16's."""
+    import torch
+
     return device.type == "cpu" and any(
         bool(getattr(torch.cpu, name, bool)()) for name in ("_is_vnni_supported", "_is_amx_tile_supported")
     )

@@ -28,7 +28,7 @@ from handful.service.artifact.store import home
 from handful.service.compute.device import cpu_count
 from handful.service.compute.engine import Engine, eager, folded, fused, graph, int8, openvino
 from handful.service.compute.int8 import Ranges
-from handful.service.compute.openvino import is_installed
+from handful.service.compute.openvino_library import is_installed
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)

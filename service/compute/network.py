@@ -132,6 +132,13 @@ class Network(nn.Module):
         return engine.run(batch)[:count].float().cpu()
 
     @torch.inference_mode()
+    def embed_float32(self, batch: Tensor) -> Tensor:
+        """As `embed`, but by the unchanged network in float32, which other ways to compute it are held against."""
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            embeddings: Tensor = self.backbone(batch.to(self.device, memory_format=torch.channels_last))
+        return embeddings.float().cpu()
+
+    @torch.inference_mode()
     def logits(self, embeddings: Tensor) -> Tensor:
         """`(N, D)` -> `(N, L)` float32 on the CPU, before the temperature."""
         if self.head is None:

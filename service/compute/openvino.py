@@ -9,28 +9,20 @@ then runs on the other engines.
 from __future__ import annotations
 
 import operator
-import sys
 import threading
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, cast
 
 import numpy as np
 import torch
 from handful.service.compute.device import MOST_PARALLEL_BATCHES, SMALL_BATCH, cpu_count
 from handful.service.compute.folding import FLOAT32_LAYERS, starts_in_float32, trace
+from handful.service.compute.openvino_library import import_openvino
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, fx, nn
 
-CONVERTER = "openvino.tools.ovc"
 Node = Any  # OpenVINO's, which leaves it untyped
-
-
-def is_installed() -> bool:
-    """Whether the extra `openvino` is."""
-    return find_spec("openvino") is not None
 
 
 class OpenVinoNetwork:
@@ -41,7 +33,7 @@ class OpenVinoNetwork:
 
     def __init__(self, backbone: nn.Module, side_pixels: int, *, low_precision: bool) -> None:
         """`NotImplementedError` where a layer has no counterpart here, ImportError without OpenVINO."""
-        self._core = _openvino().Core()
+        self._core = import_openvino().Core()
         first = FLOAT32_LAYERS if low_precision and starts_in_float32(backbone) else ()
         models = _models(trace(backbone), backbone, side_pixels, first)
         precisions = ["f32"] * (len(models) - 1) + ["bf16" if low_precision else "f32"]
@@ -77,20 +69,9 @@ class OpenVinoNetwork:
         ]
 
 
-def _openvino() -> Any:
-    """OpenVINO without its converter, which would report every import to its maker over the network."""
-    if "openvino" not in sys.modules:
-        sys.modules[CONVERTER] = cast("Any", None)  # makes importing it an ImportError, which OpenVINO expects
-        try:
-            import_module("openvino")
-        finally:
-            del sys.modules[CONVERTER]
-    return sys.modules["openvino"]
-
-
 def _models(graph: fx.Graph, backbone: nn.Module, side_pixels: int, first: tuple[str, ...]) -> list[Any]:
     """The network, or, where `first` names its first layers, a model of these and one of the rest."""
-    ov = _openvino()
+    ov = import_openvino()
     ops, cut = ov.opset13, _last_of(graph, first)
     image = ops.parameter([-1, side_pixels, side_pixels, 3], ov.Type.f32)
     models, values = list[Any](), dict[fx.Node, Node]()

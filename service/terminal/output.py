@@ -31,6 +31,12 @@ MOST = 100_000  # of a limit on photos
 USUAL_WIDTH = 80  # columns, where there is no terminal to ask
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
+onnx_option = click.option(
+    "--onnx",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Instead of --model: a file that `handful export` wrote; answered without torch.",
+)
 tta_option = click.option(
     "--tta", is_flag=True, help="Average over ten views of each image (corners, centre, mirrored); 11 times slower."
 )
@@ -182,6 +188,18 @@ def check_out(out: Path, endings: Collection[str]) -> None:
         raise UsageError(f"--out ends in {out.suffix or 'nothing'!r}; {either(endings)} is allowed.")
     if not out.parent.is_dir() or out.is_dir() or not os.access(out.parent, os.W_OK):
         raise UsageError(f"--out {out} cannot be written; it must be a file in an existing folder that you may write.")
+
+
+def check_onnx(onnx: Path | None, model: str | None, *, tta: bool) -> None:
+    """Raises `UsageError` for what an exported file does not go with."""
+    if onnx is None:
+        return
+    if model is not None:
+        raise UsageError(f"Got both --onnx {onnx} and --model {model}; one of them answers.")
+    if tta:
+        raise UsageError("--tta needs the model itself; an exported file looks at one view of a photo.")
+    if not onnx.is_file():
+        raise UsageError(f"--onnx {onnx} is not there; a file that `handful export` wrote is expected.")
 
 
 def check_photo(path: Path) -> None:

@@ -228,6 +228,7 @@ def evaluate_text(result: dict[str, Any], problems: Sequence[Problem], data: Pat
             if learned
             else []
         ),
+        *_exported_lines(result.get("onnx")),
         "",
         f"report: {result['report']}",
         "",
@@ -236,6 +237,19 @@ def evaluate_text(result: dict[str, Any], problems: Sequence[Problem], data: Pat
         ),
     ]
     return "\n".join(lines)
+
+
+def _exported_lines(onnx: dict[str, Any] | None) -> list[str]:
+    """How far an exported file agrees with the model that it was made of."""
+    if onnx is None:
+        return []
+    if onnx["compared_with"] is None:
+        return [f"These are the answers of {onnx['file']}; the model that it was made of is not here to compare with."]
+    return [
+        f"These are the answers of {onnx['file']}. Against {onnx['compared_with']} in float32,"
+        f" {onnx['labels_changed']} of {onnx['photos']} labels differ, and probabilities by up to"
+        f" {onnx['largest_difference']:.2g}."
+    ]
 
 
 def sample_text(out: Path, per_label: int) -> str:

@@ -1,0 +1,108 @@
+"""The classifier of an exported file: the same calls and answers as `service.classifier.Classifier`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from handful.service.artifact.errors import ImageError, UsageError
+from handful.service.artifact.label_names import in_one_form
+from handful.service.artifact.prediction import Prediction
+from handful.service.artifact.preprocessing import Source
+from handful.service.compute.device import cpu_count
+from handful.service.lean.onnx_file import OnnxAnswers, OnnxFile
+from numpy.typing import NDArray
+
+BATCH = 16  # images
+S = TypeVar("S", bound=Source)
+
+
+class OnnxClassifier:
+    """An exported file, ready to predict; safe to share between threads."""
+
+    def __init__(self, file: OnnxFile) -> None:
+        self.file, self.card, self.preprocessing = file, file.card, file.preprocessing
+        self.labels = in_one_form(file.card.labels)
+
+    @classmethod
+    def load(cls, path: Path, runtime: str | None = None) -> OnnxClassifier:
+        """From a file that `handful export` wrote; raises an `ArtifactError`, or `UsageError` without a runtime."""
+        return cls(OnnxFile(path, runtime))
+
+    @property
+    def engine_label(self) -> str:
+        """The runtime with the precision of the file's weights, such as `onnxruntime-fp16`."""
+        return f"{self.file.runtime.name}-{self.file.precision}"
+
+    def read(self, source: Source) -> NDArray[np.uint8]:
+        """One image -> `(s, s, 3)` uint8, where s is its resized short side; raises an `ImageError`.
+
+        Pillow resizes faster than the file, which then crops alone. What is cut off here lies outside the crop.
+        """
+        preprocessing = self.preprocessing
+        side, short = preprocessing.side_pixels, preprocessing.short_side
+        image = preprocessing.resized(preprocessing.read(source))
+        left, top = (round((n - side) / 2) - round((short - side) / 2) for n in image.size)
+        return np.asarray(image.crop((left, top, left + short, top + short)))
+
+    def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
+        """`(N, H, W, 3)` uint8, upright RGB of any size -> N predictions."""
+        return self._predictions(self.file.answers(images))
+
+    def _predictions(self, answers: OnnxAnswers) -> list[Prediction]:
+        columns = (answers.probabilities, answers.unknown_score, answers.unknown, answers.embedding)
+        return [
+            Prediction.of(self.labels, shares, float(score), embedding, unknown=bool(unknown))
+            for shares, score, unknown, embedding in zip(*columns, strict=True)
+        ]
+
+    def choose_fastest_for(self, images: int | None) -> None:
+        """For the calls of `Classifier`: the runtime is chosen when the file is opened."""
+
+    def classify(self, photos: Iterable[S], *, tta: bool = False) -> Iterator[tuple[S, Prediction | ImageError]]:
+        """Yields each photo once, in order, with its prediction or its error; memory does not grow with the photos.
+
+        `UsageError` for `tta`: the file holds one view of a photo.
+        """
+        if tta:
+            raise UsageError("An exported file looks at one view of a photo; --tta needs the model itself.")
+        for sources, read in _read_batches(photos, self):
+            pixels = [each for each in read if not isinstance(each, ImageError)]
+            rows = iter(self.predict(np.stack(pixels)) if pixels else ())
+            yield from zip(
+                sources, [each if isinstance(each, ImageError) else next(rows) for each in read], strict=True
+            )
+
+
+def _read_batches(
+    photos: Iterable[S], classifier: OnnxClassifier
+) -> Iterator[tuple[Sequence[S], list[NDArray[np.uint8] | ImageError]]]:
+    """Batches in order, read ahead by one thread per core."""
+    iterator = iter(photos)
+    with ThreadPoolExecutor(cpu_count(), "decode") as pool:
+        ahead: deque[tuple[S, Future[NDArray[np.uint8] | ImageError]]] = deque()
+
+        def submit(count: int) -> None:
+            ahead.extend((photo, pool.submit(_outcome, classifier, photo)) for photo in islice(iterator, count))
+
+        submit(2 * BATCH)
+        try:
+            while ahead:
+                batch = [ahead.popleft() for _ in range(min(BATCH, len(ahead)))]
+                submit(len(batch))
+                yield [photo for photo, _ in batch], [future.result() for _, future in batch]
+        finally:
+            for _, future in ahead:
+                future.cancel()
+
+
+def _outcome(classifier: OnnxClassifier, photo: Source) -> NDArray[np.uint8] | ImageError:
+    try:
+        return classifier.read(photo)
+    except ImageError as e:
+        return e
