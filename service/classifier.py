@@ -138,8 +138,15 @@ class Classifier:
             results = [result if isinstance(result, ImageError) else next(rows) for result in batch.read]
             return list(zip(batch.sources, results, strict=True))
 
-        parallel = network.parallel_batches
-        for batch in run_batches(photos, read, lambda t: t, predictions, size=size, parallel_batches=parallel):
+        for batch in run_batches(
+            photos,
+            read,
+            lambda t: t,
+            predictions,
+            size=size,
+            parallel_batches=network.parallel_batches,
+            all_cores_for_few=not network.even,
+        ):
             yield from batch
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from handful.service.artifact.errors import UsageError
 from handful.service.models.commands import models
-from handful.service.terminal.answers import classify_text, explain_text
+from handful.service.terminal.answers import classify_text, explain_text, merge_text
 from handful.service.terminal.output import (
     EXIT_PROBLEMS,
     check_out,
@@ -46,6 +46,9 @@ from handful.service.terminal.progress import (
     "--path-column", metavar="NAME", help="Of a table: the column of paths; default: found by its usual name."
 )
 @click.option("--resume", is_flag=True, help="Continue a run with --out that was interrupted.")
+@click.option(
+    "--shard", "part", metavar="I/N", help="Only part I of N, into a .parquet file; `handful merge` joins all parts."
+)
 @click.option("--excel", is_flag=True, help="Write the .csv for Excel: it shows all letters, and no cell runs.")
 @tta_option
 @limit_options
@@ -57,6 +60,7 @@ def classify(
     model: str | None,
     path_column: str | None,
     resume: bool,
+    part: str | None,
     excel: bool,
     tta: bool,
     as_json: bool,
@@ -71,26 +75,25 @@ def classify(
     """
     from handful.service.artifact.store import Store
     from handful.service.classify.local import GivenPhotos, classify_in_memory, classify_sources
-    from handful.service.classify.result_files import ENDINGS, summarised
+    from handful.service.classify.result_files import summarised
+    from handful.service.classify.shards import Shard
 
-    if out is not None:
-        check_out(out, ENDINGS)
-    elif resume:
-        raise UsageError("--resume continues a file of rows; add --out FILE, the file that was begun.")
-    if excel and (out is None or out.suffix.lower() != ".csv"):
-        raise UsageError(f"--excel is for a .csv file; got {f'--out {out}' if out else 'no --out'}.")
-    photos, artifact = GivenPhotos(sources, path_column), Store().resolve(model)
+    shard = Shard.parse(part) if part else None
+    _check_classify_out(out, resume=resume, excel=excel, shard=shard is not None)
+    photos, artifact = GivenPhotos(sources, path_column, shard), Store().resolve(model)
     started = time.monotonic()
     with working(f"Classifying {' '.join(map(str, sources))} with {_version(artifact)}.", {STARTING: 4, LOOKING: 8}):
         from handful.service.classifier import Classifier
 
         next_stage(LOADING_MODEL)
         classifier = Classifier.load(artifact)
-        count = sum(1 for _ in photos)
+        count, of_all_shards = photos.count()
         for words in photos.read_as:
             tell(words)
         if not tta:
-            classifier.choose_fastest_for(count)
+            classifier.choose_fastest_for(of_all_shards)
+        if out is not None:
+            classifier.network.make_even()
         with progress_bar(LOOKING, count) as progress:
             if out is None:
                 rows = classify_in_memory(classifier, photos, tta=tta, progress=progress)
@@ -116,6 +119,51 @@ def classify(
         **({"rows": rows} if out is None else {"out": str(out)}),
     }
     print_result(result, classify_text(result, photos.folder or Path()), as_json=as_json)
+    if summary.failed or not summary.images:
+        raise click.exceptions.Exit(EXIT_PROBLEMS)
+
+
+def _check_classify_out(out: Path | None, *, resume: bool, excel: bool, shard: bool) -> None:
+    from handful.service.classify.result_files import ENDINGS
+
+    if out is not None:
+        check_out(out, ENDINGS)
+    elif resume:
+        raise UsageError("--resume continues a file of rows; add --out FILE, the file that was begun.")
+    ending, got = out and out.suffix.lower(), f"--out {out}" if out else "no --out"
+    if excel and ending != ".csv":
+        raise UsageError(f"--excel is for a .csv file; got {got}.")
+    if shard and ending != ".parquet":
+        raise UsageError(f"--shard is for a .parquet file, which `handful merge` reads; got {got}.")
+
+
+@click.command()
+@click.argument("parts", metavar="PART...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file.")
+@json_option
+def merge(*, parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Join the files of all shards of `classify --shard I/N`.
+
+    Each PART is the .parquet file of one shard. A missing part, one that is there twice, and one of another run are
+    refused. The rows are in the order in which one process writes those of a folder.
+
+    Exit status 1: done, but some photos could not be read, whose rows say why.
+    """
+    from handful.service.classify.merging import merge_parts
+
+    merged = merge_parts(parts, out)
+    summary = merged.summary
+    result = {
+        "model": merged.model,
+        "parts": len(parts),
+        "engines": list(merged.engines),
+        "images": summary.images,
+        "failed": summary.failed,
+        "unknown": summary.unknown,
+        "per_label": {label: summary.per_label.get(label, 0) for label in merged.labels},
+        "out": str(out),
+    }
+    print_result(result, merge_text(result), as_json=as_json)
     if summary.failed or not summary.images:
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
@@ -193,4 +241,10 @@ def serve(*, model: str | None, host: str, port: int) -> None:
     serve_http(host, port)
 
 
-commands: dict[str, click.Command] = {"classify": classify, "explain": explain, "models": models, "serve": serve}
+commands: dict[str, click.Command] = {
+    "classify": classify,
+    "merge": merge,
+    "explain": explain,
+    "models": models,
+    "serve": serve,
+}

@@ -20,6 +20,7 @@ from handful.service.classify.result_files import (
     summarised,
     write_result_file,
 )
+from handful.service.classify.shards import Shard
 from handful.service.terminal.output import check_out
 
 if TYPE_CHECKING:  # they bring torch and numpy, which the checks do not need
@@ -34,17 +35,30 @@ class GivenPhotos:
     the path as it was given. `left_out` counts the other files by kind; it is complete once all photos were named.
     """
 
-    def __init__(self, paths: Sequence[Path], path_column: str | None = None) -> None:
-        """Raises `UsageError` for a path that is not there. Names are relative to `folder`."""
+    def __init__(self, paths: Sequence[Path], path_column: str | None = None, shard: Shard | None = None) -> None:
+        """Raises `UsageError` for a path that is not there. Names are relative to `folder`; None: all shards."""
         for path in paths:
             if not (path.exists() or path.as_posix().startswith("hf:/")):
                 raise UsageError(f"{path} is not there; a photo or a folder, zip or table of photos is expected.")
         self.paths = tuple(dict.fromkeys(paths))
-        self._path_column, self.left_out = path_column, Counter[str]()
+        self._path_column, self.left_out, self.shard = path_column, Counter[str](), shard
         self.own_files: set[Path] = set()  # of the command, which may write into the folder
         self.folder = self.paths[0] if len(self.paths) == 1 and self.paths[0].is_dir() else None
 
     def __iter__(self) -> Iterator[Path]:
+        shard = self.shard
+        return (path for path in self.every() if shard is None or shard.holds(self.name(path)))
+
+    def count(self) -> tuple[int, int]:
+        """How many photos there are, and how many of them in all shards."""
+        own = every = 0
+        for path in self.every():
+            every += 1
+            own += self.shard is None or self.shard.holds(self.name(path))
+        return own, every
+
+    def every(self) -> Iterator[Path]:
+        """The photos of all shards."""
         from handful.service.artifact.image_files import images  # brings numpy, which the check does not need
 
         left_out = Counter[str]()
@@ -98,7 +112,9 @@ def classify_sources(
     journal and `resume` is not set.
     """
     check_out(out, ENDINGS)
-    journal = Journal(out, {"model": classifier.card.model, "weights": classifier.card.files, "tta": tta})
+    shard = {"shard": str(sources.shard)} if sources.shard else {}
+    run = {"model": classifier.card.model, "weights": classifier.card.files, "tta": tta, **shard}
+    journal = Journal(out, run)
     done = journal.open(resume=resume)
     progress(len(done))
     sources.own_files = {out.absolute(), out.resolve(), journal.path.absolute(), journal.path.resolve()}
@@ -108,9 +124,20 @@ def classify_sources(
             append(result_row(sources.name(path), result, classifier.labels))
             progress(1)
     summary = summarised(journal.rows(), resumed=len(done))
-    write_result_file(out, journal.rows(), columns(classifier.labels), excel=excel)
+    write_result_file(
+        out, journal.rows(), columns(classifier.labels), excel=excel, about=run | _about(classifier, sources)
+    )
     journal.delete()
     return summary
+
+
+def _about(classifier: Classifier, sources: GivenPhotos) -> Row:
+    """What a file of rows tells of its run, beside what must be the same to go on with it."""
+    return {
+        "labels": list(classifier.labels),
+        "sources": [source.as_posix() for source in sources.paths],
+        "engine": classifier.network.engine.label,
+    }
 
 
 def classify_in_memory(

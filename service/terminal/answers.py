@@ -45,6 +45,18 @@ def classify_text(result: dict[str, Any], folder: Path) -> str:
     return "\n".join(lines)
 
 
+def merge_text(result: dict[str, Any]) -> str:
+    """Counts of the merged rows, and what may differ between the parts."""
+    parts = "1 part" if result["parts"] == 1 else f"{result['parts']} parts"
+    lines = [_counts(result), f"rows: {result['out']} ({parts})"]
+    if len(result["engines"]) > 1:
+        lines += [
+            f"The parts were computed in different ways ({', '.join(result['engines'])}), so their probabilities differ"
+            " within rounding from those of one machine."
+        ]
+    return "\n".join(lines)
+
+
 def _counts(result: dict[str, Any]) -> str:
     counts = {label: count for label, count in result["per_label"].items() if count}
     counts |= {word: result[key] for word, key in (("unknown", "unknown"), ("not readable", "failed")) if result[key]}
