@@ -39,8 +39,10 @@ from handful.service.terminal.progress import (
 
 
 @click.command()
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file for the rows.")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--out", "target", type=click.Path(), help="A .csv, .jsonl or .parquet file for the rows, here or at an address."
+)
 @model_option
 @click.option(
     "--path-column", metavar="NAME", help="Of a table: the column of paths; default: found by its usual name."
@@ -55,8 +57,8 @@ from handful.service.terminal.progress import (
 @json_option
 def classify(
     *,
-    sources: tuple[Path, ...],
-    out: Path | None,
+    sources: tuple[str, ...],
+    target: str | None,
     model: str | None,
     path_column: str | None,
     resume: bool,
@@ -68,17 +70,20 @@ def classify(
     """Answer photos and folders of photos with their labels.
 
     Each SOURCE is a photo, a folder, a zip, a table of paths (.csv, .jsonl, .parquet) or hf://datasets/ORG/NAME, whose
-    photos are all classified. The answers are printed, or with --out written
-    to a file, one row per photo.
+    photos are all classified. All but the last may also be at an address: s3://, gs://, az://, hf://, https://. The
+    answers are printed, or with --out written to a file, one row per photo.
 
     Exit status 1: done, but some photos could not be read, whose rows say why; or there were no photos.
     """
     from handful.service.artifact.store import Store
-    from handful.service.classify.local import GivenPhotos, classify_in_memory, classify_sources
+    from handful.service.classify.given import GivenPhotos
+    from handful.service.classify.local import classify_in_memory, classify_sources
+    from handful.service.classify.remote_out import deliver, local_out
     from handful.service.classify.result_files import summarised
     from handful.service.classify.shards import Shard
 
     shard = Shard.parse(part) if part else None
+    out = local_out(target)
     _check_classify_out(out, resume=resume, excel=excel, shard=shard is not None)
     photos, artifact = GivenPhotos(sources, path_column, shard), Store().resolve(model)
     started = time.monotonic()
@@ -103,6 +108,7 @@ def classify(
                 summary = classify_sources(
                     classifier, photos, out, resume=resume, tta=tta, excel=excel, progress=progress
                 )
+            deliver(out, target)
     seconds = time.monotonic() - started
     result = {
         "model": classifier.card.model,
@@ -116,7 +122,7 @@ def classify(
         "images_per_second": round((summary.images - summary.resumed) / seconds, 1) if seconds else 0.0,
         "left_out": dict(photos.left_out.most_common()),
         "formulas": 0 if excel or out is None or out.suffix.lower() != ".csv" else summary.formulas,
-        **({"rows": rows} if out is None else {"out": str(out)}),
+        **({"rows": rows} if out is None else {"out": target}),
     }
     print_result(result, classify_text(result, photos.folder or Path()), as_json=as_json)
     if summary.failed or not summary.images:

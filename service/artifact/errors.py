@@ -10,6 +10,7 @@
     │   ├── ImageTooManyPixels
     │   └── ImageTooComplex
     ├── DataError
+    ├── StoreError
     ├── BackboneError
     │   ├── BackboneNotFound
     │   └── BackboneUnsupported
@@ -83,6 +84,10 @@ class ImageTooComplex(ImageError):
 
 class DataError(HandfulError):
     """Nothing can be learned from these photos."""
+
+
+class StoreError(HandfulError):
+    """A store at an address did not deliver something, or did not accept it."""
 
 
 class BackboneError(HandfulError):

@@ -33,14 +33,14 @@ LEAST_ROWS = 64  # read at once from each part, all of which are open
 SAME = {  # of all parts of one run: what is compared, and how it is called
     "model": "the model",
     "weights": "the model's files",
-    "tta": "--tta",
+    "tta": "ten views",
     "sources": "the sources",
     "labels": "the labels",
 }
 
 
 @dataclass(frozen=True)
-class Part:
+class ShardFile:
     """One shard's file, of which only the footer has been read."""
 
     path: Path
@@ -48,7 +48,7 @@ class Part:
     about: Mapping[str, Any]  # the run that wrote it
 
     @classmethod
-    def open(cls, path: Path) -> Part:
+    def open(cls, path: Path) -> ShardFile:
         """`UsageError` for what is no part of a sharded run."""
         about = _about(path)
         if about is None or not about.get("shard"):
@@ -89,7 +89,7 @@ def merge_parts(paths: Sequence[Path], out: Path) -> Merged:
     are there twice, or belong to different runs.
     """
     check_out(out, ENDINGS)
-    parts = [Part.open(path) for path in dict.fromkeys(paths)]
+    parts = [ShardFile.open(path) for path in dict.fromkeys(paths)]
     _check_same_run(parts)
     _check_complete(parts)
     about = {key: value for key, value in parts[0].about.items() if key != "shard"}
@@ -100,12 +100,12 @@ def merge_parts(paths: Sequence[Path], out: Path) -> Merged:
     return Merged(summarised(chain.from_iterable(part.rows() for part in parts)), str(about["model"]), labels, engines)
 
 
-def merged_rows(parts: Sequence[Part]) -> Iterator[Row]:
+def merged_rows(parts: Sequence[ShardFile]) -> Iterator[Row]:
     """In the order of the paths' folders and names; a table's rows keep their order within a shard only."""
     return heapq.merge(*(part.rows() for part in parts), key=lambda row: row["path"].split("/"))
 
 
-def _check_same_run(parts: Sequence[Part]) -> None:
+def _check_same_run(parts: Sequence[ShardFile]) -> None:
     first = parts[0]
     for part in parts[1:]:
         if part.shard.count != first.shard.count:
@@ -126,7 +126,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
-def _check_complete(parts: Sequence[Part]) -> None:
+def _check_complete(parts: Sequence[ShardFile]) -> None:
     count, number = parts[0].shard.count, Counter(part.shard.number for part in parts)
     if twice := next((part.shard for part in parts if number[part.shard.number] > 1), None):
         files = " and ".join(str(part.path) for part in parts if part.shard == twice)
@@ -136,7 +136,7 @@ def _check_complete(parts: Sequence[Part]) -> None:
         one = len(missing) == 1
         raise UsageError(
             f"{'Shard' if one else 'Shards'} {named} of {count} {'is' if one else 'are'} missing;"
-            f" classify {'it' if one else 'them'} by --shard I/{count}, then merge all."
+            f" `handful classify SOURCE --shard I/{count}` makes {'it' if one else 'them'}."
         )
 
 

@@ -25,7 +25,7 @@ class Shard:
         match = _SHARD.fullmatch(text.strip())
         shard = cls(int(match[1]), int(match[2])) if match else None
         if shard is None or not 1 <= shard.number <= shard.count <= MOST_SHARDS:
-            raise UsageError(f"--shard is {text!r}; I/N is expected, the part and how many there are: 1/16 to 16/16.")
+            raise UsageError(f"Got the shard {text!r}; I/N is expected, such as 1/16 to 16/16 for 16 parts.")
         return shard
 
     def __str__(self) -> str:

@@ -36,7 +36,7 @@ def classify_text(result: dict[str, Any], folder: Path) -> str:
             "To teach it what it got wrong, put such photos into one folder per label, and then:",
             VERBATIM + command_line("retrain", "FOLDER", "--model", _name(result)),
         ]
-    elif shown := [row for row in rows if not row["error"]]:
+    elif shown := [row for row in rows if not (row["error"] or "://" in row["path"])]:
         one = len(_ranked(shown[0])) == 1
         least_sure = folder / min(shown, key=lambda row: row["confidence"])["path"]
         explain = command_line("explain", least_sure, "--out", "explained.png", "--model", result["model"])

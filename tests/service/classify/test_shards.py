@@ -11,7 +11,8 @@ import pytest
 from commands import handful
 from handful.service.artifact.errors import UsageError
 from handful.service.classifier import Classifier
-from handful.service.classify.local import GivenPhotos, classify_sources
+from handful.service.classify.given import GivenPhotos
+from handful.service.classify.local import classify_sources
 from handful.service.classify.merging import merge_parts
 from handful.service.classify.shards import Shard, shard_number
 
@@ -90,7 +91,7 @@ def test_missing_double_and_foreign_parts_are_refused(
         ([parts[0], tmp_path / "gone.parquet", parts[2]], "gone.parquet is not there"),
         ([*parts, whole], "whole.parquet is no part of a divided run"),
         ([parts[0], other, parts[2]], "other.parquet belongs to another run than .*: the sources: "),
-        ([parts[0], ten, parts[2]], "ten.parquet belongs to another run than .*: --tta: true, there false"),
+        ([parts[0], ten, parts[2]], "ten.parquet belongs to another run than .*: ten views: true, there false"),
         ([parts[0], of_four, parts[2]], "four.parquet is shard 2/4, but .*part-1.parquet is shard 1/3"),
     ):
         with pytest.raises(UsageError, match=words_of_it):
