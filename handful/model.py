@@ -177,15 +177,18 @@ class Model:
     def classify(
         self, source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, tta: bool = False
     ) -> Predictions:
-        """The answers to a photo, a folder of photos, or several of both, as `handful classify` gives them.
+        """The answers to a photo, a folder of photos, addresses, or several of these, as `handful classify` gives them.
 
         A photo that cannot be read has an `error`. `Predictions.rows` are the rows that the command writes. Raises
         `UsageError` for a path that is not there.
         """
-        from handful.service.classify.local import GivenPhotos
+        from handful.service.artifact.remote import is_url
+        from handful.service.classify.given import GivenPhotos
 
         paths = [source] if isinstance(source, str | os.PathLike) else list(source)
-        photos = GivenPhotos([Path(path).expanduser() for path in paths])
+        photos = GivenPhotos(
+            [path if isinstance(path, str) and is_url(path) else Path(path).expanduser() for path in paths]
+        )
         self._prepare(sum(1 for _ in photos), tta=tta)
         return Predictions(
             Prediction(photos.name(path), self.card.model, self.labels, answer, path)
@@ -264,7 +267,7 @@ class Model:
         Raises `UsageError` where its answers to `photos` (by default small pictures of the training photos) differ, or
         where packages are missing.
         """
-        from handful.service.classify.local import GivenPhotos
+        from handful.service.classify.given import GivenPhotos
         from handful.service.export.onnx_export import export_onnx
 
         given = None if photos is None else GivenPhotos([Path(photos).expanduser()])

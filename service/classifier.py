@@ -115,6 +115,10 @@ class Classifier:
         """Prepares the network for classifying so many images; None: for a service, which runs on."""
         self.network.choose_fastest_for(images, self.preprocessing.side_pixels)
 
+    def make_even(self) -> None:
+        """From now on no answer depends on which other images are computed with it."""
+        self.network.make_even()
+
     def classify(self, photos: Iterable[S], *, tta: bool = False) -> Iterator[tuple[S, Prediction | ImageError]]:
         """Yields each photo once, in order, with its prediction or its error; memory does not grow with the photos.
 
@@ -130,8 +134,15 @@ class Classifier:
             results = [result if isinstance(result, ImageError) else next(rows) for result in batch.read]
             return list(zip(batch.sources, results, strict=True))
 
-        parallel = network.parallel_batches
-        for batch in run_batches(photos, read, lambda t: t, predictions, size=size, parallel_batches=parallel):
+        for batch in run_batches(
+            photos,
+            read,
+            lambda t: t,
+            predictions,
+            size=size,
+            parallel_batches=network.parallel_batches,
+            all_cores_for_few=not network.even,
+        ):
             yield from batch
 
 

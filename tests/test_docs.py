@@ -204,7 +204,7 @@ def test_every_python_block_runs(fence: Fence, artifact: Path, exported: Path, p
 def test_every_yaml_block_can_be_read() -> None:
     documents = [yaml.safe_load(each.text) for each in FENCES if each.language == "yaml"]
     assert documents
-    assert all("services" in document for document in documents)
+    assert all({"services", "apiVersion"} & set(document) for document in documents)
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:

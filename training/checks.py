@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from handful.service.artifact.errors import BackboneNotFound, UsageError
+from handful.service.artifact.remote import url_of
 from handful.service.artifact.store import Store
 from handful.training.settings import RetrainSettings
 
@@ -25,12 +26,14 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that exists
 
 def check_labelled_folder(source: Path) -> None:
     """Raises `UsageError` for a path that is not there; what is there is checked when it is read."""
-    if not source.as_posix().startswith("hf:/") and not source.exists():
+    if not (source.as_posix().startswith("hf:/") or url_of(source) or source.exists()):
         raise UsageError(f"{source} is not there; {SOURCES} is expected.")
 
 
 def source_text(source: Path) -> str:
     """As a person writes it: `Path` makes one slash of two."""
+    if url := url_of(source):
+        return url
     return re.sub("^hf:/+", "hf://", source.as_posix()) if source.as_posix().startswith("hf:/") else str(source)
 
 

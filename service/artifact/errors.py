@@ -12,6 +12,7 @@
     ├── NothingToUndo
     ├── UndoTaken
     ├── DataError
+    ├── StoreError
     ├── BackboneError
     │   ├── BackboneNotFound
     │   └── BackboneUnsupported
@@ -93,6 +94,10 @@ class UndoTaken(HandfulError):
 
 class DataError(HandfulError):
     """Nothing can be learned from these photos."""
+
+
+class StoreError(HandfulError):
+    """A store at an address did not deliver something, or did not accept it."""
 
 
 class BackboneError(HandfulError):

@@ -37,6 +37,7 @@ from handful.service.artifact.formats.opening import not_opened, not_understood,
 from handful.service.artifact.formats.primaries import numbered_profile
 from handful.service.artifact.formats.samples import TiffLayout, read_samples, tiff_layout
 from handful.service.artifact.limits import ImageLimits, decode_megabytes, image_limits
+from handful.service.artifact.remote import RemoteFile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 TRUNCATED = "The image is truncated: it ends before its last row."
@@ -177,7 +178,7 @@ def _drafted(image: Image.Image, min_side: int | None) -> Image.Image:
 
 
 def read_image(
-    source: bytes | Path,
+    source: bytes | Path | RemoteFile,
     *,
     min_side: int | None = None,
     max_megabytes: float | None = None,
@@ -190,8 +191,13 @@ def read_image(
     `min_side` pixels; None decodes it at full size. Whatever the bytes are, the only errors raised are `ImageError`s.
     """
     limits = _limits(max_megabytes, max_megapixels)
-    data = source if isinstance(source, bytes) else read_bytes(source, max_megabytes=limits.megabytes)
-    name = name or (source.name if isinstance(source, Path) else None)
+    if isinstance(source, bytes):
+        data = source
+    elif isinstance(source, RemoteFile):
+        data = source.read(int(limits.megabytes * 1e6))
+    else:
+        data = read_bytes(source, max_megabytes=limits.megabytes)
+    name = name or (None if isinstance(source, bytes) else source.name)
     options = {"max_megabytes": limits.megabytes, "max_megapixels": limits.megapixels}
     try:
         with (

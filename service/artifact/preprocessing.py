@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from handful.service.artifact.checks import MAX_SIDE, MIN_CROP, check_input
 from handful.service.artifact.images import from_pillow, read_image
+from handful.service.artifact.remote import RemoteFile
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     from torch import Tensor  # the processes that only decode do without torch, which is 200 MB and seconds
 
-Source = bytes | Path | Image.Image  # of a photo: a file's bytes, a file, or an image that is already open
+# of a photo: a file's bytes, a file, one at an address, or an image that is already open
+Source = bytes | Path | RemoteFile | Image.Image
 FAR_ENDS = 8  # a strip longer than so many times its short side is used without its ends
 TEN_VIEWS_ZOOM = 256 / 224  # the short side divided by S when an image is classified in ten views
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handful.service.artifact.errors import UsageError
+from handful.service.classify.given import GivenPhotos, fetched_ahead
 from handful.service.classify.result_files import (
     ENDINGS,
     Journal,
@@ -22,65 +19,9 @@ from handful.service.classify.result_files import (
 )
 from handful.service.terminal.output import check_out
 
-if TYPE_CHECKING:  # they bring torch and numpy, which the checks do not need
-    from handful.service.artifact.sources.reader import ListedPhotos
+if TYPE_CHECKING:  # it brings torch, which the checks do not need
     from handful.service.classifier import Classifier
     from handful.service.lean.classifier import OnnxClassifier
-
-
-class GivenPhotos:
-    """The photos that a command was given: photos, folders of photos, zips, tables and datasets of the Hub.
-
-    The name of a photo is its path below the folder, the zip or the table's folder, if one source was given; otherwise
-    the path as it was given. `left_out` counts the other files by kind; it is complete once all photos were named.
-    """
-
-    def __init__(self, paths: Sequence[Path], path_column: str | None = None) -> None:
-        """Raises `UsageError` for a path that is not there. Names are relative to `folder`."""
-        for path in paths:
-            if not (path.exists() or path.as_posix().startswith("hf:/")):
-                raise UsageError(f"{path} is not there; a photo or a folder, zip or table of photos is expected.")
-        self.paths = tuple(dict.fromkeys(paths))
-        self._path_column, self.left_out = path_column, Counter[str]()
-        self.own_files: set[Path] = set()  # of the command, which may write into the folder
-        self.folder = self.paths[0] if len(self.paths) == 1 and self.paths[0].is_dir() else None
-
-    def __iter__(self) -> Iterator[Path]:
-        from handful.service.artifact.image_files import images  # brings numpy, which the check does not need
-
-        left_out = Counter[str]()
-        for path in self.paths:
-            if listed := self._listed[path]:
-                left_out += listed.left_out
-                yield from listed.photos
-            else:
-                yield from images(path, left_out, self.own_files) if path.is_dir() else (path,)
-        self.left_out = left_out
-
-    @cached_property
-    def _listed(self) -> dict[Path, ListedPhotos | None]:
-        """The sources that are read to know their photos; None for photos and folders."""
-        from handful.service.artifact.sources.reader import list_photos
-
-        return {path: list_photos(path, self._path_column) for path in self.paths}
-
-    @property
-    def read_as(self) -> list[str]:
-        """A line for each source that is no photo or folder."""
-        counts = {path: len(listed.photos) for path, listed in self._listed.items() if listed}
-        return [f"{path}: {count:,} photo{'s' * (count != 1)}" for path, count in counts.items()]
-
-    def name(self, path: Path) -> str:
-        return os.fsencode(self._below(path).as_posix()).decode("utf-8", "backslashreplace")
-
-    def _below(self, path: Path) -> Path:
-        if self.folder:
-            return path.relative_to(self.folder)
-        for source, listed in self._listed.items():
-            if listed and path.is_relative_to(listed.root):
-                below = path.relative_to(listed.root)
-                return below if len(self.paths) == 1 else source / below
-        return path
 
 
 def classify_sources(
@@ -99,19 +40,32 @@ def classify_sources(
     journal and `resume` is not set.
     """
     check_out(out, ENDINGS)
-    journal = Journal(out, {"model": classifier.card.model, "weights": classifier.card.files, "tta": tta})
+    shard = {"shard": str(sources.shard)} if sources.shard else {}
+    run = {"model": classifier.card.model, "weights": classifier.card.files, "tta": tta, **shard}
+    journal = Journal(out, run)
     done = journal.open(resume=resume)
     progress(len(done))
     sources.own_files = {out.absolute(), out.resolve(), journal.path.absolute(), journal.path.resolve()}
-    remaining = (path for path in sources if sources.name(path) not in done)
+    remaining = (photo for photo in sources if sources.name(photo) not in done)
     with journal.appending() as append:
-        for path, result in classifier.classify(remaining, tta=tta):
+        for path, result in classifier.classify(fetched_ahead(remaining), tta=tta):
             append(result_row(sources.name(path), result, classifier.labels))
             progress(1)
     summary = summarised(journal.rows(), resumed=len(done))
-    write_result_file(out, journal.rows(), columns(classifier.labels), excel=excel)
+    write_result_file(
+        out, journal.rows(), columns(classifier.labels), excel=excel, about=run | _about(classifier, sources)
+    )
     journal.delete()
     return summary
+
+
+def _about(classifier: Classifier | OnnxClassifier, sources: GivenPhotos) -> Row:
+    """What a file of rows tells of its run, beside what must be the same to go on with it."""
+    return {
+        "labels": list(classifier.labels),
+        "sources": [str(source) for source in sources.sources],
+        "engine": classifier.engine_label,
+    }
 
 
 def classify_in_memory(
@@ -123,7 +77,7 @@ def classify_in_memory(
 ) -> list[Row]:
     """The rows that `classify_sources` would write, in a list."""
     rows: list[Row] = []
-    for path, result in classifier.classify(sources, tta=tta):
+    for path, result in classifier.classify(fetched_ahead(sources), tta=tta):
         rows.append(result_row(sources.name(path), result, classifier.labels))
         progress(1)
     return rows

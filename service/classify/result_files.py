@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ from typing import IO, TYPE_CHECKING, Any
 from handful.service.artifact.atomic import move_into_place
 from handful.service.artifact.errors import ImageError, UsageError
 
-if TYPE_CHECKING:  # it brings numpy, which the checks do not need
+if TYPE_CHECKING:  # they take time, which the checks do not need
+    import pyarrow as pa
     from handful.service.artifact.prediction import Prediction
 
 Row = dict[str, Any]
@@ -28,6 +30,7 @@ Row = dict[str, Any]
 ENDINGS = (".csv", ".jsonl", ".parquet")
 FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # Excel runs cells that begin so; the wide ones in East Asian settings
 PARQUET_ROWS = 4096  # rows per row group; bounds the rows in memory
+ABOUT = b"handful"  # of a Parquet file's metadata: the run that wrote it, as JSON
 
 
 @dataclass(frozen=True)
@@ -145,14 +148,23 @@ def runs_as_formula(cell: object) -> bool:
 
 
 def _run_in_words(header: Row) -> str:
-    return f"{header.get('model')} {'with' if header.get('tta') else 'without'} --tta"
+    shard = f", shard {header['shard']}" if header.get("shard") else ""
+    return f"{header.get('model')} {'with' if header.get('tta') else 'without'} --tta{shard}"
 
 
-def write_result_file(out: Path, rows: Iterator[Row], names: list[str], *, excel: bool = False) -> None:
-    """Writes the rows in the format of the file's ending, one of `ENDINGS`; `excel` for a CSV that Excel opens."""
-    write = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[out.suffix.lower()]
-    if excel:
-        write = _write_excel_csv
+def write_result_file(
+    out: Path, rows: Iterator[Row], names: list[str], *, excel: bool = False, about: Row | None = None
+) -> None:
+    """Writes the rows in the format of the file's ending, one of `ENDINGS`; `excel` for a CSV that Excel opens.
+
+    `about` tells of the run, in the metadata of a Parquet file.
+    """
+    writers: dict[str, Callable[[Iterator[Row], list[str], Path], None]] = {
+        ".csv": _write_excel_csv if excel else _write_csv,
+        ".jsonl": _write_jsonl,
+        ".parquet": partial(_write_parquet, about=about),
+    }
+    write = writers[out.suffix.lower()]
     part = out.with_name(out.name + ".writing")
     write(rows, names, part)
     move_into_place(part, out)
@@ -187,12 +199,21 @@ def _write_line(file: IO[str], value: Row) -> None:
     file.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
-def _write_parquet(rows: Iterator[Row], names: list[str], path: Path) -> None:
+def _write_parquet(rows: Iterator[Row], names: list[str], path: Path, *, about: Row | None = None) -> None:
     import pyarrow as pa  # takes 0.3 s, and only Parquet needs it
     import pyarrow.parquet as pq
 
-    types = {"path": pa.string(), "label": pa.string(), "unknown": pa.bool_(), "error": pa.string()}
-    schema = pa.schema([(name, types.get(name, pa.float64())) for name in names])
+    schema = parquet_schema(names)
+    if about is not None:
+        schema = schema.with_metadata({ABOUT: json.dumps(about)})
     with pq.ParquetWriter(path, schema) as writer:
         while group := list(islice(rows, PARQUET_ROWS)):
             writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def parquet_schema(names: Iterable[str]) -> pa.Schema:
+    """Of rows with these columns."""
+    import pyarrow as pa
+
+    types = {"path": pa.string(), "label": pa.string(), "unknown": pa.bool_(), "error": pa.string()}
+    return pa.schema([(name, types.get(name, pa.float64())) for name in names])

@@ -47,6 +47,7 @@ class Network(nn.Module):
         self.small_batch_engine: Engine | None = None  # for up to SMALL_BATCH images; None: `engine` takes them too
         self.timed: dict[Workload, Rates] = {}  # images per second by engine, where the choice was by timing
         self.smallest_batch = 1  # smaller ones are padded to it
+        self.even = False  # whether every batch is computed in the same way: see `make_even`
         on_cpu = self.device.type == "cpu"
         self.batch = CPU_BATCH if on_cpu else BATCH  # images per batch: the fastest number
         self.parallel_batches = min(cpu_count(), MOST_PARALLEL_BATCHES) if on_cpu else 1  # the fastest number
@@ -90,6 +91,13 @@ class Network(nn.Module):
             raise ArtifactInconsistent(f"The card's int8 ranges do not fit the network: {e} is missing.") from e
         if images is not None and images >= COMPILE_FROM and self.device.type != "cpu":
             self._compile(side_pixels)
+
+    def make_even(self) -> None:
+        """From now on one engine computes every batch, at one size, on as many cores: no answer depends on the others.
+
+        So a photo gets the same bytes in one process, in a shard and in a resumed run of the same kind of machine.
+        """
+        self.small_batch_engine, self.smallest_batch, self.even = None, self.batch, True
 
     @property
     def engine_text(self) -> str:
@@ -143,8 +151,11 @@ class Network(nn.Module):
         """`(N, D)` -> `(N, L)` float32 on the CPU, before the temperature."""
         if self.head is None:
             raise ValueError("this network has no head")
+        count, missing = len(embeddings), -len(embeddings) % self.batch if self.even else 0
+        if missing:  # a product of fewer rows is summed in another order
+            embeddings = torch.cat([embeddings, embeddings.new_zeros(missing, *embeddings.shape[1:])])
         logits: Tensor = self.head(embeddings.to(self.device))
-        return logits.cpu()
+        return logits[:count].cpu()
 
 
 def build_backbone(config: Mapping[str, Any]) -> nn.Module:

@@ -42,17 +42,19 @@ def run_batches(
     *,
     size: int,
     parallel_batches: int,
+    all_cores_for_few: bool = True,
 ) -> Generator[T]:
     """Yields `run`'s result for each batch, in order; an `ImageError` that `read` raises takes its source's place.
 
     `parallel_batches` threads each read and run whole batches on their share of the cores. (A batch on all cores
     waits in every layer for the slowest core, longer still while the cores also decode.) With one parallel batch, or
-    sources for only one, threads read ahead and the batch runs on all cores.
+    sources for only one, threads read ahead and the batch runs on all cores; without `all_cores_for_few` sources for
+    one are treated as more are, as the last bits of a result depend on the number of cores.
     """
     iterator = iter(sources)
     first = list(islice(iterator, size + 1))
     sources = chain(first, iterator)
-    if parallel_batches == 1 or len(first) <= size:
+    if parallel_batches == 1 or (all_cores_for_few and len(first) <= size):
         yield from map(run, read_batches(sources, read, pixels, size=size))
         return
     batches = iter(lambda: list(islice(sources, size)), [])

@@ -57,7 +57,7 @@ def export(
     first, and not written where an answer differs.
     """
     from handful.service.artifact.store import Store
-    from handful.service.classify.local import GivenPhotos
+    from handful.service.classify.given import GivenPhotos
     from handful.service.export.onnx_export import check_export, export_onnx
     from handful.service.export.web_export import check_web_export, export_web
 

@@ -64,6 +64,9 @@ class OnnxClassifier:
     def choose_fastest_for(self, images: int | None) -> None:
         """For the calls of `Classifier`: the runtime is chosen when the file is opened."""
 
+    def make_even(self) -> None:
+        """For the calls of `Classifier`; the last digits may still differ with the size of a batch."""
+
     def classify(self, photos: Iterable[S], *, tta: bool = False) -> Iterator[tuple[S, Prediction | ImageError]]:
         """Yields each photo once, in order, with its prediction or its error; memory does not grow with the photos.
 

@@ -36,12 +36,24 @@ def classify_text(result: dict[str, Any], folder: Path) -> str:
             "To teach it what it got wrong, put such photos into one folder per label, and then:",
             VERBATIM + command_line("retrain", "FOLDER", "--model", _name(result)),
         ]
-    elif shown := [row for row in rows if not row["error"]]:
+    elif shown := [row for row in rows if not (row["error"] or "://" in row["path"])]:
         one = len(_ranked(shown[0])) == 1
         least_sure = folder / min(shown, key=lambda row: row["confidence"])["path"]
         explain = command_line("explain", least_sure, "--out", "explained.png", "--model", result["model"])
         purpose = "why it answers so" if len(rows) == 1 or one else "why it is least sure of this one"
         lines += ["", *next_lines((explain, purpose))]
+    return "\n".join(lines)
+
+
+def merge_text(result: dict[str, Any]) -> str:
+    """Counts of the merged rows, and what may differ between the parts."""
+    parts = "1 part" if result["parts"] == 1 else f"{result['parts']} parts"
+    lines = [_counts(result), f"rows: {result['out']} ({parts})"]
+    if len(result["engines"]) > 1:
+        lines += [
+            f"The parts were computed in different ways ({', '.join(result['engines'])}), so their probabilities differ"
+            " within rounding from those of one machine."
+        ]
     return "\n".join(lines)
 
 

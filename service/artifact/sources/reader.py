@@ -13,12 +13,15 @@ from typing import NamedTuple
 from handful.service.artifact.errors import DataError, UsageError
 from handful.service.artifact.image_files import images
 from handful.service.artifact.images import may_be_image
+from handful.service.artifact.remote import RemoteFile, url_of
 from handful.service.artifact.sources.columns import ColumnNames, LabelColumnMissing
+from handful.service.artifact.sources.copies import labelled_copy
 from handful.service.artifact.sources.folders import Level, read_layout, unwrapped
 from handful.service.artifact.sources.hub_datasets import is_hub_dataset, read_hub_dataset, split_of
 from handful.service.artifact.sources.listing import PhotoPart, PhotoSource, SourcePhoto, SourceProblem, part_role
+from handful.service.artifact.sources.manifests import Manifest
 from handful.service.artifact.sources.table_files import TABLE_SUFFIXES
-from handful.service.artifact.sources.tables import TableSettings, read_table, read_tables
+from handful.service.artifact.sources.tables import TableSettings, opened_table, read_table, read_tables
 from handful.service.artifact.sources.unpacking import file_key, unpack_zip, unpacked
 
 EXPECTED = (
@@ -42,13 +45,13 @@ class ListedPhotos(NamedTuple):
     """The photos of a source without their labels."""
 
     root: Path  # their names are relative to it
-    photos: list[Path]
+    photos: Collection[Path | RemoteFile] | Manifest
     left_out: Counter[str]  # other files by kind
 
 
 def check_source(path: Path) -> None:
     """`UsageError` for a path that is not there. Nothing is read yet."""
-    if not (is_hub_dataset(path) or path.exists()):
+    if not (is_hub_dataset(path) or url_of(path) or path.exists()):
         raise UsageError(f"{path} is not there; {EXPECTED} is expected.")
 
 
@@ -58,6 +61,9 @@ def read_source(path: Path, named: ColumnNames | None = None, known_labels: Coll
     `UsageError` for what is not there, `DataError` for what holds no labelled photos.
     """
     check_source(path)
+    if url := url_of(path):
+        copy = labelled_copy(RemoteFile(url.rstrip("/")))
+        return replace(read_source(copy, named, known_labels), source=url)
     settings = TableSettings(named or ColumnNames())
     if is_hub_dataset(path):
         return read_hub_dataset(path, settings, lambda folder, source: _read_folder(folder, source, settings, ()))
@@ -72,10 +78,11 @@ def read_source(path: Path, named: ColumnNames | None = None, known_labels: Coll
     return read_table(path, str(path), settings)
 
 
-def list_photos(path: Path, path_column: str | None = None) -> ListedPhotos | None:
-    """The photos of a table, a zip or a dataset, labelled or not.
+def list_photos(path: Path, path_column: str | None = None, base: RemoteFile | None = None) -> ListedPhotos | None:
+    """The photos of a table, a zip or a dataset, labelled or not; a table may hold addresses.
 
-    None for a folder or a photo, whose files are the photos themselves. Missing files are listed too.
+    None for a folder or a photo, whose files are the photos themselves. Missing files are listed too. Of a table that
+    was fetched from `base`, paths are below the folder there.
     """
     settings, left_out = TableSettings(ColumnNames(path_column), labelled=False), Counter[str]()
     if is_hub_dataset(path):
@@ -89,6 +96,10 @@ def list_photos(path: Path, path_column: str | None = None) -> ListedPhotos | No
         left_out["not unpacked"] += len(problems)
         found = _unlabelled(folder, left_out)
     else:
+        table = opened_table("", path, 0, str(path), settings)
+        if not (table.inside or table.export):
+            manifest = Manifest(table, str(path), settings, base)
+            return ListedPhotos(manifest.root, manifest, left_out)
         found = read_table(path, str(path), settings)
     return ListedPhotos(found.train.root, list(dict.fromkeys(photo.path for photo in found.train.photos)), +left_out)
 

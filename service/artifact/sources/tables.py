@@ -42,7 +42,7 @@ class TableSettings:
     inside: bool = False  # of a stranger's table: its paths must lie below its folder
 
 
-class _Row(NamedTuple):
+class TableRow(NamedTuple):
     number: int
     text: str  # the path, as the table writes it
     data: bytes | None  # of an image inside the table
@@ -61,7 +61,7 @@ class _Collected:
 
 
 @dataclass(frozen=True)
-class _Opened:
+class OpenedTable:
     """One table with its columns; `part` is that of all its rows, where they do not say another."""
 
     table: TableFile
@@ -75,7 +75,7 @@ class _Opened:
         """Whether the table holds the images themselves."""
         return any(embedded(row.get(self.columns.path)) is not None for row in self.table.sample())
 
-    def rows(self) -> Iterator[_Row]:
+    def rows(self) -> Iterator[TableRow]:
         return _rows(self.table, self.columns, self.part)
 
     def folder_in(self, root: Path) -> Path:
@@ -91,7 +91,7 @@ def read_tables(
     files: Sequence[tuple[str, Path]], source: str, settings: TableSettings, root: Path, *, kind: str | None = None
 ) -> PhotoSource:
     """Tables of one kind and the part of each, which may be empty."""
-    opened = [_opened(part, path, number, source, settings) for number, (part, path) in enumerate(files)]
+    opened = [opened_table(part, path, number, source, settings) for number, (part, path) in enumerate(files)]
     inside = any(each.inside for each in opened)
     if inside:
         key = [(str(path.resolve()), path.stat().st_mtime_ns, path.stat().st_size) for _, path in files]
@@ -111,16 +111,16 @@ def read_tables(
     return _source(source, said, collected, _common_root(collected, root), tuple(dict.fromkeys(notes)), settings)
 
 
-def _opened(part: str, path: Path, number: int, source: str, settings: TableSettings) -> _Opened:
+def opened_table(part: str, path: Path, number: int, source: str, settings: TableSettings) -> OpenedTable:
     table = open_table(path, source)
     export = adapted(table, settings.named, source, labelled=settings.labelled)
     if export:
         table = export.table
     named = export.named if export else settings.named
-    return _Opened(table, found_columns(table, named, source, labelled=settings.labelled), export, part, number)
+    return OpenedTable(table, found_columns(table, named, source, labelled=settings.labelled), export, part, number)
 
 
-def _rows(table: TableFile, columns: FoundColumns, default: str) -> Iterator[_Row]:
+def _rows(table: TableFile, columns: FoundColumns, default: str) -> Iterator[TableRow]:
     names = table.names.get(columns.label or "", ())
     for number, row in enumerate(table.rows(), 1):
         cell, written = row.get(columns.path), row.get(columns.label or "")
@@ -129,11 +129,11 @@ def _rows(table: TableFile, columns: FoundColumns, default: str) -> Iterator[_Ro
         data = embedded(cell)
         text = cell.get("path") if isinstance(cell, dict) else None if data else cell
         part = cell_text(row.get(columns.part or "")) or default
-        yield _Row(number, "" if text is None else str(text).strip(), data, written, part)
+        yield TableRow(number, "" if text is None else str(text).strip(), data, written, part)
 
 
 def _collect(
-    rows: Iterator[_Row],
+    rows: Iterator[TableRow],
     folder: Path,
     collected: _Collected,
     settings: TableSettings,
@@ -146,8 +146,8 @@ def _collect(
         name = row.text or f"row {row.number}"
         try:
             label = _label(row) if settings.labelled else ""
-            path = _unpacked_to(row, folder) if inside else _located(row, folder, settings, uploads)
-        except _RowError as e:
+            path = _unpacked_to(row, folder) if inside else located(row, folder, settings, uploads)
+        except RowError as e:
             collected.missing += e.missing
             collected.problems[row.part].append(SourceProblem(name, e.kind, f"Row {row.number} {e}"))
             if e.missing and not settings.labelled:  # an answer's row, with the error of reading it
@@ -156,7 +156,7 @@ def _collect(
             collected.photos[row.part].append(SourcePhoto(path, label))
 
 
-class _RowError(Exception):
+class RowError(Exception):
     """One row cannot be used; the text continues "Row N"."""
 
     def __init__(self, kind: str, text: str, *, missing: bool = False) -> None:
@@ -164,13 +164,13 @@ class _RowError(Exception):
         self.kind, self.missing = kind, missing
 
 
-def _label(row: _Row) -> str:
+def _label(row: TableRow) -> str:
     labels = list(dict.fromkeys(text for each in labels_of(row.label) if (text := cell_text(each)).strip()))
     if not labels:
-        raise _RowError("row_without_label", "has no label.")
+        raise RowError("row_without_label", "has no label.")
     if len(labels) > 1:
         several = " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
-        raise _RowError(
+        raise RowError(
             "several_labels",
             f"has {len(labels)} labels ({several}); handful learns one label per photo, several at once are not built:"
             " keep one.",
@@ -178,29 +178,29 @@ def _label(row: _Row) -> str:
     return labels[0]
 
 
-def _unpacked_to(row: _Row, folder: Path) -> Path:
+def _unpacked_to(row: TableRow, folder: Path) -> Path:
     if row.data is None:
-        raise _RowError("row_without_path", "holds no image.", missing=True)
+        raise RowError("row_without_path", "holds no image.", missing=True)
     return folder / _inner_name(row)
 
 
-def _located(row: _Row, folder: Path, settings: TableSettings, uploads: UploadFinder | None) -> Path:
+def located(row: TableRow, folder: Path, settings: TableSettings, uploads: UploadFinder | None) -> Path:
     """The row's file."""
     if not row.text:
-        raise _RowError("row_without_path", "has no path.", missing=True)
+        raise RowError("row_without_path", "has no path.", missing=True)
     for path in _candidates(row.text, folder):
         if path.is_file() and (not settings.inside or path.resolve().is_relative_to(folder.resolve())):
             return path
     if uploads and (found := uploads.find(row.text)):
         return found
     if _URL.match(row.text):
-        raise _RowError(
+        raise RowError(
             "row_points_nowhere",
             f"points to the address {row.text}; only files are read: download it and write its path.",
             missing=True,
         )
     where = f"; it is looked for {'anywhere below' if uploads else 'from'} the table's folder, {folder.resolve()}"
-    raise _RowError("row_points_nowhere", f"points to {row.text}, which is no file there{where}.", missing=True)
+    raise RowError("row_points_nowhere", f"points to {row.text}, which is no file there{where}.", missing=True)
 
 
 def _candidates(text: str, folder: Path) -> Iterator[Path]:
@@ -218,7 +218,7 @@ def _candidates(text: str, folder: Path) -> Iterator[Path]:
                 yield from (path.with_name(path.name + ending) for ending in ENDINGS if path.name)
 
 
-def _write(opened: Sequence[_Opened], root: Path) -> None:
+def _write(opened: Sequence[OpenedTable], root: Path) -> None:
     """The images inside tables, as files; a batch of rows is in memory."""
     for table in opened:
         folder = table.folder_in(root)
@@ -228,7 +228,7 @@ def _write(opened: Sequence[_Opened], root: Path) -> None:
                 (folder / _inner_name(row)).write_bytes(row.data)
 
 
-def _inner_name(row: _Row) -> str:
+def _inner_name(row: TableRow) -> str:
     """The number keeps names apart, the rest is what a person may know it by."""
     known = re.sub(r"[^\w.() +-]", "_", PurePosixPath(row.text.replace("\\", "/")).name)[-100:].lstrip(".")
     ending = next((end for magic, end in _SIGNATURES.items() if (row.data or b"").startswith(magic)), "")

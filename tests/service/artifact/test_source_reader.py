@@ -308,7 +308,7 @@ def test_without_labels_a_table_lists_its_photos_and_those_that_are_missing(tmp_
     path = table(tmp_path, "name,image\nx,0.jpg\ny,gone.jpg\nz,0.jpg\n")
     listed = list_photos(path)
     assert listed is not None
-    assert (listed.root, listed.photos) == (tmp_path, [tmp_path / "0.jpg", tmp_path / "gone.jpg"])
+    assert (listed.root, list(listed.photos)) == (tmp_path, [tmp_path / "0.jpg", tmp_path / "gone.jpg"])
     assert list_photos(tmp_path) is None
 
 

@@ -17,7 +17,8 @@ import pytest
 from commands import Command
 from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.classifier import Classifier, Prediction
-from handful.service.classify.local import GivenPhotos, classify_sources
+from handful.service.classify.given import GivenPhotos
+from handful.service.classify.local import classify_sources
 from handful.service.classify.result_files import columns
 from zips import zipped
 

@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 from handful.service.classifier import Classifier
-from handful.service.classify.local import GivenPhotos, classify_sources
+from handful.service.classify.given import GivenPhotos
+from handful.service.classify.local import classify_sources
 from PIL import Image
 from running_server import Server, encoded, running, until
 

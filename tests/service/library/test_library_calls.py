@@ -255,7 +255,8 @@ def test_after_a_restart_a_job_on_the_library_runs_again_and_retrain_and_evaluat
         assert client.get(f"/jobs/{job}").json()["state"] == "done"
         for kind in ("retrain", "evaluate"):
             sent = client.post(f"/models/colours/{kind}", json={"from": "library"}).json()
-            until(lambda sent=sent: client.get(f"/jobs/{sent['job']}").json()["state"] in ENDED)
-            ended = client.get(f"/jobs/{sent['job']}").json()
+            path = f"/jobs/{sent['job']}"
+            until(lambda path=path: client.get(path).json()["state"] in ENDED)  # type: ignore[misc]
+            ended = client.get(path).json()
             assert (ended["kind"], ended["state"]) == (kind, "done"), ended["error"]
         assert client.get("/models/colours/corrections").json()["waiting"] == 0
