@@ -15,7 +15,8 @@ from handful.service.cli import commands as service_commands
 from handful.service.terminal.output import EXIT_WRONG_USE, CommandGroup, escape_unprintable, print_words
 
 ORDER = (  # of use
-    *("demo", "sample", "check", "train", "classify", "explain", "evaluate", "retrain", "compare", "models", "serve"),
+    *("demo", "studio", "sample", "check", "train", "classify", "explain", "evaluate", "retrain", "compare", "models"),
+    "serve",
 )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from handful.service.decoding.decoders import Decoders
+from handful.service.explain.routes import ExplainRoutes
 from handful.service.feedback.routes import FeedbackRoutes
 from handful.service.http.auth import AuthMiddleware
 from handful.service.http.capacity import Admission, Capacity
@@ -24,10 +25,13 @@ from handful.service.library.adding import PhotoUploads
 from handful.service.library.correction_routes import CorrectionRoutes
 from handful.service.library.disk import LibraryDisk
 from handful.service.library.routes import LibraryRoutes
-from handful.service.serving.champion import ChampionWatcher
+from handful.service.models.disk import Disk
+from handful.service.models.routes import ModelRoutes
+from handful.service.models.version_routes import VersionRoutes
 from handful.service.serving.deadline import Deadline
 from handful.service.serving.predictor import Predictor
 from handful.service.serving.routes import ServingRoutes
+from handful.service.serving.served import ServedModels
 from handful.service.settings import Settings
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -58,21 +62,26 @@ class Api:
         """`schema` is what BentoML's clients read."""
         self.schema = schema or {}
         self.settings, self.metrics = settings, ServiceMetrics()
-        self.champion = ChampionWatcher(settings, self.metrics)
+        self.models = ServedModels(settings, self.metrics)
+        self.champion = self.models.default
         self.decoders = Decoders(settings, self.metrics)
         admission = Admission(settings.max_waiting_images, settings.answer_seconds)
-        self.predictor = Predictor(settings, self.champion, self.metrics, self.decoders, admission)
+        self.predictor = Predictor(settings, self.models, self.metrics, self.decoders, admission)
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
-        self.serving = ServingRoutes(settings, self.champion, self.predictor, bodies)
-        disk, starter = LibraryDisk(settings), JobStarter(settings, self.retraining)
-        uploads = PhotoUploads(disk, self.decoders, self.metrics)
+        self.serving = ServingRoutes(settings, self.models, self.predictor, bodies)
+        self.libraries, disk, starter = LibraryDisk(settings), Disk(), JobStarter(settings, self.retraining)
+        uploads = PhotoUploads(self.libraries, self.decoders, self.metrics)
+        self.of_models = ModelRoutes(settings, self.models, bodies, disk, self._models_of_jobs)
         self.endpoints = (
             *self.serving.endpoints,
-            *LibraryRoutes(disk, uploads, bodies).endpoints,
-            *CorrectionRoutes(disk, uploads, bodies).endpoints,
+            *self.of_models.endpoints,
+            *VersionRoutes(settings, disk, self._library_ids).endpoints,
+            *ExplainRoutes(settings, self.models, self.predictor, bodies).endpoints,
+            *LibraryRoutes(self.libraries, uploads, bodies).endpoints,
+            *CorrectionRoutes(self.libraries, uploads, bodies).endpoints,
             *RetrainRoutes(settings, self.retraining, starter).endpoints,
-            *ModelJobRoutes(self.retraining, starter, disk, bodies).endpoints,
+            *ModelJobRoutes(self.retraining, starter, self.libraries, bodies).endpoints,
             *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
             *self._own_endpoints(),
         )
@@ -117,7 +126,10 @@ class Api:
     async def running(self) -> AsyncIterator[None]:
         """Until the block ends, the champion is followed, batches are computed and jobs are run."""
         gc.freeze()  # what torch and timm have made stays; searching it for garbage takes a second, in silence
-        work = (self.champion.follow(), self.predictor.batcher.run(), self.retraining.follow())
+        work = (
+            *(self.models.follow(), self.of_models.follow()),
+            *(self.predictor.batcher.run(), self.retraining.follow()),
+        )
         tasks = [asyncio.create_task(each) for each in work]
         try:
             yield
@@ -126,6 +138,14 @@ class Api:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.decoders.close()
+
+    def _library_ids(self, name: str) -> Callable[[], Collection[str]]:
+        """What reads, on the disk, the ids of the photos in a model's library."""
+        library = self.libraries.of_name(name)
+        return lambda: {photo.id for photo in library.photos()}
+
+    def _models_of_jobs(self) -> set[str]:
+        return {job.name for job in self.retraining.table.unfinished()}
 
     async def livez(self, _: Request) -> Response:
         return PlainTextResponse("alive\n")

@@ -1,4 +1,4 @@
-"""The commands of service: classify, explain, models, serve.
+"""The commands of service: classify, explain, models, serve, studio.
 
 This module and `training/cli.py` import nothing heavy: torch is loaded when a command runs, after its checks.
 """
@@ -162,20 +162,39 @@ def _version(artifact: Path) -> str:
 def serve(*, model: str | None, host: str, port: int) -> None:
     """Answer over HTTP, with a web page to try it.
 
-    A newly promoted version is loaded without a restart; with --model NAME:VERSION that version is served for ever.
-    Settings are environment variables, HANDFUL_...; an address that other machines can reach needs HANDFUL_API_KEY.
+    Every model is served under its name, and one of them, the default model, by the short calls such as /predict: that
+    of --model, else the one that was made first. A newly promoted version is loaded without a restart; with --model
+    NAME:VERSION that version is served for ever. Settings are environment variables, HANDFUL_...; an address that other
+    machines can reach needs HANDFUL_API_KEY.
     """
+    _serve(model, host, port, browser=False)
+
+
+@click.command()
+@model_flag("--name")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The port to listen on.")
+def studio(*, model: str | None, port: int) -> None:
+    """Open the web page to make, try and improve models.
+
+    Starts the service for this machine alone, as serve does, and opens its page in a browser. Ctrl-C ends it.
+    """
+    _serve(model, "127.0.0.1", port, browser=True)
+
+
+def _serve(model: str | None, host: str, port: int, *, browser: bool) -> None:
     from handful.service.artifact.store import Store
 
     store = Store()
-    if model or (not os.environ.get("HANDFUL_MODEL") and store.names()):  # else it waits for the first model
-        artifact = store.resolve(model or os.environ.get("HANDFUL_NAME") or None)
+    if name := model or os.environ.get("HANDFUL_NAME"):
+        artifact = store.resolve(name)
         os.environ["HANDFUL_NAME"] = artifact.parent.name
         if model and ":" in model:
             os.environ["HANDFUL_MODEL"] = str(artifact)
+    elif not os.environ.get("HANDFUL_MODEL") and store.names():  # else it waits for the first model
+        store.champion_path(store.oldest())  # raises an error that says what to do
     os.environ["BENTOML_DO_NOT_TRACK"] = "true"
 
-    from handful.service.terminal.serving import announce, check_address, check_bentoml_home, starting_words
+    from handful.service.terminal.serving import announce, check_address, check_bentoml_home, open_page, starting_words
 
     has_model = bool(os.environ.get("HANDFUL_MODEL") or store.names())
     click.echo(starting_words(host, port, None if has_model else store.models), err=True)
@@ -187,10 +206,18 @@ def serve(*, model: str | None, host: str, port: int) -> None:
     check_bentoml_home()
     os.environ[ANNOUNCED] = "1"
     announce(host, port, has_key=settings.api_key is not None)
+    if browser:
+        open_page(host, port)
 
     from handful.service.app import serve_http
 
     serve_http(host, port)
 
 
-commands: dict[str, click.Command] = {"classify": classify, "explain": explain, "models": models, "serve": serve}
+commands: dict[str, click.Command] = {
+    "classify": classify,
+    "explain": explain,
+    "models": models,
+    "serve": serve,
+    "studio": studio,
+}

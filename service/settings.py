@@ -25,6 +25,20 @@ def variable(field: str) -> str:
     return PREFIX + field.upper()
 
 
+def _keys(secret: SecretStr | None) -> tuple[str, ...]:
+    return tuple(key.strip() for key in secret.get_secret_value().split(",")) if secret else ()
+
+
+def _check_each(name: str, keys: tuple[str, ...]) -> None:
+    if len(keys) > MAX_KEYS:
+        raise ValueError(f"{name} has {len(keys)} keys; one, or two separated by a comma, are allowed")
+    for key in keys:
+        if len(key) < MIN_KEY_LETTERS:
+            raise ValueError(f"{name} has a key of {len(key)} characters; at least {MIN_KEY_LETTERS} are required")
+        if not all("!" <= letter <= "~" for letter in key):
+            raise ValueError(f"{name} has a character that no header can carry; ASCII without spaces is allowed")
+
+
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
@@ -43,12 +57,24 @@ class Settings(BaseSettings):
         validate_by_name=True,
     )
 
-    name: str | None = Field(None, description="model whose champion is served; unset: the only model there is")
+    name: str | None = Field(
+        None, description="the default model, whose champion answers /predict; unset: the model that was made first"
+    )
     model: Path | None = Field(None, description="folder of one artifact, served for ever instead of a champion")
     api_key: SecretStr | None = Field(
         None,
         description="clients send it as `Authorization: Bearer KEY`; 16 characters or more; two, comma-separated, are"
         " both valid, so that clients can change over; unset: no key, and only this machine is answered",
+    )
+    predict_key: SecretStr | None = Field(
+        None,
+        description="one or two keys that may ask, but neither change anything nor see photos; needs HANDFUL_API_KEY",
+    )
+    max_models: int = Field(
+        8, ge=2, le=10_000, description="models in memory at once per worker; the one not asked for longest gives way"
+    )
+    max_model_megabytes: float = Field(
+        4000.0, gt=0, description="MB that they may take in memory together per worker, measured when each is loaded"
     )
     workers: int = Field(
         1, ge=1, le=256, description="processes, each with its own network; one per device is usually enough"
@@ -145,20 +171,23 @@ class Settings(BaseSettings):
     @property
     def api_keys(self) -> tuple[str, ...]:
         """The keys that are valid now: none, one or two."""
-        keys = self.api_key.get_secret_value().split(",") if self.api_key else ()
-        return tuple(key.strip() for key in keys)
+        return _keys(self.api_key)
+
+    @property
+    def predict_keys(self) -> tuple[str, ...]:
+        """The keys that may only ask: none, one or two."""
+        return _keys(self.predict_key)
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
         """No error may show the key: it would reach a log."""
-        name, keys = variable("api_key"), self.api_keys
-        if len(keys) > MAX_KEYS:
-            raise ValueError(f"{name} has {len(keys)} keys; one, or two separated by a comma, are allowed")
-        for key in keys:
-            if len(key) < MIN_KEY_LETTERS:
-                raise ValueError(f"{name} has a key of {len(key)} characters; at least {MIN_KEY_LETTERS} are required")
-            if not all("!" <= letter <= "~" for letter in key):
-                raise ValueError(f"{name} has a character that no header can carry; ASCII without spaces is allowed")
+        api, predict = variable("api_key"), variable("predict_key")
+        _check_each(api, self.api_keys)
+        _check_each(predict, self.predict_keys)
+        if self.predict_keys and not self.api_keys:
+            raise ValueError(f"{predict} is set without {api}; both are needed, as nobody could change anything else")
+        if set(self.predict_keys) & set(self.api_keys):
+            raise ValueError(f"{predict} has a key of {api}; another one is needed")
         return self
 
     @model_validator(mode="after")
@@ -183,5 +212,7 @@ class Settings(BaseSettings):
             if not error["loc"]:
                 raise UsageError(f"{error['ctx']['error']}.") from e
             name = error["loc"][0]
-            value = "set" if name == variable("api_key") else repr(error["input"])  # a key must not reach a log
+            value = (
+                "set" if name in {variable("api_key"), variable("predict_key")} else repr(error["input"])
+            )  # a key must not reach a log
             raise UsageError(f"{name} is {value}: {error['msg']}.") from e

@@ -149,6 +149,9 @@ def test_every_call_over_http_in_the_pages_exists() -> None:
     assert len(lines) > 5
     for line in lines:
         path = re.sub(r"/JOB$", "/{job}", re.findall(r"http://[^/\s]+(/[^\s?#]*)", line)[0])
+        path = re.sub(
+            r"^/models/[^/]+", "/models/{name}", path.replace("/TOKEN", "/{token}").replace("/ID", "/{photo}")
+        )
         sends = re.search(r" (-F|--form|--data\S*|-T) ", line)
         method = match[1] if (match := re.search(r"-X ([A-Z]+)", line)) else "POST" if sends else "GET"
         assert (method, path) in endpoints, line

@@ -132,7 +132,7 @@ def train(*, data: Path, settings: TrainSettings, as_json: bool) -> None:
 
     Exit status 1: done, but some files were left out, which are listed, or it is no better than guessing.
     """
-    from handful.service.artifact.store import check_name, name_from_folder
+    from handful.service.artifact.names import check_name, name_from_folder
     from handful.training.checks import (
         backbones_to_try,
         check_backbones,

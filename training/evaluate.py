@@ -7,8 +7,9 @@ from typing import Any
 
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.folder import open_artifact
+from handful.service.artifact.names import name_from_folder
 from handful.service.artifact.sources.columns import ColumnNames
-from handful.service.artifact.store import Store, home, name_from_folder
+from handful.service.artifact.store import Store, home
 from handful.service.classifier import Classifier
 from handful.service.terminal.progress import LOADING_MODEL, REPORTING, next_stage, tell
 from handful.training.answers import answer_dataset

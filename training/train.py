@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from handful.service.artifact.folder import open_artifact
+from handful.service.artifact.names import check_name, name_from_folder
 from handful.service.artifact.sources.columns import ColumnNames
-from handful.service.artifact.store import Store, check_name, name_from_folder
+from handful.service.artifact.store import Store
 from handful.service.terminal.progress import INTEGERS, LOADING, REPORTING, next_stage, tell
 from handful.training.backbone import load_backbone
 from handful.training.evaluate import held_out_result

@@ -114,6 +114,11 @@ class Preprocessing(BaseModel):
         rows /= std
         return torch.from_numpy(values).permute(2, 0, 1)
 
+    def picture(self, pixels: Tensor) -> Image.Image:
+        """The inverse of `normalised`."""
+        values = pixels.permute(1, 2, 0).numpy().astype(np.float64) * np.array(self.std) + np.array(self.mean)
+        return Image.fromarray((255 * values).round().clip(0, 255).astype(np.uint8))
+
     def seen(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """The part of an image of that (width, height) that `pixels` shows: left, top, right, bottom, in its pixels."""
         box = (0, 0, *size) if self.crop_mode == "squash" else _without_far_ends(size)

@@ -13,8 +13,8 @@ on the Hub refer to it.
 
 from __future__ import annotations
 
+import math
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,50 +30,17 @@ from handful.service.artifact.atomic import (
     sync_folder,
     sync_tree,
 )
-from handful.service.artifact.errors import HandfulError, ModelNotFound, UsageError
-from handful.service.artifact.folder import PERSONAL, open_artifact
-from handful.service.artifact.label_names import normal_label
+from handful.service.artifact.errors import ArtifactError, HandfulError, ModelNotFound, UsageError
+from handful.service.artifact.folder import PERSONAL, open_artifact, read_card
+from handful.service.artifact.names import check_name, is_name
 
 CHAMPION, CHAMPIONS, HIGHEST, LOCK = "champion", "champions", "highest", "lock"
-
-_GENERAL = frozenset({"metadata", "classes", "labels", "annotations", "train", "data", "export", "result", "index"})
-_NAME = re.compile(r"[^\W_][\w .+-]{0,99}")
 
 
 def home() -> Path:
     """`HANDFUL_HOME`, else the platform's user data folder."""
     given = os.environ.get("HANDFUL_HOME")
     return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("handful", appauthor=False))
-
-
-def check_name(name: str) -> str:
-    """Returns the name if it can be a folder's name on every platform, else raises `UsageError`."""
-    if not _is_name(name):
-        raise UsageError(
-            f"{name!r} cannot be a model's name; 1 to 100 letters, digits, spaces and . _ + - are allowed,"
-            " the first a letter or a digit."
-        )
-    return name
-
-
-def _is_name(name: str) -> bool:
-    return _NAME.fullmatch(name) is not None and not name.endswith((" ", "."))
-
-
-def name_from_folder(folder: Path) -> str:
-    """A model's name for a source of photos: its own without its ending and characters that are not allowed.
-
-    A table that is called as most are has the name of its folder, a dataset of the Hub that of its repository.
-    """
-    name = folder.resolve().name
-    if folder.as_posix().startswith("hf:/"):
-        name = next(iter(folder.parts[3:4]), "model").partition("@")[0]
-    elif folder.is_file():
-        general = folder.stem.lower().strip("_") in _GENERAL
-        name = folder.resolve().parent.name if general else folder.resolve().stem
-    kept = re.sub(r"[^\w .+-]+", "-", normal_label(name))
-    kept = re.sub(r"^[\W_]+", "", kept)[:100].rstrip(" .")
-    return kept or "model"
 
 
 class Store:
@@ -85,7 +52,7 @@ class Store:
     def names(self) -> list[str]:
         if not self.models.is_dir():
             return []
-        return sorted(p.name for p in self.models.iterdir() if _is_name(p.name) and self._versions(p))
+        return sorted(p.name for p in self.models.iterdir() if is_name(p.name) and self._versions(p))
 
     def versions(self, name: str) -> list[str]:
         """Oldest first."""
@@ -211,7 +178,7 @@ class Store:
             )
         folder = self.models / name
         sweep(folder)
-        replace_text(folder / HIGHEST, f"{self._highest(name)}\n")
+        replace_text(folder / HIGHEST, f"{self.highest(name)}\n")
         for each in sorted(doomed, key=lambda each: each == champion):  # the champion last
             with partial_folder(folder) as partial:
                 (folder / each).rename(partial / each)
@@ -221,7 +188,7 @@ class Store:
                 (folder / file).unlink(missing_ok=True)
         return doomed
 
-    def _highest(self, name: str) -> int:
+    def highest(self, name: str) -> int:
         """The highest version number that was ever used; 0 before the first."""
         written = self._read_line(name, HIGHEST) or ""
         return max([int(written) if written.isdecimal() else 0, *map(int, self.versions(name))])
@@ -239,6 +206,25 @@ class Store:
         if name not in self.names():
             raise self._no_model(name)
         return self.path(name, version or self.served(name))
+
+    def champion_path(self, name: str) -> Path:
+        """The folder of the version that answers; raises `ModelNotFound`."""
+        return self.path(name, self.served(name))
+
+    def oldest(self) -> str:
+        """The model that was made first, which stays so whatever others are made; raises `ModelNotFound`."""
+        names = self.names()
+        if len(names) < 2:
+            return self._only_name()
+        return min(names, key=self._made_at)
+
+    def _made_at(self, name: str) -> tuple[float, str]:
+        """When its first version was; one whose card cannot be read counts as new."""
+        try:
+            made = read_card(self.path(name, self.versions(name)[0])).created_at.timestamp()
+        except (ArtifactError, LookupError, OSError):
+            made = math.inf
+        return made, name
 
     def _no_model(self, name: str) -> ModelNotFound:
         known = ", ".join(self.names()) or "none yet: run `handful train FOLDER`"
@@ -263,7 +249,7 @@ class Store:
         sweep(folder)
         with partial_folder(folder) as partial:
             while True:
-                version = str(self._highest(name) + 1)
+                version = str(self.highest(name) + 1)
                 write(partial, version)
                 for personal in PERSONAL:
                     protect(partial / personal)
@@ -274,7 +260,7 @@ class Store:
 
     def _rename_into_place(self, partial: Path, name: str, version: str) -> bool:
         """Renames it into place; False if another process has used the number meanwhile, even if only for a time."""
-        if self._highest(name) >= int(version) or not rename_unless_taken(partial, self.models / name / version):
+        if self.highest(name) >= int(version) or not rename_unless_taken(partial, self.models / name / version):
             return False
         former = self.champion(name)
         if former != version and (former is None or self.versions(name) == [version]):

@@ -154,7 +154,8 @@ class Trash:
         pairs = list(zip(self._targets(folder, moved), before, strict=True))
         pairs = [(kept, target) for kept, target in pairs if os.path.lexists(kept)]
         if not moved.merge and (taken := [target for _, target in pairs if _is_taken(target)]):
-            raise UndoTaken(f"There is something new under {taken[0].name!r}; rename or delete that first.")
+            where = taken[0].relative_to(self.root).as_posix()
+            raise UndoTaken(f"Something new lies where this would come back ({where}); rename or delete that first.")
         for kept, target in pairs:
             target.parent.mkdir(parents=True, exist_ok=True)
             _restore(kept, target)

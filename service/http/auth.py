@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import time
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
@@ -25,8 +26,9 @@ from handful.service.http.errors import (
 )
 from handful.service.http.exchange import Exchange
 from handful.service.http.filenames import quoted
-from handful.service.http.keys import Keys
+from handful.service.http.keys import Access, Keys
 from handful.service.http.metrics import ServiceMetrics
+from handful.service.http.model_errors import MayNotChange
 from handful.service.http.schemas import error_body
 from handful.service.settings import Settings
 from starlette.datastructures import Headers
@@ -38,7 +40,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 logger = logging.getLogger(__name__)
 PAGE_PATHS = frozenset({"/", "/page.css", "/page.js", "/docs", "/docs.js"})  # files without any data
 LIVENESS_PATHS = frozenset({"/livez", "/healthz"})
-OPEN_PATHS = PAGE_PATHS | LIVENESS_PATHS | {"/readyz"}  # answered without the key, and to other machines
+ACCESS_PATH = "/access"
+OPEN_PATHS = PAGE_PATHS | LIVENESS_PATHS | {"/readyz", ACCESS_PATH}  # answered without the key, to other machines too
+ACCESS = "handful.access"  # in the scope of a request: what its caller may do
+ASKED_BY_POST = frozenset(
+    {"/predict", "/predict_many", *(f"/models/{{name}}/{call}" for call in ("predict", "predict_many", "explain"))}
+)
+_SHOWS_PHOTOS = re.compile(r"/(?:photos|corrections|thumbnails|findings|report)(?:/|$)")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_QUERY_BYTES = 4096  # the longest label, percent-encoded, has 1200
 MAX_HOST = 260  # characters: the longest name has 253
@@ -49,6 +57,13 @@ def needs_key(path: str) -> bool:
     return path not in OPEN_PATHS
 
 
+def only_asks(method: str, route: str) -> bool:
+    """Whether a call changes nothing and shows no photos, so that a key for asking is enough."""
+    if method in SAFE_METHODS:
+        return not _SHOWS_PHOTOS.search(route)
+    return route in ASKED_BY_POST
+
+
 def common_errors(method: str, path: str) -> tuple[type[RequestError], ...]:
     """The errors that a call can meet outside its own handler."""
     of_connection = (RequestBroken, HeadTooSlow, HeadTooLarge, Overloaded)
@@ -57,6 +72,7 @@ def common_errors(method: str, path: str) -> tuple[type[RequestError], ...]:
         errors = (*errors, LoopbackOnly)
     if needs_key(path):
         errors = (*errors, KeyWrong, TooManyWrongKeys)
+        errors = errors if only_asks(method, path) else (*errors, MayNotChange)
     return errors if method in SAFE_METHODS else (*errors, CrossSite)
 
 
@@ -68,7 +84,7 @@ class AuthMiddleware:
     ) -> None:
         self.app, self.metrics, self.methods = app, metrics, methods
         self.origins = settings.cors_origins
-        self.keys = Keys(settings.api_keys) if settings.api_keys else None
+        self.keys = Keys(settings.api_keys, settings.predict_keys) if settings.api_keys else None
         self._patterns = {path: compile_path(path)[0] for path in methods if "{" in path}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +92,7 @@ class AuthMiddleware:
         scope = {**scope, "path": self._without_last_slash(scope["path"])}
         exchange = Exchange(scope, receive, send)
         try:
-            await self._check_caller(scope)
+            scope[ACCESS] = await self._check_caller(scope)
             await self.app(scope, exchange.receive, exchange.send)
         except Exception as e:
             if exchange.status:
@@ -104,7 +120,8 @@ class AuthMiddleware:
         self.metrics.errors.labels(error.code).inc()
         return JSONResponse(error_body(error.code, str(error)), error.status, error.headers)
 
-    async def _check_caller(self, scope: Scope) -> None:
+    async def _check_caller(self, scope: Scope) -> Access | None:
+        """What the caller may do; None: only what everybody may. Raises the errors of callers."""
         query_bytes = len(scope.get("query_string", b""))
         if query_bytes > MAX_QUERY_BYTES:
             raise ParameterWrong(f"The query has {query_bytes} bytes; at most {MAX_QUERY_BYTES} are allowed.")
@@ -114,8 +131,24 @@ class AuthMiddleware:
             if needs_key(path) and not _is_loopback(address):
                 raise LoopbackOnly("Without HANDFUL_API_KEY this service answers only calls from its own machine.")
             check_page(method, path, headers, self.origins)
-        elif needs_key(path):
-            await self.keys.check(headers, address)
+            return "change" if _is_loopback(address) else None
+        if path == ACCESS_PATH:
+            return await self._access(headers, address)
+        if not needs_key(path):
+            return None
+        access = await self.keys.check(headers, address)
+        if access == "ask" and not only_asks(method, self._route_of(path)):
+            raise MayNotChange("This key may ask; changing anything and seeing photos need HANDFUL_API_KEY.")
+        return access
+
+    async def _access(self, headers: Headers, address: str) -> Access | None:
+        """For who asks what its key allows; guessing is slowed as everywhere."""
+        if self.keys is None or "authorization" not in headers:
+            return None
+        try:
+            return await self.keys.check(headers, address)
+        except KeyWrong:
+            return None
 
     def _request_error(self, error: Exception, scope: Scope) -> RequestError:
         if isinstance(error, RequestError):

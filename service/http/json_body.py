@@ -1,4 +1,4 @@
-"""A JSON body with one image as base64, for clients that cannot send files.
+"""A JSON body with one text, or with one image as base64, for clients that cannot send files.
 
 The parser of Python makes a large tree of a small text, and recurses. So the text is first shown to have the few marks
 that one image needs; only then is it parsed. No URL is fetched: a data URL holds its bytes itself.
@@ -12,7 +12,7 @@ import json
 import re
 
 from handful.service.http.endpoint import Schema
-from handful.service.http.errors import FieldUnexpected, ImageMissing, JsonBroken
+from handful.service.http.errors import FieldMissing, FieldUnexpected, ImageMissing, JsonBroken
 from handful.service.http.filenames import quoted
 
 JSON_IMAGE: Schema = {
@@ -41,6 +41,25 @@ def json_image(body: bytearray) -> bytes:
     if "image" not in fields:
         raise ImageMissing("The JSON object has no field 'image'; the image as base64 is expected in it.")
     return _decoded(fields["image"])
+
+
+def json_text(body: bytearray, field: str) -> str:
+    """`{field: text}` -> the text. Only for a small body. Raises `JsonBroken`, `FieldUnexpected` or `FieldMissing`."""
+    try:
+        value = json.loads(body.decode("utf-8"), object_pairs_hook=_unlike)
+    except (ValueError, RecursionError) as e:
+        raise JsonBroken("The body is not JSON, or it is cut off.") from e
+    if not isinstance(value, dict):
+        raise JsonBroken(f'The JSON body is no object; {{"{field}": "..."}} is allowed.')
+    for name in value:
+        if name != field:
+            raise FieldUnexpected(f"There is a field {quoted(name)}; only {field!r} is allowed.")
+    text = value.get(field)
+    if text is None:
+        raise FieldMissing(f"There is no {field!r}; a text is expected.")
+    if not isinstance(text, str):
+        raise JsonBroken(f"The field {field!r} is no text; a text is expected.")
+    return text
 
 
 def _flat_object(body: bytearray) -> dict[str, object]:

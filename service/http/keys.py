@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from handful.service.http.errors import KeyWrong, TooManyWrongKeys
 from starlette.datastructures import Headers
@@ -24,28 +25,33 @@ MAX_ADDRESSES = 4096  # remembered; the one that was silent longest is forgotten
 MAX_PAUSED = 32  # answers held back at once per worker, as each holds a connection
 IPV6_NETWORK = 64  # bits: one customer of a provider has all addresses below them
 
+Access = Literal["ask", "change"]  # what a caller may do; who may change may ask, too
+
 
 class Keys:
-    """Checks the key of each request; one per worker."""
+    """Checks the key of each request; one per worker. Those of `asking` may only ask."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = [key.encode() for key in keys]
+    def __init__(self, keys: Sequence[str], asking: Sequence[str] = ()) -> None:
+        self._keys: list[tuple[bytes, Access]] = [
+            *((key.encode(), "change") for key in keys),
+            *((key.encode(), "ask") for key in asking),
+        ]
         self._wrong = WrongKeyCounts()
         self._paused = 0
 
-    async def check(self, headers: Headers, address: str) -> None:
-        """Returns for a right key. Raises `KeyWrong`, perhaps after a pause, or `TooManyWrongKeys`."""
+    async def check(self, headers: Headers, address: str) -> Access:
+        """What the key allows. Raises `KeyWrong`, perhaps after a pause, or `TooManyWrongKeys`."""
         scheme, _, sent = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._is_right(sent.strip(" ").encode("latin-1")):
-            return
+        if scheme.lower() == "bearer" and (access := self._access(sent.strip(" ").encode("latin-1"))):
+            return access
         if sent and self._wrong.add(address):
             await self._pause()
         raise KeyWrong("The key is missing or wrong; `Authorization: Bearer KEY` is expected.")
 
-    def _is_right(self, sent: bytes) -> bool:
+    def _access(self, sent: bytes) -> Access | None:
         """Compares with every key in constant time."""
-        right = [hmac.compare_digest(sent, key) for key in self._keys]
-        return any(right)
+        right = [access for key, access in self._keys if hmac.compare_digest(sent, key)]
+        return right[0] if right else None
 
     async def _pause(self) -> None:
         if self._paused >= MAX_PAUSED:

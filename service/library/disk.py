@@ -12,7 +12,8 @@ from typing import ParamSpec, TypeVar
 
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.label_names import MAX_NAME_BYTES
-from handful.service.artifact.store import Store, check_name, home
+from handful.service.artifact.names import check_name
+from handful.service.artifact.store import Store, home
 from handful.service.http.capacity import Capacity
 from handful.service.http.errors import NO_SPACE_ERRNOS, AnyError, DiskFull, Overloaded
 from handful.service.http.filenames import quoted

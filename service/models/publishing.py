@@ -36,7 +36,8 @@ from handful.service.artifact.folder import (
 )
 from handful.service.artifact.hub import HubRef, large_file, parse_ref, pinned_file, writing
 from handful.service.artifact.model_card import render_model_card
-from handful.service.artifact.store import Store, check_name
+from handful.service.artifact.names import check_name
+from handful.service.artifact.store import Store
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 REPORT = "report/"

@@ -54,15 +54,20 @@ class Batcher:
                 await asyncio.gather(*(self._answer(part, self.cores // len(parts)) for part in parts))
 
     def _next(self) -> list[_Waiting]:
-        """The images that arrived first and have the same version, without those whose request gave up waiting."""
-        waiting, batch = self._waiting, list[_Waiting]()
+        """The image that arrived first and those behind it of its version, without those that nobody waits for.
+
+        Images of other versions keep their order: whichever arrived first begins the next batch.
+        """
+        waiting, batch, others = self._waiting, list[_Waiting](), list[_Waiting]()
         while waiting and len(batch) < self.most_images:
-            if waiting[0].answer.done():
-                waiting.popleft()
-            elif batch and waiting[0].version is not batch[0].version:
-                break
+            each = waiting.popleft()
+            if each.answer.done():
+                continue
+            if batch and each.version is not batch[0].version:
+                others.append(each)
             else:
-                batch.append(waiting.popleft())
+                batch.append(each)
+        waiting.extendleft(reversed(others))
         return batch
 
     def _parts(self, batch: list[_Waiting]) -> list[list[_Waiting]]:

@@ -10,7 +10,8 @@ from handful.service.decoding.decoders import Decoders
 from handful.service.http.capacity import Admission
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.serving.batcher import Batcher
-from handful.service.serving.champion import ChampionWatcher, LoadedVersion
+from handful.service.serving.champion import LoadedVersion
+from handful.service.serving.served import ServedModels
 from handful.service.settings import Settings
 
 
@@ -20,20 +21,23 @@ class Predictor:
     def __init__(
         self,
         settings: Settings,
-        champion: ChampionWatcher,
+        models: ServedModels,
         metrics: ServiceMetrics,
         decoders: Decoders,
         admission: Admission,
     ) -> None:
-        self.champion, self.metrics, self.decoders, self.admission = champion, metrics, decoders, admission
+        self.models, self.metrics, self.decoders, self.admission = models, metrics, decoders, admission
         self.batcher = Batcher(settings.batch_images, metrics)
 
-    async def answer(self, images: list[bytes]) -> tuple[LoadedVersion, list[Prediction | ImageError]]:
+    async def answer(
+        self, images: list[bytes], model: str | None = None
+    ) -> tuple[LoadedVersion, list[Prediction | ImageError]]:
         """All are answered by one version, in order; a bad image gets its own error and joins no batch.
 
-        Only for images that `admission` has admitted. Raises `NotReady`.
+        `model` is a name, None the default. Only for images that `admission` has admitted. Raises `NotReady`, or
+        `ModelUnknown` or `ModelTooLarge`.
         """
-        version = self.champion.current
+        version = self.models.default.current if model is None else await self.models.version(model)
         answers = [asyncio.ensure_future(self._predict(version, image)) for image in images]
         try:
             return version, await asyncio.gather(*answers)

@@ -1,4 +1,7 @@
-"""The calls that the served model answers: predictions for one image or many, its card, and whether it is ready."""
+"""The calls that a served model answers: predictions for one image or many, its card, and whether it is ready.
+
+Without a model's name in their path they are those of the default model.
+"""
 
 from __future__ import annotations
 
@@ -18,58 +21,38 @@ from handful.service.http.body import (
     single_image_megabytes,
 )
 from handful.service.http.capacity import Capacity, Reservation
-from handful.service.http.endpoint import FILE, Answer, Endpoint, form
-from handful.service.http.errors import JsonBroken, NotReady, status_of
+from handful.service.http.endpoint import FILE, Answer, Endpoint, Schema, form
+from handful.service.http.errors import AnyError, JsonBroken, NotReady, status_of
 from handful.service.http.json_body import JSON_IMAGE
+from handful.service.http.library_errors import ModelUnknown
+from handful.service.http.model_errors import ModelTooLarge
 from handful.service.http.schemas import ErrorBody, PredictionBody, error_body
-from handful.service.serving.champion import ChampionWatcher, LoadedVersion
+from handful.service.serving.champion import LoadedVersion
 from handful.service.serving.predictor import Predictor
+from handful.service.serving.served import ServedModels
 from handful.service.settings import Settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+ONE_IMAGE = {
+    **form({"image": FILE}),
+    "image/*": FILE,
+    "application/octet-stream": FILE,
+    "application/json": JSON_IMAGE,
+}
 
 
 class ServingRoutes:
     """One per worker. `bodies` limits the bytes of all request bodies in its memory."""
 
-    def __init__(self, settings: Settings, champion: ChampionWatcher, predictor: Predictor, bodies: Capacity) -> None:
-        self.settings, self.champion, self.predictor, self.bodies = settings, champion, predictor, bodies
+    def __init__(self, settings: Settings, models: ServedModels, predictor: Predictor, bodies: Capacity) -> None:
+        self.settings, self.models, self.predictor, self.bodies = settings, models, predictor, bodies
         one = f"One image of at most {settings.max_image_megabytes:g} MB and {settings.max_megapixels:g} megapixels."
         many = f"At most {settings.max_images} images, {settings.max_request_megabytes:g} MB together; one answer each."
         files = {"type": "array", "items": FILE, "minItems": 1, "maxItems": settings.max_images}
-        errors = (*BODY_ERRORS, *IMAGE_ERRORS, NotReady)
         self.endpoints = (
-            Endpoint(
-                "POST",
-                "/predict",
-                self.predict,
-                one,
-                answers={200: Answer("The prediction", PredictionBody)},
-                errors=(*errors, JsonBroken),
-                content={
-                    **form({"image": FILE}),
-                    "image/*": FILE,
-                    "application/octet-stream": FILE,
-                    "application/json": JSON_IMAGE,
-                },
-            ),
-            Endpoint(
-                "POST",
-                "/predict_many",
-                self.predict_many,
-                many,
-                answers={200: Answer("In the order of the images", list[PredictionBody | ErrorBody])},
-                errors=errors,
-                content=form({"images": files}),
-            ),
-            Endpoint(
-                "GET",
-                "/model",
-                self.model,
-                "The served model's card.",
-                answers={200: Answer("The card", ModelCard)},
-                errors=(NotReady,),
-            ),
+            *self._of_model("", one, many, files, (NotReady,)),
+            *self._of_model("/models/{name}", one, many, files, (NotReady, ModelUnknown, ModelTooLarge)),
             Endpoint(
                 "GET",
                 "/readyz",
@@ -80,8 +63,42 @@ class ServingRoutes:
             ),
         )
 
+    def _of_model(
+        self, prefix: str, one: str, many: str, files: Schema, missing: tuple[AnyError, ...]
+    ) -> tuple[Endpoint, ...]:
+        errors = (*BODY_ERRORS, *IMAGE_ERRORS, *missing)
+        return (
+            Endpoint(
+                "POST",
+                f"{prefix}/predict",
+                self.predict,
+                one,
+                answers={200: Answer("The prediction", PredictionBody)},
+                errors=(*errors, JsonBroken),
+                content=ONE_IMAGE,
+            ),
+            Endpoint(
+                "POST",
+                f"{prefix}/predict_many",
+                self.predict_many,
+                many,
+                answers={200: Answer("In the order of the images", list[PredictionBody | ErrorBody])},
+                errors=errors,
+                content=form({"images": files}),
+            ),
+            Endpoint(
+                "GET",
+                f"{prefix}/model",
+                self.model,
+                "The served model's card.",
+                answers={200: Answer("The card", ModelCard)},
+                errors=missing,
+            ),
+        )
+
     async def predict(self, request: Request) -> Response:
         """The image is admitted before it is taken out of its form or its base64, which costs time and memory."""
+        name = await self._name(request)
         content_type = request.headers.get("content-type", "")
         megabytes = single_image_megabytes(content_type, self.settings.max_image_megabytes)
         with self.bodies.reserve() as reservation:
@@ -89,36 +106,48 @@ class ServingRoutes:
             async with self.predictor.admission.admit(1):
                 image = await off_loop(partial(single_image, content_type, body), len(body))
                 del body
-                served, (result,) = await self.predictor.answer([image])
+                served, (result,) = await self.predictor.answer([image], name)
         status = status_of(type(result)) if isinstance(result, ImageError) else 200
         return JSONResponse(_body(served, result), status)
 
     async def predict_many(self, request: Request) -> Response:
-        max_images = self.settings.max_images
+        name, max_images = await self._name(request), self.settings.max_images
         with self.bodies.reserve() as reservation:
             body = await self._read(request, self.settings.max_request_megabytes, max_images, reservation)
             content_type = request.headers.get("content-type", "")
             parse = partial(multipart_images, content_type, body, field="images", max_images=max_images)
             images = await off_loop(parse, len(body))
             del body, parse
-            answers = await self.answers(images)
+            answers = await self.answers(images, name)
         return JSONResponse(answers)
 
-    async def answers(self, images: list[bytes]) -> list[dict[str, object]]:
-        """A `PredictionBody` or an `ErrorBody` per encoded image, in order. Raises `Overloaded` or `NotReady`."""
+    async def answers(self, images: list[bytes], name: str | None = None) -> list[dict[str, object]]:
+        """A `PredictionBody` or an `ErrorBody` per encoded image, in order.
+
+        Raises `Overloaded`, or what `Predictor.answer` raises.
+        """
         async with self.predictor.admission.admit(len(images)):
-            served, results = await self.predictor.answer(images)
+            served, results = await self.predictor.answer(images, name)
         return [_body(served, result) for result in results]
 
     async def _read(self, request: Request, megabytes: float, parts: int, reservation: Reservation) -> bytearray:
         limit_bytes = int(megabytes * 1e6) + parts * OVERHEAD_BYTES
         return await read_body(request.headers, request.receive, limit_bytes, self.settings.body_seconds, reservation)
 
-    async def model(self, _: Request) -> Response:
-        return Response(self.champion.current.card, media_type="application/json")
+    async def _name(self, request: Request) -> str | None:
+        """That of the model in the path. Raises `ModelUnknown` before the body is read."""
+        name: str | None = request.path_params.get("name")
+        if name is not None:
+            await self.models.check(name)
+        return name
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params.get("name")
+        served = self.models.default.current if name is None else await self.models.version(name)
+        return Response(served.card, media_type="application/json")
 
     async def readyz(self, _: Request) -> Response:
-        current = self.champion.current
+        current = self.models.default.current
         if problem := self.predictor.decoders.problem:
             raise NotReady(f"No image can be decoded. {problem}")
         return PlainTextResponse(f"{current.model}\n")

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+import webbrowser
 from pathlib import Path
 
 import click
@@ -27,7 +28,10 @@ def starting_words(host: str, port: int, models: Path | None) -> str:
             f"{words}\nThere is no model in {models}, and this user may not write there: set HANDFUL_HOME to the folder"
             " that has the models, or to one that may be written."
         )
-    return f"{words}\nThere is no model yet: `handful train FOLDER` makes one, and it is served as soon as it is there."
+    return (
+        f"{words}\nThere is no model yet: make one on that page, or by `handful train FOLDER`; it is served as soon"
+        " as it is there."
+    )
 
 
 def _can_be_made(folder: Path) -> bool:
@@ -53,8 +57,21 @@ def announce(host: str, port: int, *, has_key: bool) -> None:
     threading.Thread(target=_announce, args=(host, port, has_key), name="announce", daemon=True).start()
 
 
+def open_page(host: str, port: int) -> None:
+    """Opens the page in a browser, from a thread, once it is there."""
+    threading.Thread(target=_open_page, args=(host, port), name="browser", daemon=True).start()
+
+
+def _open_page(host: str, port: int) -> None:
+    while _answer(host, port, "/livez") is None:
+        time.sleep(POLL_SECONDS)
+    url = f"{address(host, port)}/"
+    if not webbrowser.open(url):
+        click.echo(f"No browser could be opened; open {url} in one. Ctrl-C ends the service.", err=True)
+
+
 def _announce(host: str, port: int, has_key: bool) -> None:  # noqa: FBT001 - of a thread
-    while (model := _ready_model(host, port)) is None:
+    while (model := _answer(host, port, "/readyz")) is None:
         time.sleep(POLL_SECONDS)
     url = address(host, port)
     key = ' -H "Authorization: Bearer $HANDFUL_API_KEY"' if has_key else ""
@@ -71,12 +88,12 @@ def address(host: str, port: int) -> str:
     return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
 
 
-def _ready_model(host: str, port: int) -> str | None:
-    """NAME:VERSION of the model that answers; None while none does."""
+def _answer(host: str, port: int, path: str) -> str | None:
+    """The text of a successful answer, of /readyz NAME:VERSION of the default model; None while there is none."""
     here = address(host, port).removeprefix("http://").rpartition(":")[0].strip("[]")
     connection = http.client.HTTPConnection(here, port, timeout=5)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", path)
         response = connection.getresponse()
         return response.read().decode().strip() if response.status == http.client.OK else None
     except (OSError, http.client.HTTPException):

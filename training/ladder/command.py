@@ -57,7 +57,7 @@ def ladder(
 
     Exit status 1: done, but some files were left out; `handful check` lists them.
     """
-    from handful.service.artifact.store import name_from_folder
+    from handful.service.artifact.names import name_from_folder
     from handful.training.checks import check_backbone, check_labelled_folder
 
     if mnist1d == (data is not None):

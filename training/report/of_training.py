@@ -11,6 +11,7 @@ from handful.training.head.fit import Fitted
 from handful.training.photos.cues import WORDS, cue_results, cue_sentence
 from handful.training.photos.inspection import REASONS, Inspected
 from handful.training.report.embedding_map import MAX_COLOURED_LABELS, MAX_MAP_IMAGES, embedding_map, map_sample
+from handful.training.report.findings import found_in, write_findings
 from handful.training.report.learning_curve import LearningCurve
 from handful.training.report.page import ReportPage
 from handful.training.report.plots import learning_plot, refusal_plot
@@ -26,7 +27,7 @@ def write_report(
     *,
     pictures: bool = True,
 ) -> None:
-    """Writes report.html and its PNGs; mistakes.png and learning_curve.png only where there is something to show.
+    """Writes report.html, findings.json and PNGs; mistakes.png and learning_curve.png where they show something.
 
     `card.files` may be empty: it is filled after this. Without `pictures` photos are named but not shown.
     """
@@ -41,6 +42,8 @@ def write_report(
         refused=fitted.refused,
         kept=[image.thumbnail for image in inspected.images],
     )
+    hashes = [image.content_sha256 if pictures else None for image in inspected.images]
+    write_findings(folder, found_in(photos, hashes, guessing=card.verdict.level == "guessing"))
     page.write(
         folder,
         "of_training.html",

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from handful.service.artifact.atomic import PARTIAL, PARTIAL_KEPT_SECONDS, replace_text, sweep
 from handful.service.artifact.errors import ArtifactError, ModelNotFound, UsageError
-from handful.service.artifact.store import Store, check_name, name_from_folder
+from handful.service.artifact.names import check_name, name_from_folder
+from handful.service.artifact.store import Store
 
 
 def write(folder: Path, version: str) -> None:

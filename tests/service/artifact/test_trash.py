@@ -78,7 +78,7 @@ def test_a_new_folder_under_the_old_name_is_not_mixed_with_it(tmp_path: Path, ba
     trash = Trash(tmp_path)
     token = trash.put([bags.parents[1]], "").token
     photo(bags, "new")
-    with pytest.raises(UndoTaken, match="'bags'"):
+    with pytest.raises(UndoTaken, match="photos/bags"):
         trash.undo(token)
     assert bags.read_text() == "new"
     bags.unlink()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 from handful.service.artifact.errors import ImageTooManyBytes, NotAnImage
-from handful.service.http import errors
+from handful.service.http import errors, library_errors, model_errors
 from handful.service.http.errors import ArchiveError, FieldNotAFile, NotAnArchive, RequestError, status_of
 
 
@@ -17,9 +18,11 @@ def classes(parent: type[RequestError] = RequestError) -> Iterator[type[RequestE
         yield from classes(child)
 
 
-def test_the_tree_in_the_docstring_names_every_error_with_its_status() -> None:
-    drawn = re.findall(r"── (\w+) +(\d{3})\n", errors.__doc__ or "")
-    assert drawn == [(each.__name__, str(each.status)) for each in classes()]
+@pytest.mark.parametrize("module", [errors, library_errors, model_errors])
+def test_the_tree_in_the_docstring_names_every_error_with_its_status(module: ModuleType) -> None:
+    drawn = re.findall(r"── (\w+) +(\d{3})\n", module.__doc__ or "")
+    here = [each for each in classes() if each.__module__ == module.__name__]
+    assert drawn == [(each.__name__, str(each.status)) for each in here]
 
 
 @pytest.mark.parametrize("error", list(classes()))

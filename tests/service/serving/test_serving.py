@@ -19,7 +19,7 @@ from handful.service.artifact.store import Store
 from running_server import Server, encoded, publish_copy, running, until
 
 JPEG = encoded()
-KEY = "correct-horse-battery"
+KEY, ASKING = "correct-horse-battery", "staple-staple-staple"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterato
     for _ in range(3):
         publish_copy(home, artifact)
     limits = {"body_seconds": "1", "max_waiting_images": "4", "max_images": "4", "cors_origins": "https://a.example"}
-    with running(home, workers="2", api_key=KEY, **limits) as server:
+    with running(home, workers="2", api_key=KEY, predict_key=ASKING, **limits) as server:
         until(lambda: len(server.workers()) == 2)
         time.sleep(1)  # both may have been asked, one may not have been ready
         server.wait_for("/readyz")
@@ -65,6 +65,33 @@ class Load:
         self.ended.set()
         for thread in self.threads:
             thread.join()
+
+
+def may(server: Server, key: str | None) -> dict[str, bool]:
+    headers = {"Authorization": f"Bearer {key}" if key else ""}
+    body: dict[str, bool] = server.client.get("/access", headers=headers).json()
+    return body
+
+
+def test_a_key_for_asking_asks_and_changes_nothing_and_sees_no_photos(guarded: Server) -> None:
+    asking = {"Authorization": f"Bearer {ASKING}"}
+    assert may(guarded, KEY) == {"key_needed": True, "may_change": True, "may_ask": True}
+    assert may(guarded, ASKING) == {"key_needed": True, "may_change": False, "may_ask": True}
+    for key in (None, "wrong"):
+        assert may(guarded, key) == {"key_needed": True, "may_change": False, "may_ask": False}
+    for path in ("/predict", "/models/colours/predict"):
+        assert guarded.client.post(path, files={"image": JPEG}, headers=asking).status_code == 200
+    assert guarded.client.get("/models", headers=asking).json()["may_change"] is False
+    assert guarded.client.get("/models/colours", headers=asking).status_code == 200
+    refused = [
+        *(("POST", path) for path in ("/models", "/models/colours/promote", "/models/colours/rollback", "/retrain")),
+        *(("POST", "/feedback"), ("POST", "/undo/x"), ("PATCH", "/models/colours"), ("DELETE", "/models/colours")),
+        *(("GET", f"/models/colours/versions/1/{what}") for what in ("report", "findings", "thumbnails/0")),
+    ]
+    for method, path in refused:
+        answer = guarded.client.request(method, path, headers=asking)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "may_not_change"), path
+    assert guarded.client.get("/models/colours/versions/1/findings").status_code == 200
 
 
 @pytest.mark.parametrize("key", [None, "Bearer", "Bearer wrong", f"Basic {KEY}", KEY, f"Bearer {KEY}x", "Bearer \xff"])

@@ -1,0 +1,58 @@
+"""The models in memory are bounded by what they take; the command line opens a page where there is none yet."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+from commands import Command
+from handful.service.http.library_errors import ModelUnknown
+from handful.service.http.metrics import ServiceMetrics
+from handful.service.http.model_errors import ModelTooLarge
+from handful.service.serving.served import ServedModels
+from handful.service.settings import Settings
+from running_server import free_port, publish_copy, until
+
+
+def test_a_model_that_does_not_fit_beside_the_default_one_is_refused(own_home: Path, artifact: Path) -> None:
+    publish_copy(own_home, artifact, "bags")
+    publish_copy(own_home, artifact, "cups")
+
+    async def tried() -> None:
+        models = ServedModels(Settings(name="bags", max_model_megabytes=0.01), ServiceMetrics())
+        await models.default.look()
+        assert (await models.version("bags")).model == "bags:1"
+        with pytest.raises(ModelTooLarge, match="HANDFUL_MAX_MODEL_MEGABYTES"):
+            await models.version("cups")
+        with pytest.raises(ModelUnknown):
+            await models.check("nobody")
+        assert models.loaded() == {"bags"}
+
+    asyncio.run(tried())
+
+
+def test_studio_opens_a_browser_on_a_store_without_models(tmp_path: Path) -> None:
+    opened, browser, port = tmp_path / "opened", tmp_path / "browser", free_port()
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o755)
+    environment = {**os.environ, "HANDFUL_HOME": str(tmp_path / "home"), "BROWSER": f"{browser} %s"}
+    studio = Command("studio", "--port", str(port), environment=environment, log=tmp_path / "log")
+    try:
+        until(opened.exists)
+        url = opened.read_text().strip()
+        assert url == f"http://127.0.0.1:{port}/"
+        assert httpx.get(url, trust_env=False).headers["content-type"].startswith("text/html")
+        assert httpx.get(f"{url}models", trust_env=False).json() == {
+            "default": None,
+            "may_change": True,
+            "models": [],
+        }
+        made = httpx.post(f"{url}models", json={"name": "first"}, trust_env=False)
+        assert made.status_code == 201
+        assert httpx.post(f"{url}predict", content=b"x", trust_env=False).json()["error"]["code"] == "not_ready"
+    finally:
+        os.kill(studio.pid, 15)
+        studio.exit_code(60)
