@@ -136,7 +136,7 @@ def test_the_pictures_lie_beside_the_page(tmp_path: Path) -> None:
     save_pictures(inspected)
     report_of(tmp_path / "report", inspected)
     written = {path.name for path in (tmp_path / "report").iterdir()}
-    assert written == PICTURES | {"mistakes.png", "report.html"}
+    assert written == PICTURES | {"mistakes.png", "report.html", "findings.json"}
     for name in written - {"report.html"}:
         with Image.open(tmp_path / "report" / name) as picture:
             picture.verify()
@@ -232,7 +232,7 @@ def test_folders_above_the_label_are_not_shown(tmp_path: Path) -> None:
 def test_without_a_mistake_there_is_no_mistakes_png(tmp_path: Path) -> None:
     page = Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path), mistakes=0))
     assert "There were none." in page.texts
-    assert {path.name for path in tmp_path.iterdir()} == PICTURES | {"report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == PICTURES | {"report.html", "findings.json"}
 
 
 def test_a_confidently_contradicted_photo_is_suspected_first(tmp_path: Path) -> None:
