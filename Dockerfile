@@ -29,7 +29,7 @@ COPY requirements.txt requirements-gpu.txt ./
 ARG PIP_ARGS=""
 # The cache mount keeps gigabytes of wheels between builds without putting them into the image. A file whose hash is not
 # listed is not installed; torch for CPUs alone has no listed hash, as its index could not be reached to take it.
-# hadolint ignore=DL3042,SC2046,SC2086
+# hadolint ignore=DL3013,DL3042,SC2046,SC2086
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --require-hashes --no-deps --only-binary :all: --requirement requirements.txt \
     && if [ -z "$PIP_ARGS" ]; then pip install --require-hashes --no-deps --requirement requirements-gpu.txt; \

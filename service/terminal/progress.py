@@ -8,7 +8,7 @@ The words are written to stderr at once. The bar is on stderr too, only if that 
 end. Code in any room reports its stage by `progress_bar` or `next_stage`; outside `working` nothing is shown.
 
 If HANDFUL_PROGRESS names a file, each stage appends one line to it when it begins, and one with a count also at most
-every half second and when it ends: {"stage": "reading and looking at the photos", "done": 96, "total": 160,
+every half second and when it ends: {"stage": "looking at the photos", "done": 96, "total": 160,
 "seconds_left": 14}. The time left is that of the whole command; null until it can be guessed.
 """
 
@@ -36,7 +36,7 @@ LEFT_FROM_SECONDS = 3.0  # that a stage has run before the time it needs is wort
 STARTING = "starting"
 LOADING = "loading the pretrained network"
 LOADING_MODEL = "loading the model"
-LOOKING = "reading and looking at the photos"
+LOOKING = "looking at the photos"
 LEARNING = "learning to tell the labels apart"
 FINE_TUNING = "training the whole network"
 INTEGERS = "trying 8-bit integers"
