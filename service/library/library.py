@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from handful.service.artifact.atomic import locked, move_unless_taken, private_folder, sweep, sync_folder
+from handful.service.artifact.atomic import PRIVATE_FOLDER, locked, move_unless_taken, sweep, sync_folder
 from handful.service.artifact.image_files import entries
 from handful.service.artifact.trash import Trash, Trashed
 from handful.service.http.errors import LabelWrong
@@ -60,11 +60,11 @@ class PhotoLibrary:
         self.root, self.hidden = root, root / HIDDEN
         self.most_bytes, self.most_photos = most_bytes, most_photos
         self.folders, self.contents = LabelFolders(root), Contents(self.hidden)
-        self.trash = Trash(root.parent.parent)
+        self.trash, self.swept = Trash(root.parent.parent), 0.0  # when thumbnails of photos that are gone were removed
 
     def create(self) -> None:
-        """The folders, which only their owner may look into."""
-        private_folder(self.hidden)
+        """The hidden folder. Raises FileNotFoundError where the library went elsewhere: it is not begun anew there."""
+        self.hidden.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -78,7 +78,7 @@ class PhotoLibrary:
         files = list(labelled_files(self.folders.all()))
         if files:
             self.create()
-        ids = self.contents.identify([(file.path, file.key) for file in files])
+        ids = self.contents.identify([(file.location, file.key) for file in files])
         found = [library_photo(file, ids[file.key]) for file in files if file.key in ids]
         return sorted(found, key=lambda photo: (-photo.added_at.timestamp(), photo.place))
 
@@ -107,7 +107,7 @@ class PhotoLibrary:
         if label not in folders and len(folders) >= MOST_LABELS:
             raise LibraryFull(f"The library has {MOST_LABELS} labels, which is its limit.")
         folder = folders.get(label, self.root / label)
-        private_folder(folder)
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
         return folder
 
     def add(self, new: Sequence[NewPhoto], label: str, *, move: bool = False) -> list[Kept | LibraryFull]:
@@ -137,6 +137,7 @@ class PhotoLibrary:
                     photo = known[each.id] = library_photo(file_at(path, label), each.id)
                     results.append(Kept(photo, same=False))
                     used += size
+            sync_folder(folder)
             added = [result.photo for result in results if isinstance(result, Kept) and not result.same]
             self.contents.remember((photo.key, photo.id) for photo in added)
         return results
