@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 from handful.service.http.auth import LIVENESS_PATHS
-from handful.service.page.files import PAGE_PATHS, PARTS
 from handful.service.http.exchange import DROPPED_BYTES
 from handful.service.http.keys import FREE_WRONG_KEYS, MAX_PAUSED
+from handful.service.page.files import PAGE_PATHS, PARTS
 from running_server import Server, encoded, publish_copy, running
 from zips import zipped
 
