@@ -148,11 +148,10 @@ def test_every_call_over_http_in_the_pages_exists() -> None:
     lines = [line for _, line in shell_lines() if re.search(r"\bcurl\b.*http://", line)]
     assert len(lines) > 5
     for line in lines:
-        path = re.sub(r"/JOB$", "/{job}", re.findall(r"http://[^/\s]+(/[^\s?#]*)", line)[0])
-        path = re.sub(
-            r"^/models/[^/]+", "/models/{name}", path.replace("/TOKEN", "/{token}").replace("/ID", "/{photo}")
-        )
-        sends = re.search(r" (-F|--form|--data\S*|-T) ", line)
+        path = re.sub(r"^/models/[^/]+", "/models/{name}", re.findall(r"http://[^/\s]+(/[^\s?#]*)", line)[0])
+        for word, parameter in {"JOB": "{job}", "TOKEN": "{token}", "ID": "{photo}", "boots": "{label}"}.items():
+            path = re.sub(rf"/{word}(?=/|$)", f"/{parameter}", path)
+        sends = re.search(r" (-F|--form|--json|--data\S*|-T) ", line)
         method = match[1] if (match := re.search(r"-X ([A-Z]+)", line)) else "POST" if sends else "GET"
         assert (method, path) in endpoints, line
 

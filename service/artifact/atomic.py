@@ -135,14 +135,13 @@ def replacement(path: Path, folder: Path | None = None) -> Iterator[Path]:
 
 def move_into_place(part: Path, path: Path) -> None:
     """Renames the finished file once its bytes are on the disk."""
-    _sync_file(part)
+    sync_file(part)
     part.replace(path)
     sync_folder(path.parent)
 
 
 def move_unless_taken(part: Path, path: Path) -> bool:
-    """As `move_into_place`, but never over a file: False if something has the name, even since a moment ago."""
-    _sync_file(part)
+    """Renames, never over a file: False if something has the name, even since a moment ago. Nothing is synced."""
     try:
         os.link(part, path)
     except FileExistsError:
@@ -153,7 +152,6 @@ def move_unless_taken(part: Path, path: Path) -> bool:
         part.replace(path)
     else:
         part.unlink()
-    sync_folder(path.parent)
     return True
 
 
@@ -171,11 +169,11 @@ def sync_tree(folder: Path) -> None:
     """Syncs all files below the folder, and the folder; call it before the folder gets its final name."""
     for path in folder.rglob("*"):
         if path.is_file():
-            _sync_file(path)
+            sync_file(path)
     sync_folder(folder)
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
     with path.open("rb+" if os.name == "nt" else "rb") as file:  # Windows syncs only what is open for writing
         os.fsync(file.fileno())
 

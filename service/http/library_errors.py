@@ -7,7 +7,6 @@ RequestError
 ├── TooFewPhotos      409
 ├── NothingToLearn    409
 ├── LibraryChanged    409
-├── LibraryReadOnly   409
 └── LibraryFull       507
 """
 
@@ -48,12 +47,6 @@ class NothingToLearn(RequestError):
 
 class LibraryChanged(RequestError):
     """The photo library was changed at the same moment, for example by a renaming of its model."""
-
-    status = 409
-
-
-class LibraryReadOnly(RequestError):
-    """Nothing can be written to the photo library."""
 
     status = 409
 

@@ -171,6 +171,7 @@ class JobTable:
         if job.cancel_requested:
             self.end(job, "cancelled", None, None)
         elif job.options.source == "library" and job.starts < MOST_STARTS:
+            (self.job_folder(job.job) / PROGRESS).unlink(missing_ok=True)
             with transaction(self.path) as writing:
                 again = "UPDATE jobs SET state = 'queued', started_at = NULL WHERE job = ? AND NOT cancel_requested"
                 writing.execute(again, (job.job,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from starlette.requests import Request
 MAX_UPLOADS = 8  # at once per worker
 DECODED_AT_ONCE = 4  # per worker: each is in memory meanwhile
 NAME_LETTERS = 255
+SWEEP_SECONDS = 3600.0
 
 
 class Decoded(NamedTuple):
@@ -118,7 +120,9 @@ def keep(
     for each, result in zip(photos, results, strict=True):
         if isinstance(result, Kept) and each.thumbnail and not result.same:
             thumbnails.write(each.photo.id, each.thumbnail)
-    thumbnails.sweep({photo.id for photo in library.photos()})
+    if time.monotonic() - library.swept > SWEEP_SECONDS:
+        library.swept = time.monotonic()
+        thumbnails.sweep({photo.id for photo in library.photos()})
     return list(results)
 
 

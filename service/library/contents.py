@@ -42,12 +42,12 @@ class Contents:
         self.path = folder / FILE
         self._known: dict[FileKey, str] = {}
 
-    def identify(self, files: Collection[tuple[Path, FileKey]]) -> dict[FileKey, str]:
+    def identify(self, files: Collection[tuple[str, FileKey]]) -> dict[FileKey, str]:
         """The sha256 of each; files that cannot be read, or are gone, are left out."""
-        missing = [(path, key) for path, key in files if key not in self._known]
+        missing = [(location, key) for location, key in files if key not in self._known]
         if missing:
             self._known.update(self._rows())
-            missing = [(path, key) for path, key in missing if key not in self._known]
+            missing = [(location, key) for location, key in missing if key not in self._known]
         for start in range(0, len(missing), CHUNK_FILES):
             self.remember(_read(missing[start : start + CHUNK_FILES]))
         keys = {key for _, key in files}
@@ -113,9 +113,10 @@ class Contents:
             self.path.unlink(missing_ok=True)
 
 
-def _read(files: Iterable[tuple[Path, FileKey]]) -> Iterator[tuple[FileKey, str]]:
+def _read(files: Iterable[tuple[str, FileKey]]) -> Iterator[tuple[FileKey, str]]:
     """Only of files that are still the ones that were listed."""
-    for path, key in files:
+    for location, key in files:
+        path = Path(location)
         try:
             sha256 = file_sha256(path)
             if content_key(path.stat()) == key:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from handful.service.artifact.atomic import partial_folder
+from handful.service.artifact.atomic import partial_folder, sync_file
 from handful.service.artifact.errors import ImageError
 from handful.service.artifact.images import content_sha256
 from handful.service.feedback.form import PARAMETERS, FeedbackForm, parse_form
@@ -105,6 +105,7 @@ def _store(library: PhotoLibrary, received: FeedbackForm, jpeg: bytes, label: st
     with partial_folder(library.hidden) as folder:
         part = folder / "photo"
         part.write_bytes(received.image)
+        sync_file(part)
         sha256, suffix = content_sha256(received.image), suffix_of(received.image)
         new = NewPhoto(part, sent_name(received.filename), sha256, suffix)
         (result,) = keep(library, [Decoded(new, jpeg)], label, move=True)

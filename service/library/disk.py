@@ -17,7 +17,8 @@ from handful.service.artifact.store import Store, home
 from handful.service.http.capacity import Capacity
 from handful.service.http.errors import NO_SPACE_ERRNOS, AnyError, DiskFull, Overloaded
 from handful.service.http.filenames import quoted
-from handful.service.http.library_errors import LibraryChanged, LibraryReadOnly, ModelUnknown
+from handful.service.http.library_errors import LibraryChanged, ModelUnknown
+from handful.service.http.model_errors import HomeNotWritable
 from handful.service.library.library import PhotoLibrary
 from handful.service.settings import Settings
 
@@ -27,7 +28,7 @@ MOST_REMEMBERED = 100  # libraries, whose contents are known without reading a f
 LIBRARY_FOLDER = "photos"  # below the home
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 CHANGED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ESTALE})
-DISK_ERRORS: tuple[AnyError, ...] = (ModelUnknown, LibraryChanged, LibraryReadOnly, DiskFull, Overloaded)
+DISK_ERRORS: tuple[AnyError, ...] = (ModelUnknown, LibraryChanged, HomeNotWritable, DiskFull, Overloaded)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,11 +72,11 @@ class LibraryDisk:
                 raise
 
 
-def _answer(error: OSError) -> DiskFull | LibraryReadOnly | LibraryChanged | None:
+def _answer(error: OSError) -> DiskFull | HomeNotWritable | LibraryChanged | None:
     if error.errno in NO_SPACE_ERRNOS:
         return DiskFull("There is no room on the disk for the photos.")
     if error.errno in READ_ONLY:
-        return LibraryReadOnly("Nothing can be written to the photo library here.")
+        return HomeNotWritable("Nothing can be written to HANDFUL_HOME here.")
     if error.errno in CHANGED:
         return LibraryChanged("The photo library was changed at the same moment; look at it again.")
     return None

@@ -60,7 +60,7 @@ class PhotoLibrary:
         self.root, self.hidden = root, root / HIDDEN
         self.most_bytes, self.most_photos = most_bytes, most_photos
         self.folders, self.contents = LabelFolders(root), Contents(self.hidden)
-        self.trash = Trash(root.parent.parent)
+        self.trash, self.swept = Trash(root.parent.parent), 0.0  # when thumbnails of photos that are gone were removed
 
     def create(self) -> None:
         """The folders, which only their owner may look into."""
@@ -78,7 +78,7 @@ class PhotoLibrary:
         files = list(labelled_files(self.folders.all()))
         if files:
             self.create()
-        ids = self.contents.identify([(file.path, file.key) for file in files])
+        ids = self.contents.identify([(file.location, file.key) for file in files])
         found = [library_photo(file, ids[file.key]) for file in files if file.key in ids]
         return sorted(found, key=lambda photo: (-photo.added_at.timestamp(), photo.place))
 
@@ -137,6 +137,7 @@ class PhotoLibrary:
                     photo = known[each.id] = library_photo(file_at(path, label), each.id)
                     results.append(Kept(photo, same=False))
                     used += size
+            sync_folder(folder)
             added = [result.photo for result in results if isinstance(result, Kept) and not result.same]
             self.contents.remember((photo.key, photo.id) for photo in added)
         return results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -78,6 +79,8 @@ def _copied(filename: str, data: Iterator[bytes], path: Path, most_bytes: int) -
                 target.write(chunk)
                 digest.update(chunk)
                 head = head if len(head) >= HEAD_BYTES else head + chunk[:HEAD_BYTES]
+        target.flush()
+        os.fsync(target.fileno())  # before it gets its name
     if size > most_bytes:
         path.unlink()
         too_large = f"The image has {size / 1e6:.1f} MB; at most {most_bytes / 1e6:g} MB are allowed."

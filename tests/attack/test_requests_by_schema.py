@@ -29,22 +29,46 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
 pytestmark = pytest.mark.slow
 
 EXAMPLES = 15  # per call and kind
+OF_A_MODEL = {  # path -> methods
+    "/predict": "POST",
+    "/predict_many": "POST",
+    "/model": "GET",
+    "": "GET PATCH DELETE",
+    "/promote": "POST",
+    "/rollback": "POST",
+    "/versions/{version}/report": "GET",
+    "/versions/{version}/findings": "GET",
+    "/versions/{version}/thumbnails": "GET",
+    "/versions/{version}/thumbnails/{id}": "GET",
+    "/explain": "POST",
+    "/photos": "GET POST",
+    "/photos/move": "POST",
+    "/photos/delete": "POST",
+    "/photos/{photo}": "GET",
+    "/photos/{photo}/thumbnail": "GET",
+    "/labels": "POST",
+    "/labels/{label}": "PATCH DELETE",
+    "/feedback": "POST",
+    "/corrections": "GET",
+    "/train": "POST",
+    "/retrain": "POST",
+    "/evaluate": "POST",
+}
 CALLS = (
     *("GET /", "GET /docs", "GET /page/{file}", "POST /thumbnail", "GET /schema.json"),
-    *("GET /livez", "GET /healthz", "GET /readyz", "GET /metrics"),
+    *("GET /livez", "GET /healthz", "GET /readyz", "GET /metrics", "GET /access"),
     *("GET /model", "POST /predict", "POST /predict_many"),
-    *(
-        "GET /retrain",
-        "POST /retrain",
-        "GET /retrain/{job}",
-        "DELETE /retrain/{job}",
-        "GET /feedback",
-        "POST /feedback",
-    ),
+    *("GET /retrain", "POST /retrain", "GET /retrain/{job}", "DELETE /retrain/{job}"),
+    *("GET /feedback", "POST /feedback", "POST /undo/{token}"),
+    *("GET /jobs", "GET /jobs/{job}", "DELETE /jobs/{job}", "GET /jobs/{job}/events"),
+    *("GET /models", "POST /models"),
+    *(f"{method} /models/{{name}}{path}" for path, methods in OF_A_MODEL.items() for method in methods.split()),
 )
+WITHOUT_BODY = {"POST /undo/{token}", "POST /models/{name}/rollback"}
+WITH_BODY = [call for call in CALLS if call.startswith(("POST", "PATCH")) and call not in WITHOUT_BODY]
 KINDS = [
     *((call, "positive") for call in CALLS),
-    *((call, "negative") for call in CALLS if call.startswith("POST")),  # what no other call can be given wrongly
+    *((call, "negative") for call in WITH_BODY),  # what no other call can be given wrongly
 ]
 FILES = st.one_of(
     st.sampled_from([encoded(), encoded("PNG"), encoded()[:200], zipped({"red/1.jpg": encoded()}), zipped({})]),

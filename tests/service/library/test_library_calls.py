@@ -49,6 +49,12 @@ def listed(server: Server, model: str = "bags", **query: str) -> dict[str, Any]:
     return body
 
 
+def end_of(client: httpx.Client, job: str) -> dict[str, Any]:
+    until(lambda: client.get(f"/jobs/{job}").json()["state"] in ENDED)
+    ended: dict[str, Any] = client.get(f"/jobs/{job}").json()
+    return ended
+
+
 def assert_error(response: httpx.Response, status: int, code: str) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (status, code), response.text
     assert len(response.json()["error"]["message"]) < 400
@@ -251,11 +257,9 @@ def test_after_a_restart_a_job_on_the_library_runs_again_and_retrain_and_evaluat
         until(lambda: server.client.get(f"/jobs/{job}").json()["state"] == "running")
     with running(own, backbones=str(backbone)) as again:
         client = again.client
-        until(lambda: client.get(f"/jobs/{job}").json()["state"] in ENDED)
-        assert client.get(f"/jobs/{job}").json()["state"] == "done"
+        assert end_of(client, job)["state"] == "done"
         for kind in ("retrain", "evaluate"):
             sent = client.post(f"/models/colours/{kind}", json={"from": "library"}).json()
-            until(lambda sent=sent: client.get(f"/jobs/{sent['job']}").json()["state"] in ENDED)
-            ended = client.get(f"/jobs/{sent['job']}").json()
+            ended = end_of(client, sent["job"])
             assert (ended["kind"], ended["state"]) == (kind, "done"), ended["error"]
         assert client.get("/models/colours/corrections").json()["waiting"] == 0

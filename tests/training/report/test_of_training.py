@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handful.service.artifact.card import BackboneCard, CrossValidationCard, DataCard, HeadCard, ModelCard, UnknownCard
+from handful.service.artifact.findings import read_findings
 from handful.service.artifact.unknown import UnknownDetector
 from handful.training.embeddings import Embedded
 from handful.training.head.fit import Fitted
@@ -136,8 +137,8 @@ def test_the_pictures_lie_beside_the_page(tmp_path: Path) -> None:
     save_pictures(inspected)
     report_of(tmp_path / "report", inspected)
     written = {path.name for path in (tmp_path / "report").iterdir()}
-    assert written == PICTURES | {"mistakes.png", "report.html"}
-    for name in written - {"report.html"}:
+    assert written == PICTURES | {"mistakes.png", "report.html", "findings.json"}
+    for name in written - {"report.html", "findings.json"}:
         with Image.open(tmp_path / "report" / name) as picture:
             picture.verify()
 
@@ -232,7 +233,21 @@ def test_folders_above_the_label_are_not_shown(tmp_path: Path) -> None:
 def test_without_a_mistake_there_is_no_mistakes_png(tmp_path: Path) -> None:
     page = Page(report_of(tmp_path, inspected_of(("bags", "shoes"), 10, tmp_path), mistakes=0))
     assert "There were none." in page.texts
-    assert {path.name for path in tmp_path.iterdir()} == PICTURES | {"report.html"}
+    assert {path.name for path in tmp_path.iterdir()} == PICTURES | {"report.html", "findings.json"}
+
+
+def test_the_findings_name_the_photos_that_the_report_shows(tmp_path: Path) -> None:
+    inspected = inspected_of(("bags", "shoes"), 10, tmp_path)
+    report_of(tmp_path / "report", inspected, mistakes=1)
+    found = read_findings(tmp_path)
+    assert found is not None
+    (mistake,), (suspect,) = found.mistakes, found.suspects
+    assert (found.mistake_count, found.suspect_count) == (1, 1)
+    assert mistake.name == inspected.names[mistake.row]
+    assert mistake.sha256 == inspected.images[mistake.row].content_sha256
+    assert {mistake.label, mistake.answer} == {"bags", "shoes"}
+    assert suspect.row == mistake.row
+    assert f"% sure that it shows {suspect.answer} and" in (suspect.reason or "")
 
 
 def test_a_confidently_contradicted_photo_is_suspected_first(tmp_path: Path) -> None:
