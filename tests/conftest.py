@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import chromium, studio, visit  # noqa: F401  # fixtures, found by their names
 from commands import handful
 from handful.training.settings import TrainSettings
 from handful.training.train import train_folder

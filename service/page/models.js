@@ -30,7 +30,11 @@ const first = ({go, address}, mayChange) => h("section", {class: "first"},
 
 const create = ({go, address, signal}) => dialog(t("models.new"), close => nameForm({
   label: t("first.name"), hint: t("first.hint"), action: t("first.go"), focus: true, placeholder: t("first.example"),
-  send: async name => { close(); go(address((await api.create(name)).name, "photos")) },
+  send: async name => {
+    const made = await api.create(name)
+    close()
+    go(address(made.name, "photos"))
+  },
 }), {signal})
 
 const card = (model, preset, mayChange, context) => {

@@ -93,7 +93,7 @@ const start = async () => {
     }
   } catch (error) {
     if (error.name === "AbortError" || signal.aborted) return
-    console.error(error)
+    if (!(error instanceof Failure)) console.error(error)
     fill(main, trouble(error))
   } finally {
     if (current === mine) document.body.classList.remove("loading")

@@ -8,7 +8,7 @@ import {fromDrop, fromInput, hasFiles, sorted} from "./files.js"
 import {column, DRAGGED} from "./photo_column.js"
 import {labelText, OTHER, t} from "./text.js"
 import {onUpload, state as uploading, isUploading, upload} from "./uploads.js"
-import {button, dialog, filePicker, nameForm, say, toast} from "./widgets.js"
+import {button, dialog, filePicker, nameForm, toast} from "./widgets.js"
 
 const FEW = 5  // photos that a label needs
 
@@ -190,10 +190,7 @@ class Library {
   }
 
   ended({added, same, refused}) {
-    if (added) {
-      say(t("photos.added", {n: added}))
-      toast(t("photos.added", {n: added}))
-    }
+    if (added) toast(t("photos.added", {n: added}))
     const elsewhere = same.filter(({label, wanted}) => label !== wanted), here = same.length - elsewhere.length
     if (here) this.tell("info", t("photos.same", {n: here}))
     if (elsewhere.length) {

@@ -55,7 +55,7 @@ OF_A_MODEL = {  # path -> methods
     "/evaluate": "POST",
 }
 CALLS = (
-    *("GET /", "GET /page.css", "GET /page.js", "GET /docs", "GET /docs.js", "GET /schema.json"),
+    *("GET /", "GET /docs", "GET /page/{file}", "POST /thumbnail", "GET /schema.json"),
     *("GET /livez", "GET /healthz", "GET /readyz", "GET /metrics", "GET /access"),
     *("GET /model", "POST /predict", "POST /predict_many"),
     *("GET /retrain", "POST /retrain", "GET /retrain/{job}", "DELETE /retrain/{job}"),
