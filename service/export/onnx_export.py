@@ -109,7 +109,7 @@ def _refuse_unless_same(out: Path, precision: Precision, agreement: Agreement) -
 
 def _thumbnails(artifact: Artifact) -> list[tuple[str, Source]]:
     with contextlib.suppress(ArtifactError):  # damaged ones are no reason not to export
-        named = [(each.name, each.jpeg) for each in artifact.thumbnails() if each.jpeg]
+        named: list[tuple[str, Source]] = [(each.name, each.jpeg) for each in artifact.thumbnails() if each.jpeg]
         return named[:: max(1, len(named) // CHECKED_ON)]  # of every label, as they lie in the order of the labels
     return []
 
