@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from handful.service.artifact.atomic import partial_folder, rename_unless_taken
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.folder import Artifact
+from handful.service.artifact.label_names import in_one_form
 from handful.service.artifact.preprocessing import Preprocessing, Source
 from handful.service.artifact.store import home
 from handful.service.export.onnx_export import check_packages, export_onnx
@@ -53,26 +54,29 @@ def export_web(
     target = out.absolute()
     with partial_folder(target.parent) as partial:
         result = export_onnx(artifact, partial / MODEL, precision, photos)
-        for file in sorted(PAGE.iterdir()):
-            shutil.copy(file, partial)
-        for name in RUNTIME:
-            shutil.copy(runtime / "dist" / name, partial)
-        card = artifact.card
-        facts = {
-            "model": card.model,
-            "labels": result["labels"],
-            "min_decode_side": Preprocessing.from_pretrained_cfg(artifact.config["pretrained_cfg"]).min_decode_side,
-            "backbone": card.backbone.ref,
-            "licence": card.backbone.licence or "not stated",
-            "handful": installed("handful"),
-        }
-        (partial / "model.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")
+        write_page(partial, artifact, runtime)
         if target.is_dir():
             target.rmdir()
         if not rename_unless_taken(partial, target):
             raise UsageError(f"{out} has just been made by somebody else; a new or empty folder is expected.")
     size = sum(file.stat().st_size for file in target.iterdir())
     return {**result, "out": str(out), "bytes": size}
+
+
+def write_page(folder: Path, artifact: Artifact, runtime: Path) -> None:
+    """Everything beside the model; `runtime` is the package onnxruntime-web."""
+    for file in (*sorted(PAGE.iterdir()), *(runtime / "dist" / name for name in RUNTIME)):
+        shutil.copy(file, folder)
+    card = artifact.card
+    facts = {
+        "model": card.model,
+        "labels": in_one_form(card.labels),
+        "min_decode_side": Preprocessing.from_pretrained_cfg(artifact.config["pretrained_cfg"]).min_decode_side,
+        "backbone": card.backbone.ref,
+        "licence": card.backbone.licence or "not stated",
+        "handful": installed("handful"),
+    }
+    (folder / "model.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 def runtime_folder(node_modules: Path | None) -> Path:
