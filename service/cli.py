@@ -51,6 +51,17 @@ from handful.service.terminal.progress import (
 @click.option(
     "--shard", "part", metavar="I/N", help="Only part I of N, into a .parquet file; `handful merge` joins all parts."
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where it is computed: this process, or the Ray cluster at RAY_ADDRESS (without one, Ray on this machine).",
+)
+@click.option("--actor-cpus", type=click.FloatRange(1), metavar="N", help="On Ray: CPUs of one actor.")
+@click.option(
+    "--actor-gpus", type=click.FloatRange(0), metavar="N", help="On Ray: GPUs of one actor, such as 0.5; default: 1."
+)
 @click.option("--excel", is_flag=True, help="Write the .csv for Excel: it shows all letters, and no cell runs.")
 @tta_option
 @limit_options
@@ -63,6 +74,9 @@ def classify(
     path_column: str | None,
     resume: bool,
     part: str | None,
+    engine: str,
+    actor_cpus: float | None,
+    actor_gpus: float | None,
     excel: bool,
     tta: bool,
     as_json: bool,
@@ -77,7 +91,7 @@ def classify(
     """
     from handful.service.artifact.store import Store
     from handful.service.classify.given import GivenPhotos
-    from handful.service.classify.local import classify_in_memory, classify_sources
+    from handful.service.classify.local import RowsFrom, RowsFromHere, classify_in_memory, classify_sources
     from handful.service.classify.remote_out import deliver, local_out
     from handful.service.classify.result_files import summarised
     from handful.service.classify.shards import Shard
@@ -85,6 +99,7 @@ def classify(
     shard = Shard.parse(part) if part else None
     out = local_out(target)
     _check_classify_out(out, resume=resume, excel=excel, shard=shard is not None)
+    _check_engine(engine, out, actor_cpus, actor_gpus)
     photos, artifact = GivenPhotos(sources, path_column, shard), Store().resolve(model)
     started = time.monotonic()
     with working(f"Classifying {' '.join(map(str, sources))} with {_version(artifact)}.", {STARTING: 4, LOOKING: 8}):
@@ -95,10 +110,16 @@ def classify(
         count, of_all_shards = photos.count()
         for words in photos.read_as:
             tell(words)
-        if not tta:
+        if not (tta or engine == "ray"):
             classifier.choose_fastest_for(of_all_shards)
         if out is not None:
             classifier.network.make_even()
+        computed: RowsFrom = RowsFromHere(classifier, photos, tta=tta)
+        if engine == "ray" and out is not None:
+            from handful.service.classify.on_ray import RaySettings, RowsFromRay
+
+            actor = RaySettings(actor_cpus, actor_gpus)
+            computed = RowsFromRay(classifier, artifact, photos, out, actor, total=of_all_shards, tta=tta)
         with progress_bar(LOOKING, count) as progress:
             if out is None:
                 rows = classify_in_memory(classifier, photos, tta=tta, progress=progress)
@@ -106,14 +127,21 @@ def classify(
             else:
                 rows = []
                 summary = classify_sources(
-                    classifier, photos, out, resume=resume, tta=tta, excel=excel, progress=progress
+                    classifier,
+                    photos,
+                    out,
+                    resume=resume,
+                    tta=tta,
+                    excel=excel,
+                    progress=progress,
+                    rows_from=computed,
                 )
             deliver(out, target)
     seconds = time.monotonic() - started
     result = {
         "model": classifier.card.model,
         "tta": tta,
-        "engine": classifier.network.engine.label,
+        "engine": computed.engine,
         "images": summary.images,
         "failed": summary.failed,
         "unknown": summary.unknown,
@@ -141,6 +169,20 @@ def _check_classify_out(out: Path | None, *, resume: bool, excel: bool, shard: b
         raise UsageError(f"--excel is for a .csv file; got {got}.")
     if shard and ending != ".parquet":
         raise UsageError(f"--shard is for a .parquet file, which `handful merge` reads; got {got}.")
+
+
+def _check_engine(engine: str, out: Path | None, cpus: float | None, gpus: float | None) -> None:
+    from importlib.util import find_spec
+
+    if engine == "local":
+        if cpus is not None or gpus is not None:
+            flag = "--actor-cpus" if cpus is not None else "--actor-gpus"
+            raise UsageError(f"{flag} is for --engine ray; got --engine local.")
+        return
+    if find_spec("ray") is None:
+        raise UsageError('--engine ray needs `pip install "handful[ray]"`.')
+    if out is None:
+        raise UsageError("--engine ray writes a file of rows; add --out FILE.")
 
 
 @click.command()
