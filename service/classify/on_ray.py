@@ -7,14 +7,14 @@ which was killed goes on, on Ray or without. (Ray's own checkpoints would hold a
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,11 +112,12 @@ class RowsFromRay:
         from ray.data import ActorPoolStrategy, from_arrow
 
         limits = {name: os.environ[name] for name in (MEGABYTES_VARIABLE, MEGAPIXELS_VARIABLE) if name in os.environ}
-        artifact = ray.put(_files(self._artifact))  # held here until all rows have come
+        files_of_model = _files(self._artifact)
+        key, artifact = _key(files_of_model), ray.put(files_of_model)  # held here until all rows have come
         names = [pa.table({"file": [str(folder.absolute() / _file_name(number))]}) for number in range(files)]
         answers = from_arrow(names).map_batches(
             RayClassifier,
-            fn_constructor_args=[artifact, self._total, pool.cpus, self._tta, limits],
+            fn_constructor_args=[key, artifact, self._total, pool.cpus, self._tta, limits],
             compute=ActorPoolStrategy(min_size=1, max_size=pool.actors),
             batch_size=1,
             batch_format="pyarrow",
@@ -135,8 +136,16 @@ class RowsFromRay:
 class RayClassifier:
     """An actor: the model in memory, files of the manifest -> rows."""
 
-    def __init__(self, files: Any, total: int, cpus: float, tta: bool, limits: Mapping[str, str]) -> None:  # noqa: FBT001
-        """`files` is the artifact in the object store; it is written once per node."""
+    def __init__(
+        self,
+        key: str,
+        files: Any,
+        total: int,
+        cpus: float,
+        tta: bool,  # noqa: FBT001 - Ray passes it by its place
+        limits: Mapping[str, str],
+    ) -> None:
+        """`files` is the artifact in the object store, `key` the hash of its content; it is written once per node."""
         import ray
 
         os.environ.update(limits)
@@ -144,7 +153,7 @@ class RayClassifier:
         from handful.service.compute.device import limit_cpus
 
         limit_cpus(max(1, int(cpus)))
-        self.classifier = Classifier.load(_on_this_node(files.hex(), partial(ray.get, files)))
+        self.classifier = Classifier.load(_on_this_node(key, lambda: ray.get(files)))
         if not tta:
             self.classifier.choose_fastest_for(total)
         self.classifier.network.make_even()
@@ -185,10 +194,18 @@ def _files(artifact: Path) -> dict[str, bytes]:
     return {name.as_posix(): path.read_bytes() for name, path in paths.items() if name.parts[0] not in LEFT_BEHIND}
 
 
-def _on_this_node(key: str, files: Any) -> Path:
+def _key(files: Mapping[str, bytes]) -> str:
+    """Of the content: Ray gives the same number to objects of different clusters."""
+    digest = hashlib.sha256()
+    for name, data in sorted(files.items()):
+        digest.update(f"{name}\n{len(data)}\n".encode() + data)
+    return digest.hexdigest()
+
+
+def _on_this_node(key: str, files: Callable[[], dict[str, bytes]]) -> Path:
     """The artifact's folder, which the first actor of a node writes."""
     folder = Path(tempfile.gettempdir()) / f"handful-ray-{os.getuid() if hasattr(os, 'getuid') else 0}-{key}"
-    if not folder.is_dir():
+    if not folder.is_dir() or _is_foreign(folder):
         partial_folder = Path(tempfile.mkdtemp(prefix="handful-ray-"))
         for name, data in files().items():
             path = partial_folder / name
@@ -197,8 +214,15 @@ def _on_this_node(key: str, files: Any) -> Path:
         try:
             partial_folder.rename(folder)
         except OSError:  # another actor was first
+            if _is_foreign(folder):
+                return partial_folder
             shutil.rmtree(partial_folder, ignore_errors=True)
     return folder
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether another user made it, who could change it."""
+    return hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()
 
 
 def _pool(settings: RaySettings) -> _Pool:

@@ -7,10 +7,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # it ships no types
 import pyarrow.parquet as pq
 import pytest
 from commands import Command, handful
@@ -54,7 +55,7 @@ def sorted_rows(out: Path) -> list[dict[str, Any]]:
 def test_an_actor_without_ray_gives_rows_and_errors(artifact: Path, photos: Path, tmp_path: Path) -> None:
     """What runs in an actor, called as Ray calls it."""
     classifier = Classifier.load(artifact)
-    sources = GivenPhotos([photos / "red/00.jpg", "s3://nowhere-at-all"])
+    sources = GivenPhotos([photos / "red/00.jpg", photos / "red/01.png"])
     rows = RowsFromRay(classifier, artifact, sources, tmp_path / "x.csv", RaySettings(), total=2, tta=False)
     assert rows._write_manifest(iter([photos / "red/00.jpg", tmp_path / "gone.jpg"]), tmp_path, 100) == 1
     actor = RayClassifier.__new__(RayClassifier)
@@ -96,7 +97,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     yield cluster
     ray.shutdown()
-    cluster.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray's
 
 
 @pytest.mark.slow
@@ -125,6 +126,7 @@ def test_a_killed_actor_and_a_killed_node_lose_and_double_nothing(
     classify_sources(classifier, sources, out, rows_from=rows, progress=progress)
     assert sorted_rows(out) == expected
     assert len(killed) == 2
+    assert all(killed)  # an actor was found
 
 
 def kill_actor() -> int:
@@ -132,14 +134,14 @@ def kill_actor() -> int:
     for process in psutil.Process().children(recursive=True):
         if "RayClassifier" in " ".join(process.cmdline()):
             process.send_signal(signal.SIGKILL)
-            return process.pid
+            return int(process.pid)
     return 0
 
 
 @pytest.mark.slow
 def test_a_killed_command_is_resumed(home: Path, many: Path, expected: list[dict[str, Any]], tmp_path: Path) -> None:
     out = tmp_path / "rows.parquet"
-    words = ["classify", many, "--out", out, "--engine", "ray", "--resume"]
+    words: list[str | Path] = ["classify", many, "--out", out, "--engine", "ray", "--resume"]
     environment = {"HANDFUL_HOME": str(home), "RAY_ADDRESS": ""}
     running = Command(*words, environment=environment)
     journal = out.with_name("rows.parquet.partial")
@@ -151,11 +153,8 @@ def test_a_killed_command_is_resumed(home: Path, many: Path, expected: list[dict
     children = psutil.Process(running.pid).children(recursive=True)
     running.kill()
     for child in children:
-        with pytest.MonkeyPatch.context():
-            try:
-                os.kill(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
     assert handful(home, *words, RAY_ADDRESS="").returncode == 1  # two photos could not be read
     assert sorted_rows(out) == expected
 
