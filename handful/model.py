@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast, overload
 
 from handful.notebook import Html, escaped, label_rows, strong, table
 from handful.options import RetrainOptions, TrainOptions, checked
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 # As the command line does, before torch is imported: else idle threads of the network keep cores from the decoders.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+AnyPath: TypeAlias = str | os.PathLike[str]
 
-def train(source: str | os.PathLike[str], **options: Unpack[TrainOptions]) -> Model:
+
+def train(source: AnyPath, **options: Unpack[TrainOptions]) -> Model:
     """Learns labelled photos, measures the result and keeps it in the store, as `handful train` does.
 
     `source` holds one folder of photos per label. `Model.result` is what `handful train --json` prints.
@@ -52,7 +54,7 @@ def train(source: str | os.PathLike[str], **options: Unpack[TrainOptions]) -> Mo
     return Model(Path(result["path"]), result, problems)
 
 
-def load(model: str | os.PathLike[str]) -> Model:
+def load(model: AnyPath) -> Model:
     """A model by its name in the store (`"bags"`, `"bags:3"`), its folder, or its repository on the Hub (`"ORG/REPO"`).
 
     Also a file that `Model.export` wrote (`"bags.onnx"`), which answers without torch and learns nothing.
@@ -174,9 +176,7 @@ class Model:
             self.classifier.choose_fastest_for(photos)
             self._prepared_for = photos
 
-    def classify(
-        self, source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, tta: bool = False
-    ) -> Predictions:
+    def classify(self, source: AnyPath | Iterable[AnyPath], *, tta: bool = False) -> Predictions:
         """The answers to a photo, a folder of photos, addresses, or several of these, as `handful classify` gives them.
 
         A photo that cannot be read has an `error`. `Predictions.rows` are the rows that the command writes. Raises
@@ -195,9 +195,7 @@ class Model:
             for path, answer in self.classifier.classify(photos, tta=tta)
         )
 
-    def evaluate(
-        self, source: str | os.PathLike[str], *, report: str | os.PathLike[str] | None = None, tta: bool = False
-    ) -> Evaluation:
+    def evaluate(self, source: AnyPath, *, report: AnyPath | None = None, tta: bool = False) -> Evaluation:
         """How it does on labelled photos that it has not seen, as `handful evaluate` measures it.
 
         `source` holds one folder of photos per label; the report goes into the folder `report`, by default below
@@ -211,7 +209,7 @@ class Model:
             result, problems = evaluate_folder(folder, self.path, where, tta=tta)
         return Evaluation(result, problems)
 
-    def retrain(self, source: str | os.PathLike[str] | None = None, **options: Unpack[RetrainOptions]) -> Model:
+    def retrain(self, source: AnyPath | None = None, **options: Unpack[RetrainOptions]) -> Model:
         """Learns more photos on top of what it knows, as `handful retrain` does; returns the new version.
 
         `source` holds one folder of photos per label; the old photos are not needed. Without it, `drop` or `rename`
@@ -255,13 +253,7 @@ class Model:
         explanation = explain_photo(self.classifier, NamedPhoto.of(photo).source, shift=shift)
         return Explained(draw_explanation(explanation, short=short), explanation_result(explanation))
 
-    def export(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        precision: Precision = "fp32",
-        photos: str | os.PathLike[str] | None = None,
-    ) -> Path:
+    def export(self, path: AnyPath, *, precision: Precision = "fp32", photos: AnyPath | None = None) -> Path:
         """Writes the whole answer as one ONNX file, as `handful export` does; `load` opens it.
 
         Raises `UsageError` where its answers to `photos` (by default small pictures of the training photos) differ, or
@@ -270,8 +262,8 @@ class Model:
         from handful.service.classify.given import GivenPhotos
         from handful.service.export.onnx_export import export_onnx
 
-        given = None if photos is None else GivenPhotos([Path(photos).expanduser()])
-        named = None if given is None else [(given.name(each), each) for each in given]
+        given = GivenPhotos([Path(photos).expanduser()] if photos is not None else [])
+        named = None if photos is None else [(given.name(each), each) for each in given]
         out = Path(path).expanduser()
         export_onnx(self._artifact, out, precision, named)
         return out

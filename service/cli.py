@@ -6,181 +6,31 @@ This module and `training/cli.py` import nothing heavy: torch is loaded when a c
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-from handful.service.artifact.errors import UsageError
+from handful.service.classify.command import classify, merge
 from handful.service.export.command import export
 from handful.service.models.commands import models
-from handful.service.terminal.answers import classify_text, explain_text, merge_text
+from handful.service.terminal.answers import explain_text
 from handful.service.terminal.output import (
-    EXIT_PROBLEMS,
-    check_onnx,
     check_out,
     check_photo,
     json_option,
     limit_options,
     model_flag,
     model_option,
-    onnx_option,
     print_result,
-    tta_option,
 )
 from handful.service.terminal.progress import (
     CHANGED_COPIES,
     DRAWING,
     LOADING_MODEL,
-    LOOKING,
     LOOKING_INSIDE,
     STARTING,
     next_stage,
-    progress_bar,
-    tell,
     working,
 )
-
-if TYPE_CHECKING:
-    from handful.service.classifier import Classifier
-    from handful.service.lean.classifier import OnnxClassifier
-
-
-@click.command()
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path())
-@click.option(
-    "--out", "target", type=click.Path(), help="A .csv, .jsonl or .parquet file for the rows, here or at an address."
-)
-@model_option
-@onnx_option
-@click.option(
-    "--path-column", metavar="NAME", help="Of a table: the column of paths; default: found by its usual name."
-)
-@click.option("--resume", is_flag=True, help="Continue a run with --out that was interrupted.")
-@click.option(
-    "--shard", "part", metavar="I/N", help="Only part I of N, into a .parquet file; `handful merge` joins all parts."
-)
-@click.option("--excel", is_flag=True, help="Write the .csv for Excel: it shows all letters, and no cell runs.")
-@tta_option
-@limit_options
-@json_option
-def classify(
-    *,
-    sources: tuple[str, ...],
-    target: str | None,
-    model: str | None,
-    onnx: Path | None,
-    path_column: str | None,
-    resume: bool,
-    part: str | None,
-    excel: bool,
-    tta: bool,
-    as_json: bool,
-) -> None:
-    """Answer photos and folders of photos with their labels.
-
-    Each SOURCE is a photo, a folder, a zip, a table of paths (.csv, .jsonl, .parquet) or hf://datasets/ORG/NAME, whose
-    photos are all classified. All but the last may also be at an address: s3://, gs://, az://, hf://, https://. The
-    answers are printed, or with --out written to a file, one row per photo.
-
-    Exit status 1: done, but some photos could not be read, whose rows say why; or there were no photos.
-    """
-    from handful.service.artifact.store import Store
-    from handful.service.classify.given import GivenPhotos
-    from handful.service.classify.local import classify_in_memory, classify_sources
-    from handful.service.classify.remote_out import deliver, local_out
-    from handful.service.classify.result_files import summarised
-    from handful.service.classify.shards import Shard
-
-    shard = Shard.parse(part) if part else None
-    out = local_out(target)
-    _check_classify_out(out, resume=resume, excel=excel, shard=shard is not None)
-    check_onnx(onnx, model, tta=tta)
-    photos, artifact = GivenPhotos(sources, path_column, shard), onnx or Store().resolve(model)
-    started, named = time.monotonic(), onnx.name if onnx else _version(artifact)
-    with working(f"Classifying {' '.join(map(str, sources))} with {named}.", {STARTING: 4, LOOKING: 8}):
-        next_stage(LOADING_MODEL)
-        classifier = _classifier(artifact)
-        count, of_all_shards = photos.count()
-        for words in photos.read_as:
-            tell(words)
-        if not tta:
-            classifier.choose_fastest_for(of_all_shards)
-        if out is not None:
-            classifier.make_even()
-        with progress_bar(LOOKING, count) as progress:
-            if out is None:
-                rows = classify_in_memory(classifier, photos, tta=tta, progress=progress)
-                summary = summarised(rows)
-            else:
-                rows = []
-                summary = classify_sources(
-                    classifier, photos, out, resume=resume, tta=tta, excel=excel, progress=progress
-                )
-            deliver(out, target)
-    seconds = time.monotonic() - started
-    result = {
-        "model": classifier.card.model,
-        "tta": tta,
-        "engine": classifier.engine_label,
-        "images": summary.images,
-        "failed": summary.failed,
-        "unknown": summary.unknown,
-        "per_label": {label: summary.per_label.get(label, 0) for label in classifier.labels},
-        "seconds": round(seconds, 3),
-        "images_per_second": round((summary.images - summary.resumed) / seconds, 1) if seconds else 0.0,
-        "left_out": dict(photos.left_out.most_common()),
-        "formulas": 0 if excel or out is None or out.suffix.lower() != ".csv" else summary.formulas,
-        **({"rows": rows} if out is None else {"out": target}),
-    }
-    print_result(result, classify_text(result, photos.folder or Path()), as_json=as_json)
-    if summary.failed or not summary.images:
-        raise click.exceptions.Exit(EXIT_PROBLEMS)
-
-
-def _check_classify_out(out: Path | None, *, resume: bool, excel: bool, shard: bool) -> None:
-    from handful.service.classify.result_files import ENDINGS
-
-    if out is not None:
-        check_out(out, ENDINGS)
-    elif resume:
-        raise UsageError("--resume continues a file of rows; add --out FILE, the file that was begun.")
-    ending, got = out and out.suffix.lower(), f"--out {out}" if out else "no --out"
-    if excel and ending != ".csv":
-        raise UsageError(f"--excel is for a .csv file; got {got}.")
-    if shard and ending != ".parquet":
-        raise UsageError(f"--shard is for a .parquet file, which `handful merge` reads; got {got}.")
-
-
-@click.command()
-@click.argument("parts", metavar="PART...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A .csv, .jsonl or .parquet file.")
-@json_option
-def merge(*, parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
-    """Join the files of all shards of `classify --shard I/N`.
-
-    Each PART is the .parquet file of one shard. A missing part, one that is there twice, and one of another run are
-    refused. The rows are in the order in which one process writes those of a folder.
-
-    Exit status 1: done, but some photos could not be read, whose rows say why.
-    """
-    from handful.service.classify.merging import merge_parts
-
-    merged = merge_parts(parts, out)
-    summary = merged.summary
-    result = {
-        "model": merged.model,
-        "parts": len(parts),
-        "engines": list(merged.engines),
-        "images": summary.images,
-        "failed": summary.failed,
-        "unknown": summary.unknown,
-        "per_label": {label: summary.per_label.get(label, 0) for label in merged.labels},
-        "out": str(out),
-    }
-    print_result(result, merge_text(result), as_json=as_json)
-    if summary.failed or not summary.images:
-        raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
 @click.command()
@@ -212,17 +62,6 @@ def explain(*, image: Path, out: Path, model: str | None, shift: bool, short: bo
         next_stage(LOADING_MODEL)
         result = explain_image(Classifier.load(artifact), image, out, shift=shift, short=short)
     print_result(result, explain_text(result), as_json=as_json)
-
-
-def _classifier(artifact: Path) -> Classifier | OnnxClassifier:
-    """Of an artifact's folder or of an exported file, which needs no torch."""
-    if artifact.is_dir():
-        from handful.service.classifier import Classifier
-
-        return Classifier.load(artifact)
-    from handful.service.lean.classifier import OnnxClassifier
-
-    return OnnxClassifier.load(artifact)
 
 
 def _version(artifact: Path) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from handful.service.classify.given import GivenPhotos, fetched_ahead
+from handful.service.classify.given import GivenPhotos, Photo, fetched_ahead
 from handful.service.classify.result_files import (
     ENDINGS,
     Journal,
@@ -33,8 +34,11 @@ def classify_sources(
     tta: bool = False,
     excel: bool = False,
     progress: Callable[[int], None] = lambda _: None,
+    rows_from: RowsFrom | None = None,
 ) -> Summary:
     """Classifies every image into the file `out`; an unreadable one becomes a row with its error.
+
+    `rows_from` computes elsewhere; None: this process does.
 
     Raises `UsageError` if `out` has another ending than .csv, .jsonl or .parquet, and if an earlier run left its
     journal and `resume` is not set.
@@ -46,26 +50,45 @@ def classify_sources(
     done = journal.open(resume=resume)
     progress(len(done))
     sources.own_files = {out.absolute(), out.resolve(), journal.path.absolute(), journal.path.resolve()}
+    resumed, rows_from = len(done), rows_from or RowsFromHere(classifier, sources, tta=tta)
     remaining = (photo for photo in sources if sources.name(photo) not in done)
-    with journal.appending() as append:
-        for path, result in classifier.classify(fetched_ahead(remaining), tta=tta):
-            append(result_row(sources.name(path), result, classifier.labels))
+    with journal.appending() as append, closing(rows_from.rows(remaining)) as rows:
+        for row in rows:
+            append(row)
             progress(1)
-    summary = summarised(journal.rows(), resumed=len(done))
-    write_result_file(
-        out, journal.rows(), columns(classifier.labels), excel=excel, about=run | _about(classifier, sources)
-    )
+    about = run | {
+        "labels": list(classifier.labels),
+        "sources": [str(source) for source in sources.sources],
+        "engine": rows_from.engine,
+    }
+    summary = summarised(journal.rows(), resumed=resumed)
+    write_result_file(out, journal.rows(), columns(classifier.labels), excel=excel, about=about)
     journal.delete()
     return summary
 
 
-def _about(classifier: Classifier | OnnxClassifier, sources: GivenPhotos) -> Row:
-    """What a file of rows tells of its run, beside what must be the same to go on with it."""
-    return {
-        "labels": list(classifier.labels),
-        "sources": [str(source) for source in sources.sources],
-        "engine": classifier.engine_label,
-    }
+class RowsFrom(Protocol):
+    """Photos -> one row each."""
+
+    def rows(self, photos: Iterator[Photo]) -> Generator[Row]: ...
+
+    @property
+    def engine(self) -> str: ...
+
+
+class RowsFromHere:
+    """In the photos' order, computed by this process."""
+
+    def __init__(self, classifier: Classifier | OnnxClassifier, sources: GivenPhotos, *, tta: bool) -> None:
+        self._classifier, self._sources, self._tta = classifier, sources, tta
+
+    @property
+    def engine(self) -> str:
+        return self._classifier.engine_label
+
+    def rows(self, photos: Iterator[Photo]) -> Generator[Row]:
+        for photo, result in self._classifier.classify(fetched_ahead(photos), tta=self._tta):
+            yield result_row(self._sources.name(photo), result, self._classifier.labels)
 
 
 def classify_in_memory(

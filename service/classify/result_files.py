@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from handful.service.artifact.atomic import move_into_place
+from handful.service.artifact.disk_set import DiskSet
 from handful.service.artifact.errors import ImageError, UsageError
 
 if TYPE_CHECKING:  # they take time, which the checks do not need
@@ -70,7 +71,7 @@ class Journal:
     def __init__(self, out: Path, header: Row) -> None:
         self.path, self.header = out.with_name(out.name + ".partial"), header
 
-    def open(self, *, resume: bool) -> set[str]:
+    def open(self, *, resume: bool) -> DiskSet:
         """Creates the journal, or returns the paths that an earlier run has classified.
 
         Drops a row that a kill cut off. Raises `UsageError` for an existing journal without `resume`, and for one
@@ -78,7 +79,7 @@ class Journal:
         """
         if not self.path.exists():
             self._begin()
-            return set()
+            return DiskSet()
         if not resume:
             raise UsageError(
                 f"{self.path} is left from an unfinished run; add --resume to continue it, or delete it to start again."
@@ -88,8 +89,8 @@ class Journal:
     def _begin(self) -> None:
         self.path.write_text(json.dumps(self.header) + "\n", encoding="utf-8")
 
-    def _read_done(self) -> set[str]:
-        done: set[str] = set()
+    def _read_done(self) -> DiskSet:
+        done = DiskSet()
         whole_bytes = 0
         with self.path.open("rb+") as file:
             for number, line in enumerate(file):

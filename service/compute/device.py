@@ -41,10 +41,19 @@ def has_native_int8(device: torch.device) -> bool:
     )
 
 
+_most_cpus: list[int] = []
+
+
+def limit_cpus(count: int) -> None:
+    """From now on this process counts on so many cores: others are those of its neighbours."""
+    _most_cpus[:] = [count]
+    torch.set_num_threads(min(count, torch.get_num_threads()))
+
+
 def cpu_count() -> int:
     """The cores this process may use, container limits included."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(affinity, _quota() or affinity))
+    return max(1, min(affinity, _quota() or affinity, *_most_cpus))
 
 
 @cache

@@ -1,0 +1,287 @@
+"""The Ray engine: a manifest of photos goes in, actors fetch, decode and predict, small rows come out.
+
+Pixels never enter Ray's object store: an actor runs handful's own pipeline on its cores or its GPU, and what passes
+between processes are names and rows. The driver appends each row to the same journal as the local engine, so that a run
+which was killed goes on, on Ray or without. (Ray's own checkpoints would hold all finished paths in memory.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from handful.service.artifact.disk_set import DiskSet
+from handful.service.artifact.errors import ImageError, UsageError
+from handful.service.artifact.limits import MEGABYTES_VARIABLE, MEGAPIXELS_VARIABLE
+from handful.service.classify.given import GivenPhotos, Photo, fetched_ahead
+from handful.service.classify.given import given as parsed
+from handful.service.classify.result_files import Row, columns, parquet_schema, result_row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from handful.service.classifier import Classifier
+
+MOST_FILE_ROWS = 2048  # of the manifest: the photos of one task, whose answers come back at once
+TASKS_PER_ACTOR = 4  # at least, so that all have work to the end
+LEFT_BEHIND = ("report",)  # of an artifact: not needed to answer
+OBJECT_STORE_BYTES = 256_000_000  # of a cluster that is started here
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """What one actor gets; None: all cores of the smallest node, or one GPU where the cluster has any."""
+
+    cpus: float | None = None
+    gpus: float | None = None
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """How many actors there may be, and what each gets."""
+
+    actors: int
+    cpus: float
+    gpus: float
+
+
+class RowsFromRay:
+    """In any order. The manifest lies in a temporary folder, or beside `out` where the cluster is not started here."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        artifact: Path,
+        sources: GivenPhotos,
+        out: Path,
+        settings: RaySettings,
+        *,
+        total: int,
+        tta: bool,
+    ) -> None:
+        """`total` is the number of photos of the whole run, which decides how the network is computed."""
+        self._labels, self._artifact, self._sources, self._out = classifier.labels, artifact, sources, out
+        self._settings, self._total, self._tta = settings, total, tta
+        self._engines: set[str] = set()
+
+    @property
+    def engine(self) -> str:
+        """Those of all actors; nodes of different kinds may have different ones."""
+        return ", ".join(sorted(self._engines))
+
+    def rows(self, photos: Iterator[Photo]) -> Generator[Row]:
+        beside = self._out.parent if os.environ.get("RAY_ADDRESS") else None
+        with tempfile.TemporaryDirectory(prefix=".handful-manifest-", dir=beside) as folder, _cluster():
+            pool = _pool(self._settings)
+            rows = min(MOST_FILE_ROWS, max(16, -(-self._total // (TASKS_PER_ACTOR * pool.actors))))
+            files, seen = self._write_manifest(photos, Path(folder), rows), DiskSet()
+            for table in self._run(pool, Path(folder), files) if files else ():
+                self._engines.update(table["engine"].unique().to_pylist())
+                for row in table.drop_columns("engine").to_pylist():
+                    if seen.add(row["path"]):  # a task that Ray repeats must not double its rows
+                        yield self._plain(row)
+
+    def _write_manifest(self, photos: Iterator[Photo], folder: Path, rows: int) -> int:
+        """Files of so many names and places each; returns how many files."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        files = 0
+        while some := list(islice(photos, rows)):
+            names = [self._sources.name(photo) for photo in some]
+            places = [os.fsencode(photo.absolute() if isinstance(photo, Path) else photo.url) for photo in some]
+            pq.write_table(pa.table({"path": names, "place": places}), folder / _file_name(files))
+            files += 1
+        return files
+
+    def _run(self, pool: _Pool, folder: Path, files: int) -> Iterator[pa.Table]:
+        """The rows of one file of the manifest after another, in the order in which actors finish them.
+
+        Ray gets a block per file, with its name: a task that reads would wait for a core which the actors hold.
+        """
+        import pyarrow as pa
+        import ray
+        from ray.data import ActorPoolStrategy, from_arrow
+
+        limits = {name: os.environ[name] for name in (MEGABYTES_VARIABLE, MEGAPIXELS_VARIABLE) if name in os.environ}
+        files_of_model = _files(self._artifact)
+        key, artifact = _key(files_of_model), ray.put(files_of_model)  # held here until all rows have come
+        names = [pa.table({"file": [str(folder.absolute() / _file_name(number))]}) for number in range(files)]
+        answers = from_arrow(names).map_batches(
+            RayClassifier,
+            fn_constructor_args=[key, artifact, self._total, pool.cpus, self._tta, limits],
+            compute=ActorPoolStrategy(min_size=1, max_size=pool.actors),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=pool.cpus,
+            num_gpus=pool.gpus,
+        )
+        yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
+
+    def _plain(self, row: Row) -> Row:
+        """As the local engine gives it: a failed photo has only a path and an error."""
+        if row["error"]:
+            return {"path": row["path"], "label": "", "error": row["error"]}
+        return {name: row[name] for name in columns(self._labels)}
+
+
+class RayClassifier:
+    """An actor: the model in memory, files of the manifest -> rows."""
+
+    def __init__(
+        self,
+        key: str,
+        files: Any,
+        total: int,
+        cpus: float,
+        tta: bool,  # noqa: FBT001 - Ray passes it by its place
+        limits: Mapping[str, str],
+    ) -> None:
+        """`files` is the artifact in the object store, `key` the hash of its content; it is written once per node."""
+        import ray
+
+        os.environ.update(limits)
+        from handful.service.classifier import Classifier
+        from handful.service.compute.device import limit_cpus
+
+        limit_cpus(max(1, int(cpus)))
+        self.classifier = Classifier.load(_on_this_node(key, lambda: ray.get(files)))
+        if not tta:
+            self.classifier.choose_fastest_for(total)
+        self.classifier.network.make_even()
+        self._tta = tta
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        batch = pa.concat_tables([pq.read_table(file, partitioning=None) for file in batch["file"].to_pylist()])
+        names = batch["path"].to_pylist()
+        photos = [parsed(os.fsdecode(place)) for place in batch["place"].to_pylist()]
+        rows = [
+            result_row(name, result, self.classifier.labels)
+            for name, result in zip(names, self._results(photos), strict=True)
+        ]
+        table = pa.Table.from_pylist(rows, parquet_schema(columns(self.classifier.labels)))
+        return table.append_column("engine", [[self.classifier.network.engine.label] * len(rows)])
+
+    def _results(self, photos: list[Photo]) -> Iterator[Any]:
+        """One bad photo must not end a run of millions, whatever a decoder does with it."""
+        try:
+            yield from [result for _, result in self.classifier.classify(fetched_ahead(photos), tta=self._tta)]
+        except Exception as e:  # noqa: BLE001
+            if len(photos) == 1:
+                yield ImageError(f"{type(e).__name__}: {' '.join(str(e).split())[:200]}")
+            else:
+                for photo in photos:
+                    yield from self._results([photo])
+
+
+def _file_name(number: int) -> str:
+    return f"{number:08}.parquet"
+
+
+def _files(artifact: Path) -> dict[str, bytes]:
+    paths = {path.relative_to(artifact): path for path in artifact.rglob("*") if path.is_file()}
+    return {name.as_posix(): path.read_bytes() for name, path in paths.items() if name.parts[0] not in LEFT_BEHIND}
+
+
+def _key(files: Mapping[str, bytes]) -> str:
+    """Of the content: Ray gives the same number to objects of different clusters."""
+    digest = hashlib.sha256()
+    for name, data in sorted(files.items()):
+        digest.update(f"{name}\n{len(data)}\n".encode() + data)
+    return digest.hexdigest()
+
+
+def _on_this_node(key: str, files: Callable[[], dict[str, bytes]]) -> Path:
+    """The artifact's folder, which the first actor of a node writes."""
+    folder = Path(tempfile.gettempdir()) / f"handful-ray-{os.getuid() if hasattr(os, 'getuid') else 0}-{key}"
+    if not folder.is_dir() or _is_foreign(folder):
+        partial_folder = Path(tempfile.mkdtemp(prefix="handful-ray-"))
+        for name, data in files().items():
+            path = partial_folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        try:
+            partial_folder.rename(folder)
+        except OSError:  # another actor was first
+            if _is_foreign(folder):
+                return partial_folder
+            shutil.rmtree(partial_folder, ignore_errors=True)
+    return folder
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether another user made it, who could change it."""
+    return hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()
+
+
+def _pool(settings: RaySettings) -> _Pool:
+    """`UsageError` where no node has what one actor is to get."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # Ray's
+    gpus = settings.gpus
+    if gpus is None:
+        gpus = 1.0 if any(node.get("GPU", 0) for node in nodes) else 0.0
+    usable = [node for node in nodes if node.get("CPU", 0) >= (settings.cpus or 1) and node.get("GPU", 0) >= gpus]
+    if not usable:
+        existing = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+        raise UsageError(
+            f"No node of the Ray cluster has {settings.cpus or 1:g} CPUs and {gpus:g} GPUs for one actor; the nodes"
+            f" have {existing or 'nothing'}."
+        )
+    cpus = settings.cpus or (1.0 if gpus else min(node["CPU"] for node in usable))
+    actors = sum(int(min(node["CPU"] / cpus, node["GPU"] / gpus if gpus else node["CPU"] / cpus)) for node in usable)
+    return _Pool(max(1, actors), cpus, gpus)
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """The cluster at RAY_ADDRESS, or one on this machine, which ends with the block."""
+    import ray
+    from ray.data import DataContext
+
+    mine = not ray.is_initialized()
+    if mine:
+        _connect()
+    DataContext.get_current().enable_progress_bars = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _connect() -> None:
+    import ray
+    from handful.service.compute.device import cpu_count
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write between the command's own lines
+    try:
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(**quiet)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=cpu_count(),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                **quiet,
+            )
+    except (ConnectionError, ValueError, RuntimeError) as e:
+        where = os.environ.get("RAY_ADDRESS") or "on this machine"
+        raise UsageError(f"The Ray cluster {where} cannot be reached: {' '.join(str(e).split())[:300]}") from e
