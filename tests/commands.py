@@ -93,7 +93,7 @@ def _run(arguments: list[str], environment: dict[str, str], cwd: Path, outputs: 
         os.dup2(opened, descriptor)
     sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") for descriptor in (1, 2))
     sys.argv = ["handful", *arguments]
-    if arguments[0] == "-c":
+    if arguments[:1] == ["-c"]:
         exec(arguments[1], {"__name__": "__main__"})  # noqa: S102 - the code of a test
     else:
         main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 from handful.service.artifact.errors import UsageError
@@ -86,7 +86,6 @@ def classify(
     from handful.service.classify.remote_out import deliver, local_out
     from handful.service.classify.result_files import summarised
     from handful.service.classify.shards import Shard
-    from handful.service.lean.classifier import OnnxClassifier
 
     shard = Shard.parse(part) if part else None
     out = local_out(target)
@@ -106,11 +105,13 @@ def classify(
         if out is not None:
             classifier.make_even()
         computed: RowsFrom = RowsFromHere(classifier, photos, tta=tta)
-        if engine == "ray" and out is not None and not isinstance(classifier, OnnxClassifier):
+        if engine == "ray" and out is not None:
             from handful.service.classify.on_ray import RaySettings, RowsFromRay
 
             actor = RaySettings(actor_cpus, actor_gpus)
-            computed = RowsFromRay(classifier, artifact, photos, out, actor, total=of_all_shards, tta=tta)
+            computed = RowsFromRay(
+                cast("Classifier", classifier), artifact, photos, out, actor, total=of_all_shards, tta=tta
+            )
         with progress_bar(LOOKING, count) as progress:
             if out is None:
                 rows = classify_in_memory(classifier, photos, tta=tta, progress=progress)

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 from handful.service.artifact.errors import UsageError
-from handful.service.terminal.output import command_line, json_option, limit_options, next_lines, print_result
+from handful.service.terminal.output import (
+    command_line,
+    json_option,
+    limit_options,
+    model_and_target,
+    model_flag,
+    next_lines,
+    print_result,
+)
 from handful.service.terminal.progress import STARTING, working
 
 WRITING = "writing and checking the file"
@@ -17,9 +25,9 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @click.command()
-@click.argument("model", metavar="NAME[:VERSION]")
+@click.argument("words", metavar="NAME[:VERSION] OUT", nargs=-1, required=True)
+@model_flag(required=True)
 @click.option("--to", "kind", type=click.Choice(KINDS), default="onnx", show_default=True, help="What is written.")
-@click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
@@ -42,15 +50,15 @@ PRECISIONS = ("fp32", "fp16", "int8")
 @json_option
 def export(
     *,
-    model: str,
+    words: tuple[str, ...],
+    model: str | None,
     kind: str,
-    out: Path,
     precision: Any,
     photos: Path | None,
     node_modules: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a model as one file that answers on its own, or as a folder that answers in the browser.
+    """Write a model as one file, or a web page, that answers alone.
 
     OUT is an .onnx file, or with --to web a new folder for any static web server. It takes photos of any size, and
     resizes, looks, calibrates and finds the unknown ones as the model does. It is compared with the model on photos
@@ -63,9 +71,11 @@ def export(
 
     if node_modules is not None and kind != "web":
         raise UsageError("--node-modules is for --to web; an .onnx file needs nothing of it.")
+    named, target = model_and_target(words, model, "NAME[:VERSION] OUT")
+    out = Path(target)
     (check_web_export if kind == "web" else check_export)(out)
     given = None if photos is None else GivenPhotos([photos])
-    path = Store().resolve(model)
+    path = Store().resolve(named)
     with working(f"Writing {path.parent.name}:{path.name} to {out}.", {STARTING: 4, WRITING: 12}):
         from handful.service.artifact.folder import open_artifact
         from handful.service.terminal.progress import next_stage
@@ -99,5 +109,5 @@ def export_text(result: dict[str, Any]) -> str:
         ]
     try_it = (command_line("classify", "PHOTO", "--onnx", result["out"]), "answers from the file, without torch")
     if result["to"] == "web":
-        try_it = (f"python3 -m http.server --directory {shlex.quote(result['out'])}", "serves the page")
+        try_it = (f"cd {shlex.quote(result['out'])} && python3 -m http.server", "serves the page")
     return "\n".join([*lines, "", *next_lines(try_it)])

@@ -13,7 +13,16 @@ from typing import Any
 
 import click
 from handful.service.artifact.errors import UsageError
-from handful.service.terminal.output import EXIT_PROBLEMS, Command, CommandGroup, json_option, model_flag, print_result
+from handful.service.terminal.output import (
+    EXIT_PROBLEMS,
+    Command,
+    CommandGroup,
+    json_option,
+    model_and_target,
+    model_flag,
+    one_model,
+    print_result,
+)
 from handful.service.terminal.progress import paused, working
 
 HUB_STAGES = {"starting": 1.0}  # the Hub's library then shows bars of its own
@@ -27,19 +36,11 @@ def takes_model(metavar: str = "NAME[:VERSION]", *, required: bool = True) -> Ca
         @model_flag(required=required)
         @functools.wraps(command)
         def with_model(*, argument: str | None, model: str | None, **others: Any) -> Any:
-            return command(model=_one_of(argument, model, metavar, required=required), **others)
+            return command(model=one_model(argument, model, metavar, required=required), **others)
 
         return with_model
 
     return decorate
-
-
-def _one_of(argument: str | None, model: str | None, metavar: str, *, required: bool) -> str | None:
-    if argument and model:
-        raise UsageError(f"Got both {argument} and --model {model}; one of them is enough.")
-    if required and not (argument or model):
-        raise UsageError(f"Which model? {metavar} is expected; `handful models list` shows those there are.")
-    return argument or model
 
 
 @click.group(cls=CommandGroup)
@@ -200,10 +201,8 @@ def push(
     """
     from handful.service.artifact.store import Store
 
-    *before, repo = words
-    if len(before) > 1:
-        raise UsageError(f"Got {' '.join(words)}; NAME[:VERSION] ORG/REPO is expected.")
-    path = Store().resolve(_one_of(before[0] if before else None, model, "NAME[:VERSION] ORG/REPO", required=True))
+    named, repo = model_and_target(words, model, "NAME[:VERSION] ORG/REPO")
+    path = Store().resolve(named)
     with working(f"Uploading {path.parent.name}:{path.name} to {repo} on the Hugging Face Hub.", HUB_STAGES):
         from handful.service.models.publishing import PushSettings, push_version
 

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,24 @@ def model_flag(*former_names: str, required: bool = False) -> Callable[[Command]
         metavar="NAME[:VERSION]",
         help=f"The model; its champion (the version in use) where no VERSION is given{default}.",
     )
+
+
+def one_model(argument: str | None, model: str | None, metavar: str, *, required: bool) -> str | None:
+    """The model that a command was told as its argument or as --model; raises `UsageError` for both, or neither."""
+    if argument and model:
+        raise UsageError(f"Got both {argument} and --model {model}; one of them is enough.")
+    if required and not (argument or model):
+        raise UsageError(f"Which model? {metavar} is expected; `handful models list` shows those there are.")
+    return argument or model
+
+
+def model_and_target(words: Sequence[str], model: str | None, metavar: str) -> tuple[str, str]:
+    """Of a command whose arguments are a model, unless --model names it, and what to do with it."""
+    *before, target = words
+    if len(before) > 1:
+        raise UsageError(f"Got {' '.join(words)}; {metavar} is expected.")
+    named = one_model(before[0] if before else None, model, metavar, required=True)
+    return str(named), target
 
 
 model_option = model_flag()
