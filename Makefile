@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?=
 BENCH ?=
+# Each process would spend five seconds on these two, which only slow tests use.
+FAST := -p no:schemathesis -p no:hypothesispytest --ignore tests/attack/test_requests_by_schema.py
 PEERS := benchmarks/.envs/peers
 
 .PHONY: demo test test-slow bench lock clean
@@ -28,7 +30,7 @@ test: $(VENV)/.installed-dev .types
 	@echo "Checking types: a minute or two the first time ..."
 	$(BIN)/mypy
 	@echo "Running the tests: some minutes, a dot per test ..."
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" $(FAST) --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.installed-dev
 	@echo "Running the slow tests: some minutes ..."

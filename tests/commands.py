@@ -77,6 +77,11 @@ def handful(
     return Command(*arguments, environment={"HANDFUL_HOME": str(home), **environment}, cwd=cwd).wait()
 
 
+def python(home: Path, code: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs code to its end, with `home` as HANDFUL_HOME, in an interpreter that has imported what commands import."""
+    return Command("-c", code, environment={"HANDFUL_HOME": str(home), **environment}, cwd=cwd).wait()
+
+
 def _run(arguments: list[str], environment: dict[str, str], cwd: Path, outputs: list[str]) -> None:
     from handful.__main__ import main
 
@@ -88,4 +93,7 @@ def _run(arguments: list[str], environment: dict[str, str], cwd: Path, outputs: 
         os.dup2(opened, descriptor)
     sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1, encoding="utf-8") for descriptor in (1, 2))
     sys.argv = ["handful", *arguments]
-    main()
+    if arguments[0] == "-c":
+        exec(arguments[1], {"__name__": "__main__"})  # noqa: S102 - the code of a test
+    else:
+        main()

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml  # type: ignore[import-untyped]  # huggingface_hub installs it; there are no types for it
+from commands import python
 from handful.service.settings import PREFIX, Settings, variable
 from PIL import Image
 
@@ -196,8 +194,7 @@ def test_every_python_block_runs(fence: Fence, artifact: Path, photos: Path, tmp
         shutil.copytree(source, tmp_path / name)
     shutil.copy(min(photos.rglob("*.jpg")), tmp_path / "photo.jpg")
     code = "import warnings; warnings.simplefilter('error', UserWarning)\n" + fence.text
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HANDFUL_HOME": str(tmp_path / "home")}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = python(tmp_path / "home", code, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "['blue', 'red']" in done.stdout
 

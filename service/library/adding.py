@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,7 +119,8 @@ def keep(
     thumbnails = Thumbnails(library.hidden)
     for each, result in zip(photos, results, strict=True):
         if isinstance(result, Kept) and each.thumbnail and not result.same:
-            thumbnails.write(each.photo.id, each.thumbnail)
+            with suppress(FileNotFoundError):  # the library went elsewhere; it is made again when it is asked for
+                thumbnails.write(each.photo.id, each.thumbnail)
     if time.monotonic() - library.swept > SWEEP_SECONDS:
         library.swept = time.monotonic()
         thumbnails.sweep({photo.id for photo in library.photos()})

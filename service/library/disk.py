@@ -7,9 +7,11 @@ import errno
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from handful.service.artifact.atomic import private_folder
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.label_names import MAX_NAME_BYTES
 from handful.service.artifact.names import check_name
@@ -89,4 +91,11 @@ def _exists(root: Path, name: str) -> bool:
         return False
     if len(name.encode()) > MAX_NAME_BYTES:
         return False
-    return (root / LIBRARY_FOLDER / name).is_dir() or bool(Store(root).versions(name))
+    library = root / LIBRARY_FOLDER / name
+    if library.is_dir():
+        return True
+    if not Store(root).versions(name):
+        return False
+    with suppress(OSError):  # a home that cannot be written can still be read
+        private_folder(library)  # of a model that was trained by command
+    return True

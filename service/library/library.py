@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from handful.service.artifact.atomic import locked, move_unless_taken, private_folder, sweep, sync_folder
+from handful.service.artifact.atomic import PRIVATE_FOLDER, locked, move_unless_taken, sweep, sync_folder
 from handful.service.artifact.image_files import entries
 from handful.service.artifact.trash import Trash, Trashed
 from handful.service.http.errors import LabelWrong
@@ -63,8 +63,8 @@ class PhotoLibrary:
         self.trash, self.swept = Trash(root.parent.parent), 0.0  # when thumbnails of photos that are gone were removed
 
     def create(self) -> None:
-        """The folders, which only their owner may look into."""
-        private_folder(self.hidden)
+        """The hidden folder. Raises FileNotFoundError where the library went elsewhere: it is not begun anew there."""
+        self.hidden.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -107,7 +107,7 @@ class PhotoLibrary:
         if label not in folders and len(folders) >= MOST_LABELS:
             raise LibraryFull(f"The library has {MOST_LABELS} labels, which is its limit.")
         folder = folders.get(label, self.root / label)
-        private_folder(folder)
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
         return folder
 
     def add(self, new: Sequence[NewPhoto], label: str, *, move: bool = False) -> list[Kept | LibraryFull]:

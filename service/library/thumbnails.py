@@ -8,7 +8,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from handful.service.artifact.atomic import private_folder, replacement
+from handful.service.artifact.atomic import PRIVATE_FOLDER, replacement
 
 FOLDER = "thumbnails"
 SIDE = 256  # pixels of the longer side
@@ -31,7 +31,8 @@ class Thumbnails:
 
     def write(self, photo_id: str, jpeg: bytes) -> None:
         path = self._path(photo_id)
-        private_folder(path.parent)
+        for folder in (self.folder, path.parent):
+            folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
         with replacement(path, folder=self.hidden) as part:
             part.write_bytes(jpeg)
 

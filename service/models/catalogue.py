@@ -31,7 +31,8 @@ class Catalogue:
     def __init__(self, fixed: Path | None = None) -> None:
         """`fixed` is the folder of an artifact that is served for ever: it stands for the model that it is of."""
         self.root, self.store = home(), Store()
-        self._fixed = {read_card(fixed).name: fixed} if fixed else {}
+        card = _card_or_none(fixed) if fixed else None
+        self._fixed = {card.name: (card.version, fixed)} if card and fixed else {}
 
     def names(self) -> list[str]:
         return sorted({*self.store.names(), *self.libraries(), *self._fixed}, key=lambda name: (name.casefold(), name))
@@ -74,7 +75,8 @@ class Catalogue:
     def folders(self, name: str) -> dict[str, Path]:
         """Version -> folder, oldest first."""
         if name in self._fixed:
-            return {read_card(self._fixed[name]).version: self._fixed[name]}
+            version, folder = self._fixed[name]
+            return {version: folder}
         return {version: self.store.models / name / version for version in self.store.versions(name)}
 
     def folder(self, name: str, version: str) -> Path:
@@ -113,7 +115,7 @@ class Catalogue:
         """When the champion moved last, or a label or photo came or went."""
         library = self.library(name)
         paths = [self.store.models / name / CHAMPION, library, *(Path(each.path) for each in _folders(library))]
-        paths += [self._fixed[name] / CARD] if name in self._fixed else []
+        paths += [self._fixed[name][1] / CARD] if name in self._fixed else []
         times = [path.stat().st_mtime for path in paths if path.exists()]
         return datetime.fromtimestamp(max(times), UTC) if times else None
 

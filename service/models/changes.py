@@ -83,7 +83,7 @@ class ModelChanges:
 
     def finish(self) -> None:
         """Ends a renaming that was killed, and erases what was deleted over an hour ago."""
-        if self.models.is_dir():
+        if (self.models / RENAMING).exists():  # else nothing is written: the home may be read-only
             with self._changing():
                 pass
         self.trash.sweep()

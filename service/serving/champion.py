@@ -117,7 +117,13 @@ class ChampionWatcher:
         if self._failed and path == self._failed[0] and time.monotonic() < self._failed[1]:
             return
         self._failed = path, time.monotonic() + RETRY_SECONDS  # unless it loads
-        loaded = load(path, self.batch_images, self.cores, in_small_batches=not self.is_default)
+        try:
+            loaded = load(path, self.batch_images, self.cores, in_small_batches=not self.is_default)
+        except Exception as e:
+            if path.is_dir():
+                raise
+            self._failed = None
+            raise ModelNotFound(f"{path.parent.name}:{path.name} was renamed or deleted while it was loaded.") from e
         level = logging.WARNING if current else self._level
         self._failed, self._current = None, loaded
         self.name = loaded.name  # a second name in the store must not make the choice ambiguous

@@ -116,6 +116,8 @@ class ServedModels:
                 await asyncio.get_running_loop().run_in_executor(self._loader, _give_memory_back)
             watcher = self._others.pop(name, None) or ChampionWatcher(self.settings, self.metrics, name, self._loader)
             await watcher.look()
+            if not watcher.ready:
+                await watcher.look()  # it may have gone while it was loaded
             if watcher.missing:
                 raise unknown_model(name)
             self._others[name] = watcher  # even if it did not load: it is not tried again at once
@@ -155,7 +157,10 @@ class ServedModels:
         return gave_way
 
     async def _beside(self, work: Callable[[str], R], name: str) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._disk, work, name)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._disk, work, name)
+        except FileNotFoundError as e:  # renamed or deleted at this moment
+            raise unknown_model(name) from e
 
 
 def champion_of(name: str) -> Path:

@@ -30,7 +30,12 @@ MANY = 10_000_000
 
 @pytest.fixture
 def library(tmp_path: Path) -> PhotoLibrary:
-    return PhotoLibrary(tmp_path / "photos/bags", MANY, 1000)
+    return made(tmp_path / "photos/bags")
+
+
+def made(root: Path, most_bytes: int = MANY, most_photos: int = 1000) -> PhotoLibrary:
+    root.mkdir(parents=True, exist_ok=True)
+    return PhotoLibrary(root, most_bytes, most_photos)
 
 
 def new(library: PhotoLibrary, data: bytes, name: str = "a.jpg") -> NewPhoto:
@@ -129,6 +134,22 @@ def test_a_photo_that_comes_back_never_replaces_another_of_its_name(library: Pho
     assert len(places(library)) == 2
 
 
+def test_a_library_that_was_renamed_is_not_begun_anew_under_its_old_name(library: PhotoLibrary) -> None:
+    add(library, "shoes", encoded())
+    waiting = new(library, encoded(seed=1))
+    library.root.rename(library.root.with_name("sacs"))
+    for change in (
+        lambda: library.add([waiting], "shoes"),
+        lambda: library.add_label("x"),
+        lambda: library.move(["0" * 64], "x"),
+        lambda: library.delete_label("shoes"),
+    ):
+        with pytest.raises(FileNotFoundError):
+            change()
+    assert not library.root.exists()
+    assert places(PhotoLibrary(library.root.with_name("sacs"), MANY, 1000)) == {"shoes/a.jpg"}
+
+
 def test_a_corrected_photo_moves_to_its_label(library: PhotoLibrary) -> None:
     data = encoded()
     add(library, "shoes", data)
@@ -168,9 +189,9 @@ def test_a_label_cannot_lead_elsewhere(library: PhotoLibrary, label: str) -> Non
 
 def test_there_is_a_limit_to_photos_and_to_bytes(tmp_path: Path) -> None:
     data = [encoded(seed=seed) for seed in range(4)]
-    few = PhotoLibrary(tmp_path / "photos/few", MANY, 3)
+    few = made(tmp_path / "photos/few", MANY, 3)
     assert add(few, "shoes", *data) == ["Kept"] * 3 + ["LibraryFull"]
-    small = PhotoLibrary(tmp_path / "photos/small", len(data[0]) + 10, 100)
+    small = made(tmp_path / "photos/small", len(data[0]) + 10, 100)
     assert add(small, "shoes", *data[:2]) == ["Kept", LibraryFull.__name__]
 
 
@@ -200,7 +221,7 @@ def test_many_at_once_keep_every_photo_once(tmp_path: Path) -> None:
     images = [encoded(seed=seed, side=8) for seed in range(12)]
 
     def work(number: int) -> None:
-        library = PhotoLibrary(tmp_path / "photos/bags", MANY, 1000)
+        library = made(tmp_path / "photos/bags")
         for image in images:
             add(library, f"label {number % 3}", image)
         library.move([content_sha256(images[number])], "label 0")
