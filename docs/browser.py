@@ -65,11 +65,11 @@ class Browser:
                 raise SystemExit(f"Not so within {SECONDS} seconds: {condition}")
             time.sleep(0.1)
 
-    def choose_file(self, selector: str, path: Path) -> None:
-        """As if a person had chosen the file in an `<input type=file>`."""
+    def choose_files(self, selector: str, *paths: Path) -> None:
+        """As if a person had chosen the files in an `<input type=file>`."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
-        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
 
     def screenshot(self) -> bytes:
         """The visible part as PNG."""

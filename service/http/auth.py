@@ -30,7 +30,7 @@ from handful.service.http.keys import Access, Keys
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.model_errors import MayNotChange
 from handful.service.http.schemas import error_body
-from handful.service.page.files import PAGE_PATHS
+from handful.service.page.files import PAGE_PATHS, PAGE_ROUTES
 from handful.service.settings import Settings
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -73,9 +73,9 @@ def common_errors(method: str, path: str) -> tuple[type[RequestError], ...]:
     """The errors that a call can meet outside its own handler."""
     of_connection = (RequestBroken, HeadTooSlow, HeadTooLarge, Overloaded)
     errors: tuple[type[RequestError], ...] = (*of_connection, MethodNotAllowed, ParameterWrong, InternalError)
-    if path not in PAGE_PATHS | LIVENESS_PATHS:
+    if path not in PAGE_ROUTES | LIVENESS_PATHS:
         errors = (*errors, LoopbackOnly)
-    if needs_key(path):
+    if path not in PAGE_ROUTES and needs_key(path):
         errors = (*errors, KeyWrong, TooManyWrongKeys)
         errors = errors if only_asks(method, path) else (*errors, MayNotChange)
     return errors if method in SAFE_METHODS else (*errors, CrossSite)

@@ -36,6 +36,24 @@ const failureOf = async response => {
   return new Failure(response.status, code, own ?? t("error.status", {status: response.status}))
 }
 
+/** A file that was moved or deleted meanwhile looks like a service that does not answer. */
+const checkFile = async file => {
+  try {
+    await file.slice(0, 1).arrayBuffer()
+  } catch {
+    throw new Failure(0, "file_gone", t("error.file_gone"))
+  }
+}
+
+const sending = async (path, how, ...files) => {
+  try {
+    return await ask(path, how)
+  } catch (error) {
+    if (error.code === "unreachable") for (const file of files) await checkFile(file)
+    throw error
+  }
+}
+
 const wait = (seconds, signal) => new Promise((resolve, reject) => {
   const timer = setTimeout(resolve, 1000 * seconds)
   signal?.addEventListener("abort", () => { clearTimeout(timer); reject(new DOMException("", "AbortError")) })
@@ -84,7 +102,8 @@ export const api = {
   promote: (name, version) => change("POST", at(name, "/promote"), {version}),
   rollback: name => read(at(name, "/rollback"), {method: "POST"}),
 
-  predict: (name, file, signal) => read(at(name, "/predict"), {method: "POST", body: form({}, [["image", file]]), signal}),
+  predict: async (name, file, signal) =>
+    (await sending(at(name, "/predict"), {method: "POST", body: form({}, [["image", file]]), signal}, file)).json(),
   explain: async (name, file, signal) =>
     (await ask(at(name, "/explain"), {method: "POST", body: form({}, [["image", file]]), signal})).blob(),
   small: async (file, signal) =>
@@ -96,8 +115,8 @@ export const api = {
     const query = new URLSearchParams({offset, limit, ...label === undefined ? {} : {label}})
     return read(at(name, `/photos?${query}`), {signal})
   },
-  addPhotos: (name, label, files, signal) => read(at(name, `/photos?${new URLSearchParams({label})}`),
-    {method: "POST", body: form({}, files.map(file => ["photos", file])), signal}),
+  addPhotos: async (name, label, files, signal) => (await sending(at(name, `/photos?${new URLSearchParams({label})}`),
+    {method: "POST", body: form({}, files.map(file => ["photos", file])), signal}, ...files)).json(),
   movePhotos: (name, ids, label) => change("POST", at(name, "/photos/move"), {ids, label}),
   deletePhotos: (name, ids) => change("POST", at(name, "/photos/delete"), {ids}),
   addLabel: (name, label) => change("POST", at(name, "/labels"), {label}),

@@ -13,4 +13,5 @@ FILES = {  # name -> content
 }
 PARTS = "/page/{file}"
 PAGES = {"/": "index.html", "/docs": "docs.html"}  # path -> name
-PAGE_PATHS = frozenset({*PAGES, PARTS, *(f"/page/{name}" for name in FILES)})
+PAGE_PATHS = frozenset({*PAGES, *(f"/page/{name}" for name in FILES)})
+PAGE_ROUTES = frozenset({*PAGES, PARTS})

@@ -38,6 +38,7 @@ export const de = {
   "time.minutes": ({n: minutes}) => `noch etwa ${n(minutes, "Minute", "Minuten")}`,
 
   "error.unreachable": "Der Dienst antwortet nicht. Läuft er noch?",
+  "error.file_gone": "Eine Datei lässt sich auf diesem Rechner nicht mehr lesen; vielleicht wurde sie verschoben.",
   "error.status": "Der Dienst hat mit {status} geantwortet und nichts dazu gesagt.",
   "error.bug": "Auf dieser Seite ist ein Fehler passiert: {error}",
   "error.not_an_image": "Das ist kein Bild, das gelesen werden kann.",

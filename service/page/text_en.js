@@ -38,6 +38,7 @@ export const en = {
   "time.minutes": ({n: minutes}) => `about ${n(minutes, "minute", "minutes")} left`,
 
   "error.unreachable": "The service does not answer. Is it still running?",
+  "error.file_gone": "A file can no longer be read on this machine; perhaps it was moved.",
   "error.status": "The service answered with {status} and said no more.",
   "error.bug": "The page made a mistake: {error}",
 

@@ -15,7 +15,7 @@ import pytest
 from handful.service.http.auth import LIVENESS_PATHS
 from handful.service.http.exchange import DROPPED_BYTES
 from handful.service.http.keys import FREE_WRONG_KEYS, MAX_PAUSED
-from handful.service.page.files import PAGE_PATHS, PARTS
+from handful.service.page.files import PAGE_PATHS
 from running_server import Server, encoded, publish_copy, running
 from zips import zipped
 
@@ -182,10 +182,10 @@ def test_the_page_has_no_inline_code(server: Server) -> None:
         assert f'<script type="module" src="{script}"></script>' in page
         for inline in ("<style", "style=", " on", "javascript:"):
             assert inline not in page.replace(" one here", "")
-    types = {path: server.client.get(path).headers["content-type"].partition(";")[0] for path in PAGE_PATHS - {PARTS}}
+    types = {path: server.client.get(path).headers["content-type"].partition(";")[0] for path in PAGE_PATHS}
     kinds = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
     assert types == {
-        path: kinds[path.rpartition(".")[2]] if "." in path else "text/html" for path in PAGE_PATHS - {PARTS}
+        path: kinds[path.rpartition(".")[2]] if "." in path else "text/html" for path in PAGE_PATHS
     }
 
 
