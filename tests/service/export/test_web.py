@@ -117,6 +117,6 @@ def test_chromium_answers_as_the_model_does(exported: Path, artifact: Path, phot
             (expected,) = classifier.predict_embeddings(exact)
             assert got["label"] == expected.label, path
             assert np.abs(np.array(got["probabilities"]) - expected.probabilities).max() < 2e-3, path  # 32 pixels wide
-        page.choose_file("#file", min((photos / "red").glob("*.jpg")))
+        page.choose_files("#file", min((photos / "red").glob("*.jpg")))
         page.wait_for("document.querySelector('#answer h2')")
         assert page.evaluate("document.querySelector('#answer h2').textContent") == "red"
