@@ -262,8 +262,8 @@ class Model:
         from handful.service.classify.given import GivenPhotos
         from handful.service.export.onnx_export import export_onnx
 
-        given = GivenPhotos([Path(photos).expanduser()] if photos is not None else [])
-        named = None if photos is None else [(given.name(each), each) for each in given]
+        given = None if photos is None else GivenPhotos([Path(photos).expanduser()])
+        named = None if given is None else [(given.name(each), each) for each in given]
         out = Path(path).expanduser()
         export_onnx(self._artifact, out, precision, named)
         return out
