@@ -8,7 +8,7 @@ import {fromDrop, fromInput, hasFiles, sorted} from "./files.js"
 import {column, DRAGGED, FIRST} from "./photo_column.js"
 import {labelText, OTHER, t} from "./text.js"
 import {onUpload, state as uploading, isUploading, upload} from "./uploads.js"
-import {button, dialog, filePicker, nameForm, toast} from "./widgets.js"
+import {button, dialog, filePicker, nameForm, notice, toast} from "./widgets.js"
 
 const FEW = 5  // photos that a label needs
 
@@ -212,10 +212,7 @@ class Library {
 
   /** A message that stays until it is closed, with the files that it is about. */
   tell(kind, message, files = [], action) {
-    const element = h("div", {class: `notice ${kind}`}, icon(kind === "warn" ? "warn" : "check"), h("div", {}, h("p", {}, message),
-      files.length > 0 && h("ul", {}, files.slice(0, 20).map(({name, message: why}) => h("li", {}, h("b", {}, name), why && ` ${why}`)), files.length > 20 && h("li", {}, "…")),
-      action && action(() => element.remove())), h("button", {type: "button", class: "icon-button", "aria-label": t("close"), onclick: () => element.remove()}, icon("close")))
-    this.notice.append(element)
+    this.notice.append(notice(kind, message, files, action))
   }
 
   /** Shows photos at once where they now are, or no longer, before the list is read again. */
