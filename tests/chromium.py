@@ -30,11 +30,17 @@ DROP = """([at, files]) => {
 }"""
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
+def skip_without_browser() -> Any:
+    """Playwright's interface."""
     api = pytest.importorskip("playwright.sync_api", reason="The page's tests need playwright: pip install playwright.")
     if PROGRAM is None:
         pytest.skip("The page's tests need a browser: apt-get install chromium.")
+    return api
+
+
+@pytest.fixture(scope="module")  # while it is open, no other event loop can run in this thread
+def chromium() -> Iterator[Any]:
+    api = skip_without_browser()
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=OPTIONS)
         yield browser
@@ -42,14 +48,9 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def studio(  # without a browser no service is started
-    chromium: Any,  # noqa: ARG001
-    home: Path,
-    backbone: Path,
-    photos: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Server]:
+def studio(home: Path, backbone: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A service with the model `colours`, whose photos lie in its library; a training starts from the tiny network."""
+    skip_without_browser()
     own = tmp_path_factory.mktemp("studio") / "home"
     shutil.copytree(home, own)
     shutil.copytree(photos, own / "photos/colours")

@@ -9,7 +9,8 @@ import {labelText, OTHER, t} from "./text.js"
 import {button, filePicker, iconButton, menu, toast} from "./widgets.js"
 
 export const DRAGGED = "application/x-handful-photos"
-const FIRST = 60, MORE = 240  // photos shown at once
+export const FIRST = 60  // photos shown at once
+const MORE = 240
 const GOOD = 20  // photos of a label that are a good start
 
 export const column = (label, library) => {

@@ -5,10 +5,10 @@ import {record} from "./camera.js"
 import {chooseLabel, lookAt} from "./choose.js"
 import {fill, grouped, h, icon} from "./dom.js"
 import {fromDrop, fromInput, hasFiles, sorted} from "./files.js"
-import {column, DRAGGED} from "./photo_column.js"
+import {column, DRAGGED, FIRST} from "./photo_column.js"
 import {labelText, OTHER, t} from "./text.js"
 import {onUpload, state as uploading, isUploading, upload} from "./uploads.js"
-import {button, dialog, filePicker, nameForm, toast} from "./widgets.js"
+import {button, dialog, filePicker, nameForm, notice, toast} from "./widgets.js"
 
 const FEW = 5  // photos that a label needs
 
@@ -33,11 +33,16 @@ class Library {
   }
 
   async load() {
+    const mine = this.latest = {}
     const body = await api.photos(this.name, {}, this.signal)
-    this.counts = new Map(body.labels.map(({label, photos}) => [label, photos]))
-    this.photos = grouped(body.photos, ({label}) => label)
+    const photos = grouped(body.photos, ({label}) => label)
+    const lacking = body.labels.filter(({label, photos: count}) => (photos.get(label)?.length ?? 0) < Math.min(count, FIRST))
+    await Promise.all(lacking.map(async ({label}) => photos.set(label, (await api.photos(this.name, {label, limit: FIRST}, this.signal)).photos)))
+    if (this.latest !== mine) return  // something newer is shown or on its way
+    this.photos = photos
+    this.counts = new Map(body.labels.map(({label, photos: count}) => [label, count]))
     this.total = [...this.counts.values()].reduce((sum, each) => sum + each, 0)
-    const known = new Set(body.photos.map(({id}) => id))
+    const known = new Set([...this.photos.values()].flat().map(({id}) => id))
     this.chosen = new Set([...this.chosen].filter(id => known.has(id)))
     this.draw()
   }
@@ -207,19 +212,36 @@ class Library {
 
   /** A message that stays until it is closed, with the files that it is about. */
   tell(kind, message, files = [], action) {
-    const element = h("div", {class: `notice ${kind}`}, icon(kind === "warn" ? "warn" : "check"), h("div", {}, h("p", {}, message),
-      files.length > 0 && h("ul", {}, files.slice(0, 20).map(({name, message: why}) => h("li", {}, h("b", {}, name), why && ` ${why}`)), files.length > 20 && h("li", {}, "…")),
-      action && action(() => element.remove())), h("button", {type: "button", class: "icon-button", "aria-label": t("close"), onclick: () => element.remove()}, icon("close")))
-    this.notice.append(element)
+    this.notice.append(notice(kind, message, files, action))
+  }
+
+  /** Shows photos at once where they now are, or no longer, before the list is read again. */
+  shift(ids, label) {
+    this.latest = {}
+    const moved = new Set(ids), found = []
+    for (const [from, photos] of this.photos) {
+      const leaving = photos.filter(({id}) => moved.has(id))
+      if (!leaving.length) continue
+      found.push(...leaving.map(photo => ({...photo, label, problems: []})))
+      this.photos.set(from, photos.filter(({id}) => !moved.has(id)))
+      this.counts.set(from, this.counts.get(from) - leaving.length)
+    }
+    this.total -= found.length
+    if (label === undefined) return this.draw()
+    this.counts.set(label, this.counts.get(label) ?? 0)
+    this.put(label, found)
+    this.draw()
   }
 
   /** Does what changes the library, says it with a way back, and reads the list again. */
-  async change(work, message) {
+  async change(work, message, shown) {
     try {
       const {undo} = await work()
       this.chosen.clear()
-      await this.load()
+      if (shown) shown()
+      else await this.load()
       toast(message, {undo, undone: () => this.load()})
+      if (shown) this.load().catch(() => {})  // problems may have come or gone
     } catch (error) {
       toast(sentence(error), {bad: true})
       if (error.status === 404) await this.load().catch(() => {})
@@ -229,11 +251,11 @@ class Library {
   move(ids, label) {
     const moving = ids.filter(id => !(this.photos.get(label) ?? []).some(photo => photo.id === id))
     if (!moving.length) return null
-    return this.change(() => api.movePhotos(this.name, moving, label), t("photos.moved", {n: moving.length, label: labelText(label)}))
+    return this.change(() => api.movePhotos(this.name, moving, label), t("photos.moved", {n: moving.length, label: labelText(label)}), () => this.shift(moving, label))
   }
 
   remove(ids) {
-    return this.change(() => api.deletePhotos(this.name, ids), t("photos.deleted", {n: ids.length}))
+    return this.change(() => api.deletePhotos(this.name, ids), t("photos.deleted", {n: ids.length}), () => this.shift(ids))
   }
 
   async moveChosen(ids = [...this.chosen]) {

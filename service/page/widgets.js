@@ -5,6 +5,7 @@ import {fill, h, icon, unique} from "./dom.js"
 import {t} from "./text.js"
 
 const TOAST_SECONDS = 7
+const MOST_FILES = 20  // that a message names
 
 export const button = (label, onclick, {kind = "", symbol, disabled, describedby, ...more} = {}) =>
   h("button", {type: "button", class: `button ${kind}`, onclick, disabled, "aria-describedby": describedby, ...more},
@@ -93,6 +94,14 @@ export const nameForm = ({label, value = "", action, send, hint, focus, placehol
       submit.disabled = false
     }
   }}, h("label", {for: id}, label), hint && h("p", {class: "quiet"}, hint), h("div", {class: "field-row"}, field, submit), told)
+}
+
+/** A message that stays until it is closed, with the files that it is about, and something that can be done. */
+export const notice = (kind, message, files = [], action) => {
+  const element = h("div", {class: `notice ${kind}`}, icon(kind === "warn" ? "warn" : "check"), h("div", {}, h("p", {}, message),
+    files.length > 0 && h("ul", {}, files.slice(0, MOST_FILES).map(({name, message: why}) => h("li", {}, h("b", {}, name), why && ` ${why}`)), files.length > MOST_FILES && h("li", {}, "…")),
+    action && action(() => element.remove())), iconButton(t("close"), "close", () => element.remove()))
+  return element
 }
 
 /** A button that opens a short list of actions: [{label, symbol, run}]. */

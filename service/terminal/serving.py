@@ -107,7 +107,7 @@ def check_address(host: str, port: int, *, has_key: bool) -> None:
     try:
         address = ipaddress.ip_address(host)
     except ValueError as e:
-        raise UsageError(f"{host!r} is not an IP address to listen on; one like 127.0.0.1 is expected.") from e
+        raise UsageError(f"The host {host!r} is not an IP address; one like 127.0.0.1 is expected.") from e
     if not address.is_loopback and not has_key:
         raise UsageError(f"{host} can be reached from other machines: set HANDFUL_API_KEY, or use 127.0.0.1.")
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6

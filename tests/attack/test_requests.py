@@ -161,6 +161,9 @@ def test_allow_lists_what_the_path_has_and_nothing_else(server: Server) -> None:
     for path, allowed in methods.items():
         for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "OPTIONS"} - allowed:
             response = server.client.request(method, path)
+            if path.endswith(("/photos/move", "/photos/delete")) and method in {"GET", "HEAD"}:
+                assert response.status_code == 404  # a photo's id may stand there
+                continue
             assert response.status_code == 405
             assert set(response.headers["allow"].split(", ")) == allowed, path
             assert method == "HEAD" or response.json()["error"]["code"] == "method_not_allowed"
@@ -184,9 +187,7 @@ def test_the_page_has_no_inline_code(server: Server) -> None:
             assert inline not in page.replace(" one here", "")
     types = {path: server.client.get(path).headers["content-type"].partition(";")[0] for path in PAGE_PATHS}
     kinds = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-    assert types == {
-        path: kinds[path.rpartition(".")[2]] if "." in path else "text/html" for path in PAGE_PATHS
-    }
+    assert types == {path: kinds[path.rpartition(".")[2]] if "." in path else "text/html" for path in PAGE_PATHS}
 
 
 @pytest.mark.parametrize(
