@@ -6,10 +6,11 @@ import {running, showJob, whyNot} from "./jobs.js"
 import {outcome} from "./outcome.js"
 import {picture} from "./pictures.js"
 import {reportLink} from "./report.js"
-import {accuracyText, ago, day, labelText, t} from "./text.js"
+import {accuracyText, ago, day, labelText, OTHER, t} from "./text.js"
 import {busy, button, empty, served, toast, verdictMark} from "./widgets.js"
 
 const SHOWN = 40
+const FEW = 5  // photos that a label needs
 
 export const show = async context => {
   const screen = new Improving(context)
@@ -30,6 +31,7 @@ class Improving {
     const {name, signal} = this
     this.model = await api.model(name, signal)
     this.waiting = this.model.champion ? await api.corrections(name, signal).catch(() => null) : null
+    this.labels = this.waiting?.waiting ? (await api.photos(name, {limit: 1}, signal)).labels : []
     if (!this.model.champion) {
       return fill(this.body, h("h1", {class: "visually-hidden"}, t("step.improve")), empty("spark", t("untrained"), t("untrained.how"), h("a", {class: "button primary", href: this.address(name, "train")}, t("untrained.go"))))
     }
@@ -43,10 +45,13 @@ class Improving {
         h("div", {class: "actions"}, h("a", {class: "button", href: this.address(this.name, "try")}, icon("eye"), h("span", {}, t("improve.try"))),
           h("a", {class: "button", href: this.address(this.name, "photos")}, icon("photos"), h("span", {}, t("improve.photos")))))
     }
+    const few = this.labels.filter(({label, photos: count}) => count && count < FEW && label !== OTHER && !this.model.labels.includes(label))
+    const small = new Set(few.map(({label}) => label)), nothing = photos.every(({label}) => small.has(label))
     return h("section", {class: "card"}, h("h2", {}, t("improve.waiting", {n: waiting})), h("p", {class: "quiet"}, t("improve.waiting.what")),
       h("ul", {class: "waiting", role: "list"}, photos.slice(0, SHOWN).map(photo => h("li", {}, picture(path.thumbnail(this.name, photo.id), photo.name), h("span", {}, labelText(photo.label)))),
         waiting > Math.min(SHOWN, photos.length) && h("li", {class: "rest"}, t("improve.rest", {n: waiting - Math.min(SHOWN, photos.length)}))),
-      h("div", {class: "actions"}, button(t("improve.learn", {n: waiting}), busy(async () => this.follow(await api.retrain(this.name))), {kind: "primary", symbol: "spark"})))
+      few.map(({label, photos: n}) => h("p", {class: "notice warn"}, icon("warn"), h("span", {}, t("improve.few", {label, n, few: FEW})))),
+      !nothing && h("div", {class: "actions"}, button(t("improve.learn", {n: waiting}), busy(async () => this.follow(await api.retrain(this.name))), {kind: "primary", symbol: "spark"})))
   }
 
   async follow(job) {

@@ -8,13 +8,19 @@ import {fromDrop, fromInput, hasFiles, sorted} from "./files.js"
 import {column, DRAGGED, FIRST} from "./photo_column.js"
 import {labelText, OTHER, t} from "./text.js"
 import {onUpload, state as uploading, isUploading, upload} from "./uploads.js"
-import {button, dialog, filePicker, nameForm, notice, toast} from "./widgets.js"
+import {button, dialog, empty, filePicker, iconButton, nameForm, notice, toast} from "./widgets.js"
 
 const FEW = 5  // photos that a label needs
 
 export const show = async context => {
   const library = new Library(context)
-  await library.load()
+  try {
+    await library.load()
+  } catch (error) {
+    if (error.code !== "model_unknown") throw error
+    await api.model(context.name, context.signal)  // raises if the model itself is not there
+    return fill(context.place, h("h1", {class: "visually-hidden"}, t("photos.title")), empty("photos", t("photos.nolibrary"), t("photos.nolibrary.why")))
+  }
   library.listen()
 }
 
@@ -75,10 +81,8 @@ class Library {
     const counts = this.total ? t("photos.count", {n: this.total, labels: this.labels.length}) : ""
     fill(this.head, h("div", {}, h("h1", {}, t("photos.title")), h("p", {class: "quiet"}, counts)),
       h("div", {class: "actions"},
-        problems > 0 && h("button", {type: "button", class: "chip warn", "aria-pressed": String(this.onlyProblems), onclick: () => {
-          this.onlyProblems = !this.onlyProblems
-          this.draw()
-        }}, icon("warn"), h("span", {}, t("photos.problems", {n: problems}))),
+        problems > 0 && h("button", {type: "button", class: "chip warn", "aria-pressed": String(this.onlyProblems),
+          onclick: () => { this.onlyProblems = !this.onlyProblems; this.draw() }}, icon("warn"), h("span", {}, t("photos.problems", {n: problems}))),
         this.labels.length > 0 && filePicker(t("photos.folders"), files => this.take(fromInput(files)), {folder: true, symbol: "folder"}),
         trainable && h("a", {class: "button primary", href: this.address(this.name, "train")}, icon("spark"), h("span", {}, t("photos.train")))))
   }
@@ -200,11 +204,8 @@ class Library {
     if (here) this.tell("info", t("photos.same", {n: here}))
     if (elsewhere.length) {
       const [{wanted}] = elsewhere
-      const moving = [...grouped(elsewhere, each => each.wanted)]
-      const action = moving.length === 1 && (close => button(t("photos.moveto", {label: labelText(wanted)}), async () => {
-        close()
-        await this.move(elsewhere.map(({id}) => id), wanted)
-      }))
+      const action = elsewhere.every(each => each.wanted === wanted) && (close => button(t("photos.moveto", {label: labelText(wanted)}),
+        () => { close(); return this.move(elsewhere.map(({id}) => id), wanted) }))
       this.tell("warn", t("photos.elsewhere", {n: elsewhere.length}), elsewhere.map(({name, label}) => ({name, message: t("photos.under", {label: labelText(label)})})), action)
     }
     if (refused.length) this.tell("warn", t("photos.refused", {n: refused.length}), refused)
@@ -272,7 +273,7 @@ class Library {
       ids.length === 1 && button(t("photos.look"), () => lookAt(this, ids[0]), {symbol: "eye"}),
       button(t("photos.move"), () => this.moveChosen(), {symbol: "back", kind: "flip"}),
       button(t("delete"), () => this.remove(ids), {symbol: "trash"}),
-      button(t("photos.clear"), () => { this.chosen.clear(); this.drawTray() }, {symbol: "close"}))
+      iconButton(t("photos.clear"), "close", () => { this.chosen.clear(); this.drawTray() }))
   }
 
   camera(label) {

@@ -21,7 +21,8 @@ export const show = async context => {
   }
   const library = context.access.may_change ? await api.photos(name, {limit: 1}, signal).catch(() => null) : null
   const own = (library?.labels ?? []).map(({label}) => label)
-  new Trial({...context, model, labels: [...new Set([...model.labels, ...own])].filter(label => label !== OTHER)}).draw()
+  const access = {...context.access, may_change: library !== null}  // a model without a library learns nothing
+  new Trial({...context, access, model, labels: [...new Set([...model.labels, ...own])].filter(label => label !== OTHER)}).draw()
 }
 
 class Trial {
@@ -88,6 +89,7 @@ class Trial {
     this.pending = [...this.pending ?? [], ...added]
     this.place.classList.toggle("has-answers", true)
     this.update()
+    if (matchMedia("(max-width: 46rem)").matches) this.grid.scrollIntoView({block: "nearest"})
     for (let free = AT_ONCE - this.running; free > 0; free--) this.next()
   }
 

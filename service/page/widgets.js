@@ -154,7 +154,7 @@ export const filePicker = (label, chosen, {symbol = "upload", kind = "", folder,
       chosen(files)
     }})
   if (folder) input.webkitdirectory = true
-  return h("span", {class: "file-picker"}, button(label, () => input.click(), {symbol, kind}), input)
+  return h("span", {class: folder ? "file-picker folder" : "file-picker"}, button(label, () => input.click(), {symbol, kind}), input)
 }
 
 /** A chip that filters, with how many there are. */

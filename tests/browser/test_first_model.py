@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def test_a_training_is_followed_from_another_tab_and_stopped(
         files = [("photos", (each.name, each.read_bytes())) for each in photos]
         studio.client.post("/models/stopped/photos", params={"label": label}, files=files)
     one, other = visit("#/m/stopped/train"), visit("#/models")
+    other.route(re.compile("/events$"), lambda route: route.abort())  # then it asks again and again
     one.get_by_role("button", name="Train").click()
     one.get_by_role("progressbar").wait_for()
     other.goto(f"http://127.0.0.1:{studio.port}/#/m/stopped/train")

@@ -1,0 +1,1 @@
+"""The web page: one file per screen, served from memory; and what only the page needs over HTTP."""
