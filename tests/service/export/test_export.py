@@ -143,6 +143,7 @@ def test_a_file_that_answers_differently_is_not_written(exported: Path, tmp_path
         assert sorted(each.name for each in tmp_path.iterdir()) == ["colours.onnx", "damaged.jpg"]
 
 
+@pytest.mark.slow
 def test_an_operator_that_onnx_lacks_is_named(classifier: Classifier) -> None:
     class Strange(torch.nn.Module):
         def forward(self, batch: torch.Tensor) -> torch.Tensor:

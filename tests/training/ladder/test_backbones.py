@@ -135,6 +135,7 @@ def test_what_auto_names_is_checked_before_any_work(tmp_path: Path, photos: Path
     assert not (tmp_path / "cache").exists()  # nothing was computed
 
 
+@pytest.mark.slow
 def test_the_model_is_the_one_that_the_chosen_network_makes_alone(
     tmp_path: Path, photos: Path, backbone: Path, own_home: Path
 ) -> None:
