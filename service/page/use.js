@@ -19,7 +19,7 @@ export const show = async context => {
     guarded && h("p", {class: "notice"}, icon("warn"), h("span", {}, t("use.key"))),
     block("curl", t("use.curl"), curl(ours, guarded)),
     block("Python", t("use.python"), python(ours, guarded)),
-    block("BentoML", t(name === preset ? "use.bentoml" : "use.bentoml.default", {name: preset ?? ""}), bentoml(base, guarded)),
+    block("BentoML", t(preset && name !== preset ? "use.bentoml.default" : "use.bentoml", {name: preset ?? ""}), bentoml(base, guarded)),
     block(t("use.terminal"), t("use.terminal.what"), terminal(name)),
     h("section", {class: "card"}, h("h2", {}, t("use.more")), h("div", {class: "actions"},
       h("a", {class: "button", href: "docs", target: "_blank", rel: "noopener"}, icon("code"), h("span", {}, t("use.docs")), h("span", {class: "visually-hidden"}, t("newtab"))),
