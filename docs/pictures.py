@@ -18,7 +18,7 @@ from docs.server import serving
 IMAGES = ROOT / "docs/images"
 MAX_BYTES = 120_000
 PHOTO = "new-photos/handbags/0007.jpg"  # not one of the training photos
-TRIED = ["new-photos/handbags/0003.*", "new-photos/handbags/0007.*", "new-photos/shoes/0003.*", "new-photos/shoes/0007.*"]
+TRIED = [f"new-photos/{label}/{number:04}.*" for label in ("handbags", "shoes") for number in (3, 7)]
 
 
 def renew() -> None:
