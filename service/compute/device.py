@@ -46,6 +46,8 @@ _most_cpus: list[int] = []
 
 def limit_cpus(count: int) -> None:
     """From now on this process counts on so many cores: others are those of its neighbours."""
+    import torch
+
     _most_cpus[:] = [count]
     torch.set_num_threads(min(count, torch.get_num_threads()))
 
