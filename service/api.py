@@ -15,6 +15,7 @@ from handful.service.http.auth import AuthMiddleware
 from handful.service.http.capacity import Admission, Capacity
 from handful.service.http.endpoint import Answer, Endpoint, methods_by_path
 from handful.service.http.metrics import ServiceMetrics
+from handful.service.http.one_image import OneImage
 from handful.service.http.openapi import openapi_document
 from handful.service.jobs.model_routes import ModelJobRoutes
 from handful.service.jobs.routes import RetrainRoutes
@@ -55,7 +56,8 @@ class Api:
         self.predictor = Predictor(settings, self.models, self.metrics, self.decoders, admission)
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
-        self.serving = ServingRoutes(settings, self.models, self.predictor, bodies)
+        images = OneImage(settings, bodies, admission)
+        self.serving = ServingRoutes(settings, self.models, self.predictor, images)
         self.libraries, disk, starter = LibraryDisk(settings), Disk(), JobStarter(settings, self.retraining)
         uploads = PhotoUploads(self.libraries, self.decoders, self.metrics)
         self.of_models = ModelRoutes(settings, self.models, bodies, disk, self._models_of_jobs)
@@ -63,8 +65,8 @@ class Api:
             *self.serving.endpoints,
             *self.of_models.endpoints,
             *VersionRoutes(settings, disk, self._library_ids).endpoints,
-            *ExplainRoutes(settings, self.models, self.predictor, bodies).endpoints,
-            *SmallPictures(settings, self.predictor, bodies).endpoints,
+            *ExplainRoutes(self.models, images, self.decoders).endpoints,
+            *SmallPictures(images, self.decoders).endpoints,
             *LibraryRoutes(self.libraries, uploads, bodies).endpoints,
             *CorrectionRoutes(self.libraries, uploads, bodies).endpoints,
             *RetrainRoutes(settings, self.retraining, starter).endpoints,

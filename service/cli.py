@@ -1,4 +1,4 @@
-"""The commands of service: classify, merge, explain, export, models, serve, studio.
+"""The table of all commands that answer (`commands`), and three of them: explain, serve and studio.
 
 This module and `training/cli.py` import nothing heavy: torch is loaded when a command runs, after its checks.
 """

@@ -52,7 +52,11 @@ if TYPE_CHECKING:
 @click.option(
     "--actor-gpus", type=click.FloatRange(0), metavar="N", help="On Ray: GPUs of one actor, such as 0.5; default: 1."
 )
-@click.option("--excel", is_flag=True, help="Write the .csv for Excel: it shows all letters, and no cell runs.")
+@click.option(
+    "--excel",
+    is_flag=True,
+    help="Write the .csv for Excel: accents and other letters are shown right, and no cell is run as a formula.",
+)
 @tta_option
 @limit_options
 @json_option

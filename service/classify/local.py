@@ -100,7 +100,7 @@ def classify_in_memory(
 ) -> list[Row]:
     """The rows that `classify_sources` would write, in a list."""
     rows: list[Row] = []
-    for path, result in classifier.classify(fetched_ahead(sources), tta=tta):
-        rows.append(result_row(sources.name(path), result, classifier.labels))
+    for row in RowsFromHere(classifier, sources, tta=tta).rows(iter(sources)):
+        rows.append(row)
         progress(1)
     return rows

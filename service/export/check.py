@@ -17,7 +17,7 @@ from handful.service.lean.classifier import OnnxClassifier
 from PIL import Image
 
 MOST_DIFFERENCE = 1e-3  # of a probability
-MOST_CHANGED = 0.01  # share of the answers that 8-bit weights may change; one answer may always change
+MOST_CHANGED = 0.01  # 8-bit weights may change this share of the answers, or one answer, whichever is more
 SIZES = ((28, 28), (225, 300), (640, 427), (301, 811), (1200, 1601), (120, 1100), (2400, 1800))  # generated photos
 
 

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from handful.service.artifact.errors import ImageError
 from handful.service.decoding.decoders import Decoders
 from handful.service.feedback.folder import FeedbackFolder
 from handful.service.feedback.form import PARAMETERS, FeedbackForm, parse_form
@@ -25,10 +24,9 @@ from handful.service.http.errors import (
     LabelWrong,
     NotReady,
     ParameterWrong,
-    status_of,
 )
 from handful.service.http.metrics import ServiceMetrics
-from handful.service.http.schemas import FeedbackBody, FeedbackCounts, error_body
+from handful.service.http.schemas import FeedbackBody, FeedbackCounts
 from handful.service.library.labels import check_label
 from handful.service.serving.champion import ChampionWatcher
 from handful.service.settings import Settings
@@ -88,13 +86,9 @@ class FeedbackRoutes:
         with self.bodies.reserve() as reservation:
             received = await self._read(request, reservation)
             label = check_label(received.label, self.champion.current.classifier.labels, new=received.new)
-            try:
-                async with self.admission.admit(1):
-                    await self.decoders.check(received.image)
-                    stored = await self._on_disk(_store, folder, received.image, label)
-            except ImageError as e:
-                self.metrics.errors.labels(e.code).inc()
-                return JSONResponse(error_body(e.code, str(e)), status_of(type(e)))
+            async with self.admission.admit(1):
+                await self.decoders.check(received.image)
+                stored = await self._on_disk(_store, folder, received.image, label)
         self.metrics.feedback.inc()
         return JSONResponse(stored.model_dump(), 200 if stored.previous else 201)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
+from handful.service.artifact.errors import ImageError
 from handful.service.http.errors import (
     CrossSite,
     HeadTooLarge,
@@ -23,6 +24,7 @@ from handful.service.http.errors import (
     RequestBroken,
     RequestError,
     TooManyWrongKeys,
+    status_of,
 )
 from handful.service.http.exchange import Exchange
 from handful.service.http.filenames import quoted
@@ -102,7 +104,7 @@ class AuthMiddleware:
         except Exception as e:
             if exchange.status:
                 raise  # the answer has begun: all that is left is to close the connection
-            error = self._request_error(e, scope)
+            error = e if isinstance(e, ImageError) else self._request_error(e, scope)
             if isinstance(error, TooManyWrongKeys):
                 exchange.dropped_bytes = 0
             await self._answer(error)(scope, exchange.receive, exchange.send)
@@ -121,9 +123,10 @@ class AuthMiddleware:
         plain = path.removesuffix("/")
         return plain if plain not in PAGE_PATHS and self._route_of(plain) != "other" else path
 
-    def _answer(self, error: RequestError) -> JSONResponse:
+    def _answer(self, error: RequestError | ImageError) -> JSONResponse:
         self.metrics.errors.labels(error.code).inc()
-        return JSONResponse(error_body(error.code, str(error)), error.status, error.headers)
+        headers = error.headers if isinstance(error, RequestError) else None
+        return JSONResponse(error_body(error.code, str(error)), status_of(type(error)), headers)
 
     async def _check_caller(self, scope: Scope) -> Access | None:
         """What the caller may do; None: only what everybody may. Raises the errors of callers."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from handful.service.http.errors import JobNotFound, Overloaded
 from handful.service.http.schemas import JobEvent
 from handful.service.jobs.job import Job
-from handful.service.jobs.routes import job_body
+from handful.service.jobs.job_calls import job_body
 from handful.service.jobs.worker import JobWorker
 from handful.service.serving.shutdown import ending
 

@@ -14,7 +14,6 @@ from handful.service.http.errors import (
     ArchiveError,
     DiskFull,
     FieldMissing,
-    JobEnded,
     JobNotFound,
     JsonBroken,
     NotReady,
@@ -29,7 +28,8 @@ from handful.service.http.multipart import media_type
 from handful.service.http.schemas import JobBody, JobsBody, Promote
 from handful.service.jobs.events import job_events
 from handful.service.jobs.job import Job, JobOptions
-from handful.service.jobs.routes import PARAMETERS, job_body, job_summary, json_response, promote_of
+from handful.service.jobs.job_calls import JobCalls, job_body, job_summary, json_response
+from handful.service.jobs.routes import PARAMETERS, promote_of
 from handful.service.jobs.starting import JobStarter
 from handful.service.jobs.worker import JobWorker
 from handful.service.library.disk import DISK_ERRORS, LibraryDisk
@@ -66,6 +66,7 @@ class ModelJobRoutes:
 
     def __init__(self, worker: JobWorker, starter: JobStarter, disk: LibraryDisk, bodies: Capacity) -> None:
         self.worker, self.starter, self.disk, self.bodies, self.settings = worker, starter, disk, bodies, disk.settings
+        self.calls = JobCalls(worker)
         self.streams = Capacity(MAX_STREAMS, "streams of events")
         self.endpoints = (*self._starting(), *self._looking())
 
@@ -106,7 +107,6 @@ class ModelJobRoutes:
         )
 
     def _looking(self) -> tuple[Endpoint, ...]:
-        job = Answer("The job", JobBody)
         return (
             Endpoint(
                 "GET",
@@ -117,15 +117,7 @@ class ModelJobRoutes:
                 errors=(ParameterWrong,),
                 parameters=JOBS_PARAMETERS,
             ),
-            Endpoint("GET", "/jobs/{job}", self.job, "How far a job is.", answers={200: job}, errors=(JobNotFound,)),
-            Endpoint(
-                "DELETE",
-                "/jobs/{job}",
-                self.cancel,
-                "Cancels the job, unless it has ended.",
-                answers={200: job, 202: Answer("The job has not ended yet", JobBody)},
-                errors=(JobNotFound, JobEnded),
-            ),
+            *self.calls.below("/jobs"),
             Endpoint(
                 "GET",
                 "/jobs/{job}/events",
@@ -172,15 +164,8 @@ class ModelJobRoutes:
         jobs = await self.worker.call(self.worker.table.all)
         return json_response(JobsBody(jobs=[job_summary(job) for job in jobs if model in {None, job.name}]))
 
-    async def job(self, request: Request) -> Response:
-        return json_response(job_body(await self._job(request)))
-
-    async def cancel(self, request: Request) -> Response:
-        job = await self.worker.cancel(request.path_params["job"])
-        return json_response(job_body(job), 200 if job.finished_at else 202)
-
     async def events(self, request: Request) -> Response:
-        job = await self._job(request)
+        job = await self.calls.asked_for(request)
         with self.streams.reserve(1):
             pass  # raises before the answer begins
 
@@ -190,9 +175,6 @@ class ModelJobRoutes:
                     yield event
 
         return StreamingResponse(stream(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-
-    async def _job(self, request: Request) -> Job:
-        return await self.worker.call(self.worker.table.read, request.path_params["job"])
 
     async def _trained(self, request: Request) -> tuple[str, tuple[str, ...]]:
         """The model's name and labels. Raises `ModelUnknown`, `RetrainOff`, or `NotReady` for one without a version."""

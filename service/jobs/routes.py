@@ -10,26 +10,21 @@ from handful.service.http.errors import (
     ArchiveError,
     DiskFull,
     FieldMissing,
-    JobEnded,
-    JobNotFound,
     NotReady,
     ParameterWrong,
     RetrainOff,
     TooManyJobs,
 )
 from handful.service.http.filenames import quoted
-from handful.service.http.schemas import JobBody, JobsBody, JobSummary, Promote
-from handful.service.jobs.job import Job
+from handful.service.http.schemas import JobBody, JobsBody, Promote
+from handful.service.jobs.job_calls import JobCalls, job_body, job_summary, json_response
 from handful.service.jobs.starting import JobStarter
 from handful.service.jobs.worker import JobWorker
 from handful.service.settings import Settings
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 PARAMETERS = (Parameter("promote", {"enum": list(get_args(Promote)), "default": "auto"}),)
-
-OWN = {"cancel_requested", "options", "starts"}  # what of a job is not shown
 
 
 class RetrainRoutes:
@@ -37,7 +32,6 @@ class RetrainRoutes:
 
     def __init__(self, settings: Settings, retraining: JobWorker, starter: JobStarter) -> None:
         self.retraining, self.starter = retraining, starter
-        job = Answer("The job", JobBody)
         errors = (
             *ArchiveError.__subclasses__(),
             FieldMissing,
@@ -60,15 +54,7 @@ class RetrainRoutes:
                 content={"application/zip": FILE, **form({"photos": FILE})},
             ),
             Endpoint("GET", "/retrain", self.jobs, "The retrainings.", answers={200: Answer("Newest first", JobsBody)}),
-            Endpoint("GET", "/retrain/{job}", self.job, "How far a job is.", answers={200: job}, errors=(JobNotFound,)),
-            Endpoint(
-                "DELETE",
-                "/retrain/{job}",
-                self.cancel,
-                "Cancels the job, unless it has ended.",
-                answers={200: job, 202: Answer("The job has not ended yet", JobBody)},
-                errors=(JobNotFound, JobEnded),
-            ),
+            *JobCalls(retraining).below("/retrain"),
         )
 
     async def retrain(self, request: Request) -> Response:
@@ -81,15 +67,6 @@ class RetrainRoutes:
         jobs = await self.retraining.call(self.retraining.table.all)
         return json_response(JobsBody(jobs=[job_summary(job) for job in jobs if job.kind == "retrain"]))
 
-    async def job(self, request: Request) -> Response:
-        return json_response(
-            job_body(await self.retraining.call(self.retraining.table.read, request.path_params["job"]))
-        )
-
-    async def cancel(self, request: Request) -> Response:
-        job = await self.retraining.cancel(request.path_params["job"])
-        return json_response(job_body(job), 200 if job.finished_at else 202)
-
 
 def promote_of(request: Request) -> Promote:
     """Of the query. Raises `ParameterWrong`."""
@@ -99,15 +76,3 @@ def promote_of(request: Request) -> Promote:
         if value == allowed:
             return allowed  # type: ignore[no-any-return]  # get_args has no types
     raise ParameterWrong(f"promote is {quoted(value)}; {', '.join(get_args(Promote))} are allowed.")
-
-
-def job_body(job: Job) -> JobBody:
-    return JobBody(**job.model_dump(exclude=OWN))
-
-
-def job_summary(job: Job) -> JobSummary:
-    return JobSummary(**job.model_dump(exclude={*OWN, "result"}))
-
-
-def json_response(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(body.model_dump_json(), status, headers, media_type="application/json")

@@ -28,6 +28,7 @@ class OnnxClassifier:
     def __init__(self, file: OnnxFile) -> None:
         self.file, self.card, self.preprocessing = file, file.card, file.preprocessing
         self.labels = in_one_form(file.card.labels)
+        self._even = False
 
     @classmethod
     def load(cls, path: Path, runtime: str | None = None) -> OnnxClassifier:
@@ -65,7 +66,8 @@ class OnnxClassifier:
         """For the calls of `Classifier`: the runtime is chosen when the file is opened."""
 
     def make_even(self) -> None:
-        """For the calls of `Classifier`; the last digits may still differ with the size of a batch."""
+        """From now on every batch has one size: no answer depends on the other images in it."""
+        self._even = True
 
     def classify(self, photos: Iterable[S], *, tta: bool = False) -> Iterator[tuple[S, Prediction | ImageError]]:
         """Yields each photo once, in order, with its prediction or its error; memory does not grow with the photos.
@@ -76,7 +78,8 @@ class OnnxClassifier:
             raise UsageError("An exported file looks at one view of a photo; --tta needs the model itself.")
         for sources, read in _read_batches(photos, self):
             pixels = [each for each in read if not isinstance(each, ImageError)]
-            rows = iter(self.predict(np.stack(pixels)) if pixels else ())
+            missing = BATCH - len(pixels) if self._even else 0
+            rows = iter(self.predict(np.stack([*pixels, *pixels[:1] * missing])) if pixels else ())
             yield from zip(
                 sources, [each if isinstance(each, ImageError) else next(rows) for each in read], strict=True
             )

@@ -6,15 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from handful.service.artifact.atomic import partial_folder, sync_file
-from handful.service.artifact.errors import ImageError
 from handful.service.artifact.images import content_sha256
 from handful.service.feedback.form import PARAMETERS, FeedbackForm, parse_form
 from handful.service.http.body import BODY_ERRORS, IMAGE_ERRORS, OVERHEAD_BYTES, off_loop, read_body
 from handful.service.http.capacity import Capacity, Reservation
 from handful.service.http.endpoint import FILE, Answer, Endpoint, check_parameters, form
-from handful.service.http.errors import FieldMissing, LabelUnknown, LabelWrong, ParameterWrong, status_of
+from handful.service.http.errors import FieldMissing, LabelUnknown, LabelWrong, ParameterWrong
 from handful.service.http.library_errors import LibraryFull
-from handful.service.http.schemas import error_body
 from handful.service.library.adding import Decoded, PhotoUploads, keep
 from handful.service.library.bodies import CorrectionsBody, LibraryFeedbackBody, photo_body
 from handful.service.library.disk import DISK_ERRORS, LibraryDisk
@@ -68,11 +66,7 @@ class CorrectionRoutes:
             received = await self._read(request, reservation)
             known = await self.disk.call(_known_labels, library, self.disk.home, name)
             label = check_label(received.label, known, new=received.new)
-            try:
-                jpeg = await self.uploads.decoders.thumbnail(received.image, SIDE)
-            except ImageError as e:
-                self.uploads.metrics.errors.labels(e.code).inc()
-                return JSONResponse(error_body(e.code, str(e)), status_of(type(e)))
+            jpeg = await self.uploads.decoders.thumbnail(received.image, SIDE)
             kept = await self.disk.call(_store, library, received, jpeg, label)
         self.uploads.metrics.feedback.inc()
         previous = kept.photo.label if kept.same else None

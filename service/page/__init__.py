@@ -1,1 +1,1 @@
-"""The web page: one file per screen, served from memory; and what only the page needs over HTTP."""
+"""The web page: its HTML, style and scripts, one script per screen; the calls that serve them, and the one for small pictures."""

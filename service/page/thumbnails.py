@@ -1,37 +1,21 @@
-"""The call that makes a small picture of any image, for what a browser cannot show itself, such as HEIC."""
+"""The call for a small JPEG of any image, because browsers cannot show every format, such as HEIC."""
 
 from __future__ import annotations
 
-from functools import partial
-
-from handful.service.artifact.errors import ImageError
-from handful.service.http.body import (
-    BODY_ERRORS,
-    IMAGE_ERRORS,
-    OVERHEAD_BYTES,
-    off_loop,
-    read_body,
-    single_image,
-    single_image_megabytes,
-)
-from handful.service.http.capacity import Capacity
+from handful.service.decoding.decoders import Decoders
 from handful.service.http.endpoint import Answer, Endpoint
-from handful.service.http.errors import JsonBroken, status_of
-from handful.service.http.schemas import error_body
-from handful.service.serving.predictor import Predictor
-from handful.service.serving.routes import ONE_IMAGE
-from handful.service.settings import Settings
+from handful.service.http.one_image import ONE_IMAGE, ONE_IMAGE_ERRORS, OneImage
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 SIDE = 512  # pixels of the longer side
 
 
 class SmallPictures:
-    """One per worker. `bodies` limits the bytes of all request bodies in its memory."""
+    """One per worker."""
 
-    def __init__(self, settings: Settings, predictor: Predictor, bodies: Capacity) -> None:
-        self.settings, self.predictor, self.bodies = settings, predictor, bodies
+    def __init__(self, images: OneImage, decoders: Decoders) -> None:
+        self.images, self.decoders = images, decoders
         self.endpoints = (
             Endpoint(
                 "POST",
@@ -39,21 +23,12 @@ class SmallPictures:
                 self.show,
                 f"The image upright and in sRGB, at most {SIDE} pixels wide and high, for browsers.",
                 answers={200: Answer("A JPEG", bytes, "image/jpeg")},
-                errors=(*BODY_ERRORS, *IMAGE_ERRORS, JsonBroken),
+                errors=ONE_IMAGE_ERRORS,
                 content=ONE_IMAGE,
             ),
         )
 
     async def show(self, request: Request) -> Response:
-        kind = request.headers.get("content-type", "")
-        limit = int(single_image_megabytes(kind, self.settings.max_image_megabytes) * 1e6) + OVERHEAD_BYTES
-        with self.bodies.reserve() as reservation:
-            seconds = self.settings.body_seconds
-            body = await read_body(request.headers, request.receive, limit, seconds, reservation)
-            async with self.predictor.admission.admit(1):
-                image = await off_loop(partial(single_image, kind, body), len(body))
-                try:
-                    jpeg = await self.predictor.decoders.thumbnail(image, SIDE)
-                except ImageError as e:
-                    return JSONResponse(error_body(e.code, str(e)), status_of(type(e)))
+        async with self.images.of(request) as image:
+            jpeg = await self.decoders.thumbnail(image, SIDE)
         return Response(jpeg, media_type="image/jpeg")

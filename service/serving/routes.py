@@ -17,15 +17,12 @@ from handful.service.http.body import (
     multipart_images,
     off_loop,
     read_body,
-    single_image,
-    single_image_megabytes,
 )
-from handful.service.http.capacity import Capacity, Reservation
 from handful.service.http.endpoint import FILE, Answer, Endpoint, Schema, form
 from handful.service.http.errors import AnyError, JsonBroken, NotReady, status_of
-from handful.service.http.json_body import JSON_IMAGE
 from handful.service.http.library_errors import ModelUnknown
 from handful.service.http.model_errors import ModelTooLarge
+from handful.service.http.one_image import ONE_IMAGE, OneImage
 from handful.service.http.schemas import ErrorBody, PredictionBody, error_body
 from handful.service.serving.champion import LoadedVersion
 from handful.service.serving.predictor import Predictor
@@ -34,19 +31,12 @@ from handful.service.settings import Settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-ONE_IMAGE = {
-    **form({"image": FILE}),
-    "image/*": FILE,
-    "application/octet-stream": FILE,
-    "application/json": JSON_IMAGE,
-}
-
 
 class ServingRoutes:
-    """One per worker. `bodies` limits the bytes of all request bodies in its memory."""
+    """One per worker."""
 
-    def __init__(self, settings: Settings, models: ServedModels, predictor: Predictor, bodies: Capacity) -> None:
-        self.settings, self.models, self.predictor, self.bodies = settings, models, predictor, bodies
+    def __init__(self, settings: Settings, models: ServedModels, predictor: Predictor, images: OneImage) -> None:
+        self.settings, self.models, self.predictor, self.images = settings, models, predictor, images
         one = f"One image of at most {settings.max_image_megabytes:g} MB and {settings.max_megapixels:g} megapixels."
         many = f"At most {settings.max_images} images, {settings.max_request_megabytes:g} MB together; one answer each."
         files = {"type": "array", "items": FILE, "minItems": 1, "maxItems": settings.max_images}
@@ -97,23 +87,18 @@ class ServingRoutes:
         )
 
     async def predict(self, request: Request) -> Response:
-        """The image is admitted before it is taken out of its form or its base64, which costs time and memory."""
         name = await self._name(request)
-        content_type = request.headers.get("content-type", "")
-        megabytes = single_image_megabytes(content_type, self.settings.max_image_megabytes)
-        with self.bodies.reserve() as reservation:
-            body = await self._read(request, megabytes, 1, reservation)
-            async with self.predictor.admission.admit(1):
-                image = await off_loop(partial(single_image, content_type, body), len(body))
-                del body
-                served, (result,) = await self.predictor.answer([image], name)
+        async with self.images.of(request) as image:
+            served, (result,) = await self.predictor.answer([image], name)
         status = status_of(type(result)) if isinstance(result, ImageError) else 200
         return JSONResponse(_body(served, result), status)
 
     async def predict_many(self, request: Request) -> Response:
         name, max_images = await self._name(request), self.settings.max_images
-        with self.bodies.reserve() as reservation:
-            body = await self._read(request, self.settings.max_request_megabytes, max_images, reservation)
+        limit_bytes = int(self.settings.max_request_megabytes * 1e6) + max_images * OVERHEAD_BYTES
+        with self.images.bodies.reserve() as reservation:
+            seconds = self.settings.body_seconds
+            body = await read_body(request.headers, request.receive, limit_bytes, seconds, reservation)
             content_type = request.headers.get("content-type", "")
             parse = partial(multipart_images, content_type, body, field="images", max_images=max_images)
             images = await off_loop(parse, len(body))
@@ -129,10 +114,6 @@ class ServingRoutes:
         async with self.predictor.admission.admit(len(images)):
             served, results = await self.predictor.answer(images, name)
         return [_body(served, result) for result in results]
-
-    async def _read(self, request: Request, megabytes: float, parts: int, reservation: Reservation) -> bytearray:
-        limit_bytes = int(megabytes * 1e6) + parts * OVERHEAD_BYTES
-        return await read_body(request.headers, request.receive, limit_bytes, self.settings.body_seconds, reservation)
 
     async def _name(self, request: Request) -> str | None:
         """That of the model in the path. Raises `ModelUnknown` before the body is read."""
