@@ -178,6 +178,32 @@ def test_only_the_command_line_and_the_python_interface_import_command_modules()
     assert {module for _, module in importing} == commands
 
 
+def test_what_an_extra_installs_is_imported_where_it_is_used() -> None:
+    """An installation without extras must import every module but the one that only `export` loads."""
+    extras = {"adlfs", "gcsfs", "onnx", "onnxruntime", "onnxscript", "openvino", "ray", "s3fs"}
+    at_once = {
+        name: {
+            each for node in tree(name).body if isinstance(node, ast.Import | ast.ImportFrom) for each in named(node)
+        }
+        for name in SOURCES
+    }
+    needing: set[str] = set()
+    while more := {
+        name
+        for name, modules in at_once.items()
+        if name not in needing and (needing & modules or any(each.partition(".")[0] in extras for each in modules))
+    }:
+        needing |= more
+    assert needing == {"handful.service.export.precision"}
+
+
+def named(node: ast.Import | ast.ImportFrom) -> set[str]:
+    """The modules that the statement loads."""
+    if isinstance(node, ast.Import):
+        return {each.name for each in node.names}
+    return {str(node.module), *(f"{node.module}.{each.name}" for each in node.names)}
+
+
 def test_every_image_passes_one_decoder_and_one_preprocessing() -> None:
     """Pillow's `Image.open` elsewhere would be a second reader of images, timm's transform a second preprocessing."""
     sources = {name: path.read_text(encoding="utf-8") for name, path in SOURCES.items()}

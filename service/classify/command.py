@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 @click.option(
     "--excel",
     is_flag=True,
-    help="Write the .csv for Excel: accents and other letters are shown right, and no cell is run as a formula.",
+    help="Write the .csv for Excel: accents are shown right, and no cell is run as a formula.",
 )
 @tta_option
 @limit_options

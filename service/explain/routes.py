@@ -58,7 +58,7 @@ class ExplainRoutes:
 
 
 def draw(served: LoadedVersion, photo: bytes, pixels: Tensor) -> bytes:
-    """The picture of `handful explain --short`, as a PNG. Raises `ExplainRefused` for a network that cannot be explained."""
+    """The picture of `handful explain --short`, as a PNG. Raises `ExplainRefused` where a network has none."""
     from handful.service.explain.explanation import explain_pixels, with_own_layers
     from handful.service.explain.picture import draw_explanation  # imports matplotlib, half a second
 

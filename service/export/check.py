@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from handful.service.artifact.errors import ImageError
 from handful.service.artifact.prediction import Prediction
 from handful.service.artifact.preprocessing import Source, stacked
 from handful.service.classifier import Classifier
-from handful.service.export.precision import Precision
 from handful.service.lean.classifier import OnnxClassifier
 from PIL import Image
+
+if TYPE_CHECKING:  # it needs the extra `onnx`, and `handful evaluate` must not
+    from handful.service.export.precision import Precision
 
 MOST_DIFFERENCE = 1e-3  # of a probability
 MOST_CHANGED = 0.01  # 8-bit weights may change this share of the answers, or one answer, whichever is more

@@ -1,1 +1,1 @@
-"""The web page: its HTML, style and scripts, one script per screen; the calls that serve them, and the one for small pictures."""
+"""The web page: HTML, style and one script per screen, and the calls that only a page needs."""

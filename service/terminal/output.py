@@ -92,7 +92,7 @@ def model_flag(*former_names: str, required: bool = False) -> Callable[[Command]
 
 
 def one_model(argument: str | None, model: str | None, metavar: str, *, required: bool) -> str | None:
-    """The model named by the argument or by --model. Raises `UsageError` where both are given, or, if `required`, neither."""
+    """The model named by the argument or by --model. Raises `UsageError` for both, and if `required` for neither."""
     if argument and model:
         raise UsageError(f"Got both {argument} and --model {model}; one of them is enough.")
     if required and not (argument or model):
