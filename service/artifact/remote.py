@@ -186,9 +186,11 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def fetching(threads: int) -> Iterator[Executor]:
-    """Threads that fetch; what nobody waits for any more is not begun."""
+    """Threads that fetch all that they were given, also after the block; but nothing more where it is broken off."""
     pool = ThreadPoolExecutor(threads, "fetch")
     try:
         yield pool
-    finally:
+    except BaseException:  # an error, or the end of a generator that nobody asks any more
         pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown(wait=False)
