@@ -18,6 +18,7 @@ from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.one_image import OneImage
 from handful.service.http.openapi import openapi_document
 from handful.service.jobs.model_routes import ModelJobRoutes
+from handful.service.jobs.output_routes import OutputRoutes
 from handful.service.jobs.routes import RetrainRoutes
 from handful.service.jobs.starting import JobStarter
 from handful.service.jobs.worker import JobWorker
@@ -71,6 +72,7 @@ class Api:
             *CorrectionRoutes(self.libraries, uploads, bodies).endpoints,
             *RetrainRoutes(settings, self.retraining, starter).endpoints,
             *ModelJobRoutes(self.retraining, starter, self.libraries, bodies).endpoints,
+            *OutputRoutes(settings, self.retraining, starter, bodies).endpoints,
             *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
             *self._own_endpoints(),
         )

@@ -32,6 +32,7 @@ from handful.service.http.keys import Access, Keys
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.model_errors import MayNotChange
 from handful.service.http.schemas import error_body
+from handful.service.http.tickets import Tickets
 from handful.service.page.files import PAGE_PATHS, PAGE_ROUTES
 from handful.service.settings import Settings
 from starlette.datastructures import Headers
@@ -53,7 +54,7 @@ ASKED_BY_POST = frozenset(
         *(f"/models/{{name}}/{call}" for call in ("predict", "predict_many", "explain")),
     }
 )
-_SHOWS_PHOTOS = re.compile(r"/(?:photos|corrections|thumbnails|findings|report)(?:/|$)")
+_NOT_FOR_ASKING = re.compile(r"/(?:photos|corrections|thumbnails|findings|report|file)(?:/|$)")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_QUERY_BYTES = 4096  # the longest label, percent-encoded, has 1200
 MAX_HOST = 260  # characters: the longest name has 253
@@ -65,9 +66,9 @@ def needs_key(path: str) -> bool:
 
 
 def only_asks(method: str, route: str) -> bool:
-    """Whether a call changes nothing and shows no photos, so that a key for asking is enough."""
+    """Whether a call changes nothing, shows no photos and gives no model away, so that a key for asking is enough."""
     if method in SAFE_METHODS:
-        return not _SHOWS_PHOTOS.search(route)
+        return not _NOT_FOR_ASKING.search(route)
     return route in ASKED_BY_POST
 
 
@@ -91,6 +92,7 @@ class AuthMiddleware:
     ) -> None:
         self.app, self.metrics, self.methods = app, metrics, methods
         self.origins = settings.cors_origins
+        self.tickets = Tickets(settings.api_keys)
         self.keys = Keys(settings.api_keys, settings.predict_keys) if settings.api_keys else None
         self._patterns = {path: compile_path(path)[0] for path in methods if "{" in path}
 
@@ -144,6 +146,8 @@ class AuthMiddleware:
             return await self._access(headers, address)
         if not needs_key(path):
             return None
+        if method in SAFE_METHODS and self.tickets.is_valid(path, scope.get("query_string", b"")):
+            return "change"  # to this one page, for a minute
         access = await self.keys.check(headers, address)
         if access == "ask" and not only_asks(method, self._route_of(path)):
             raise MayNotChange("This key may ask; changing anything and seeing photos need HANDFUL_API_KEY.")

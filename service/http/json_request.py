@@ -38,6 +38,13 @@ async def read_json(request: Request, kind: type[M], seconds: float, bodies: Cap
             raise JsonBroken(_sentence(e, kind)) from e
 
 
+async def read_optional_json(request: Request, kind: type[M], seconds: float, bodies: Capacity) -> M:
+    """As `read_json`; without a body, every value that has a default."""
+    if "content-type" not in request.headers and request.headers.get("content-length", "0") == "0":
+        return kind()
+    return await read_json(request, kind, seconds, bodies)
+
+
 def _sentence(error: ValidationError, kind: type[JsonRequest]) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))

@@ -10,6 +10,7 @@ RequestError
 ├── PromoteRefused    409
 ├── UndoRefused       409
 ├── ExplainRefused    409
+├── ExportOff         409
 ├── HomeNotWritable   409
 └── ModelTooLarge     507
 """
@@ -67,6 +68,12 @@ class UndoRefused(RequestError):
 
 class ExplainRefused(RequestError):
     """The network does not keep which place of a photo its numbers are about."""
+
+    status = 409
+
+
+class ExportOff(RequestError):
+    """No file can be made here: a package is not installed, or the service runs no jobs."""
 
     status = 409
 

@@ -38,7 +38,7 @@ class ErrorBody(_Body):
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 Promote = Literal["auto", "always", "never"]
-Kind = Literal["train", "retrain", "evaluate"]
+Kind = Literal["train", "retrain", "evaluate", "export"]
 
 
 class Progress(_Body):
@@ -51,7 +51,7 @@ class Progress(_Body):
 
 
 class JobSummary(_Body):
-    """One training, retraining or evaluation."""
+    """One training, retraining, evaluation or export."""
 
     job: str
     kind: Kind = "retrain"
@@ -83,6 +83,12 @@ class JobEvent(_Body):
     done: int
     total: int | None
     seconds_left: int | None
+
+
+class TicketBody(_Body):
+    """What opens one page for a minute, in its address: `?ticket=...`."""
+
+    ticket: str
 
 
 class JobsBody(_Body):

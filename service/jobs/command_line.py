@@ -8,25 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from handful.service.jobs.job import Job, JobError
-from handful.service.jobs.table import LOG, PHOTOS, REPORT
+from handful.service.jobs.table import EXPORTED, LOG, PHOTOS, REPORT
 
 COMMAND = (sys.executable, "-m", "handful.service")
+_SOURCES = {"zip": "The zip", "library": "The photo library", "version": "The version"}
 MESSAGE_PREFIX = "handful: "  # of the command's error message on stderr
 
 
 def command_of(job: Job, folder: Path) -> tuple[str, ...]:
     """What runs the job, whose folder is `folder`."""
-    return (*COMMAND, job.kind, str(folder / PHOTOS), *_options(job, folder), "--json")
+    return (*COMMAND, job.kind, *_words(job, folder), "--json")
 
 
-def _options(job: Job, folder: Path) -> tuple[str, ...]:
+def _words(job: Job, folder: Path) -> tuple[str, ...]:
+    photos = str(folder / PHOTOS)
     match job.kind:
         case "train":
-            return _train_options(job)
+            return (photos, *_train_options(job))
         case "retrain":
-            return ("--name", job.name, "--promote", job.promote)
+            return (photos, "--name", job.name, "--promote", job.promote)
         case "evaluate":
-            return ("--model", job.name, "--report", str(folder / REPORT))
+            return (photos, "--model", job.name, "--report", str(folder / REPORT))
+        case "export":
+            model = f"{job.name}:{job.options.version}"
+            return (model, str(folder / EXPORTED), "--precision", job.options.precision)
 
 
 def _train_options(job: Job) -> tuple[str, ...]:
@@ -47,7 +52,7 @@ def error_of(status: int, stderr: str, job: Job, folder: Path) -> JobError:
     """The command's own error message if it wrote one, without any path of this machine."""
     messages = [line.removeprefix(MESSAGE_PREFIX) for line in stderr.splitlines() if line.startswith(MESSAGE_PREFIX)]
     if messages:
-        source = "The photo library" if job.options.source == "library" else "The zip"
+        source = _SOURCES[job.options.source]
         message = messages[-1].replace(str(folder / PHOTOS), source).replace(str(folder), source)
         return JobError(code=f"{job.kind}_refused", message=message)
     if status < 0:

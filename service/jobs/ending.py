@@ -11,7 +11,7 @@ from handful.service.artifact.errors import HandfulError
 from handful.service.artifact.store import Store
 from handful.service.http.schemas import State
 from handful.service.jobs.job import Job, JobError
-from handful.service.jobs.table import CONTENTS, JobTable
+from handful.service.jobs.table import CONTENTS, EXPORTED, JobTable
 from handful.service.library.disk import LIBRARY_FOLDER
 from handful.service.library.library import HIDDEN
 from handful.service.library.problems import save_problems
@@ -24,6 +24,8 @@ def end_job(table: JobTable, job: Job, state: State, error: JobError | None, res
     if result is not None:
         if job.kind == "train":
             result = {**result, "promoted": _in_use(table, job, str(result.get("model", "")))}
+        if job.kind == "export":
+            result = {**result, "out": EXPORTED}  # where it lies concerns nobody
         if job.options.source == "library" and job.kind != "evaluate":
             _keep_problems(table, job, result)
     table.end(job, state, error, result)

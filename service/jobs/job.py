@@ -36,11 +36,13 @@ class JobProgress(_Record):
 
 
 class JobOptions(_Record):
-    """What a job learns from, and how."""
+    """What a job learns from, and how; or the version that it exports."""
 
-    source: Literal["zip", "library"] = "zip"
+    source: Literal["zip", "library", "version"] = "zip"
     backbone: str | None = None  # of a training
     finetune: bool = False
+    version: str | None = None  # of an export
+    precision: Literal["fp32", "fp16"] = "fp32"  # of an export
 
 
 class Job(_Record):

@@ -22,7 +22,7 @@ from handful.service.http.errors import (
     TooManyJobs,
 )
 from handful.service.http.filenames import quoted
-from handful.service.http.json_request import JsonRequest, json_content, read_json
+from handful.service.http.json_request import JsonRequest, json_content, read_json, read_optional_json
 from handful.service.http.library_errors import NothingToLearn, TooFewPhotos
 from handful.service.http.multipart import media_type
 from handful.service.http.schemas import JobBody, JobsBody, Promote
@@ -132,7 +132,7 @@ class ModelJobRoutes:
         self.worker.check_on()
         name = request.path_params["name"]
         library = await self.disk.library(name)
-        asked = await self._asked_to_train(request)
+        asked = await read_optional_json(request, TrainRequest, self.settings.body_seconds, self.bodies)
         options = JobOptions(source="library", backbone=self._backbone(asked.backbone), finetune=asked.finetune)
         copy = partial(copy_all, library)
         return _accepted(await self.starter.with_library(copy, name, "train", asked.promote, options))
@@ -185,11 +185,6 @@ class ModelJobRoutes:
         if champion is None:
             raise NotReady(f"{name} has no version yet; train it first.")
         return name, await self.disk.call(version_labels, champion)
-
-    async def _asked_to_train(self, request: Request) -> TrainRequest:
-        if "content-type" not in request.headers and request.headers.get("content-length", "0") == "0":
-            return TrainRequest()
-        return await read_json(request, TrainRequest, self.settings.body_seconds, self.bodies)
 
     def _backbone(self, asked: str | None) -> str:
         allowed = self.settings.backbones

@@ -49,6 +49,12 @@ class JobStarter:
             photos = await self.worker.call(_copied, copy, upload)
             return await self.worker.add(upload, name, kind, photos, promote, options)
 
+    async def without_photos(self, name: str, kind: Kind, options: JobOptions) -> Job:
+        """Raises `TooManyJobs`."""
+        async with self.worker.upload() as upload:
+            await self.check_queue(name)
+            return await self.worker.add(upload, name, kind, 0, "never", options)
+
     async def check_queue(self, name: str) -> None:
         """Raises `TooManyJobs`."""
         await self.worker.call(self.worker.table.check_queue, name, self.settings.max_jobs)

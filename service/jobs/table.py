@@ -4,6 +4,7 @@ jobs/jobs.sqlite3    one row per job
 jobs/ID/photos/      the photos that were sent, or those of the library as they were then, until the job has ended
 jobs/ID/photos.json  the contents of those of the library
 jobs/ID/report/      of an evaluation
+jobs/ID/model.onnx   of an export
 jobs/ID/progress     JSON lines, written by the command
 jobs/ID/log.txt      what the command wrote to stderr
 jobs/.upload-*/      photos that are still being received
@@ -35,7 +36,7 @@ from handful.service.jobs.job import INTERRUPTED, Job, JobError, JobOptions, rea
 from handful.service.jobs.process import inheritable_lock
 
 TABLE, PHOTOS, PROGRESS, LOG, LOCK = "jobs.sqlite3", "photos", "progress", "log.txt", "lock"
-CONTENTS, REPORT = "photos.json", "report"
+CONTENTS, REPORT, EXPORTED = "photos.json", "report", "model.onnx"
 UPLOAD = ".upload-"
 MOST_STARTS = 3  # of a job on the photo library, which is begun again after its worker has ended
 
@@ -140,6 +141,15 @@ class JobTable:
         """Oldest first."""
         return self._select("SELECT * FROM jobs WHERE finished_at IS NULL ORDER BY job")
 
+    def export_of(self, name: str, options: JobOptions) -> Job | None:
+        """The export that was asked for already, if its file lies here or is still being made."""
+        rows = "SELECT * FROM jobs WHERE kind = 'export' AND name = ? ORDER BY job DESC"
+        same = [job for job in self._select(rows, name) if job.options == options]
+        for job in same:
+            if job.finished_at is None or (job.state == "done" and (self.job_folder(job.job) / EXPORTED).is_file()):
+                return job
+        return None
+
     @contextmanager
     def running(self, name: str) -> Iterator[int | None]:
         """The descriptor of the lock to hold while a job of this model runs; None if another process holds it."""
@@ -166,11 +176,11 @@ class JobTable:
         return self.read(row["job"])
 
     def end_interrupted(self, job: Job) -> None:
-        """A job on the photo library waits again: its photos are still there. Any other ends."""
+        """A job on what still lies here, the photo library or a version, waits again. Any other ends."""
         job = self.read(job.job)
         if job.cancel_requested:
             self.end(job, "cancelled", None, None)
-        elif job.options.source == "library" and job.starts < MOST_STARTS:
+        elif job.options.source != "zip" and job.starts < MOST_STARTS:
             (self.job_folder(job.job) / PROGRESS).unlink(missing_ok=True)
             with transaction(self.path) as writing:
                 again = "UPDATE jobs SET state = 'queued', started_at = NULL WHERE job = ? AND NOT cancel_requested"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 from handful.service.artifact.errors import ArtifactError
 from handful.service.http.endpoint import TEXT, Answer, Endpoint, Parameter, check_parameters
@@ -14,6 +10,9 @@ from handful.service.http.errors import ParameterWrong
 from handful.service.http.filenames import quoted
 from handful.service.http.library_errors import ModelUnknown
 from handful.service.http.model_errors import NotKept
+from handful.service.http.report_page import report_bytes, report_response
+from handful.service.http.schemas import TicketBody
+from handful.service.http.tickets import TICKET_SUMMARY, Tickets, ticket_response
 from handful.service.models.bodies import FindingsBody, ThumbnailsBody
 from handful.service.models.catalogue import REPORT, Catalogue, card_of
 from handful.service.models.disk import Disk
@@ -23,7 +22,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 PATH = "/models/{name}/versions/{version}"
-MAX_REPORT_BYTES = 64_000_000
 MOST_THUMBNAILS = 1000  # per call
 KEPT_SECONDS = 3600  # by a browser; a version's pictures never change
 PARAMETERS = (
@@ -31,7 +29,6 @@ PARAMETERS = (
     Parameter("offset", {"type": "integer", "minimum": 0, "default": 0}),
     Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST_THUMBNAILS, "default": 200}),
 )
-_STYLE = re.compile(rb"<style[^>]*>(.*?)</style>", re.DOTALL | re.IGNORECASE)
 
 
 class VersionRoutes:
@@ -39,6 +36,7 @@ class VersionRoutes:
 
     def __init__(self, settings: Settings, disk: Disk, library: Callable[[str], Callable[[], Collection[str]]]) -> None:
         self.settings, self.disk, self.library = settings, disk, library
+        self.tickets = Tickets(settings.api_keys)
         self.endpoints = (
             Endpoint(
                 "GET",
@@ -46,6 +44,14 @@ class VersionRoutes:
                 self.report,
                 "A version's report, as a page without scripts.",
                 answers={200: Answer("The page", str, "text/html")},
+                errors=(ModelUnknown, NotKept),
+            ),
+            Endpoint(
+                "POST",
+                f"{PATH}/report/ticket",
+                self.report_ticket,
+                TICKET_SUMMARY,
+                answers={200: Answer("The ticket", TicketBody)},
                 errors=(ModelUnknown, NotKept),
             ),
             Endpoint(
@@ -76,8 +82,11 @@ class VersionRoutes:
         )
 
     async def report(self, request: Request) -> Response:
-        html, policy = await self.disk.call(self._report, *self._version(request))
-        return Response(html, headers={"Content-Security-Policy": policy}, media_type="text/html")
+        return report_response(await self.disk.call(self._report, *self._version(request)))
+
+    async def report_ticket(self, request: Request) -> Response:
+        await self.disk.call(self._report, *self._version(request))
+        return ticket_response(self.tickets, request)
 
     async def findings(self, request: Request) -> Response:
         name, version = self._version(request)
@@ -115,22 +124,11 @@ class VersionRoutes:
             raise ModelUnknown(f"{name}:{version} is broken; GET /models/{name} says why.") from e
         return LearnedPhotos(name, version, folder, card, library)
 
-    def _report(self, name: str, version: str) -> tuple[bytes, str]:
-        path: Path = Catalogue(self.settings.model).folder(name, version) / REPORT
-        if not path.is_file() or path.stat().st_size > MAX_REPORT_BYTES:
+    def _report(self, name: str, version: str) -> bytes:
+        html = report_bytes(Catalogue(self.settings.model).folder(name, version) / REPORT)
+        if html is None:
             raise NotKept(f"{name}:{version} has no report.")
-        html = path.read_bytes().replace(b"\r\n", b"\n")  # browsers hash the style with such line ends
-        return html, _policy(html)
-
-
-def _policy(html: bytes) -> str:
-    """Its own style and pictures inside it, and nothing else: a report may come from a stranger's repository."""
-    hashes = {base64.b64encode(hashlib.sha256(style).digest()).decode() for style in _STYLE.findall(html)}
-    styles = " ".join(f"'sha256-{each}'" for each in sorted(hashes)) or "'none'"
-    return (
-        f"default-src 'none'; style-src {styles}; img-src data:; base-uri 'none'; form-action 'none';"
-        " frame-ancestors 'self'; sandbox"
-    )
+        return html
 
 
 def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
