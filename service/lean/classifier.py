@@ -19,6 +19,7 @@ from handful.service.lean.onnx_file import OnnxAnswers, OnnxFile
 from numpy.typing import NDArray
 
 BATCH = 16  # images
+SERVED_BATCH = 4  # images; larger ones take more memory and gain nothing (training/LOG.md)
 S = TypeVar("S", bound=Source)
 
 
@@ -28,7 +29,7 @@ class OnnxClassifier:
     def __init__(self, file: OnnxFile) -> None:
         self.file, self.card, self.preprocessing = file, file.card, file.preprocessing
         self.labels = in_one_form(file.card.labels)
-        self._even = False
+        self.batch, self._even = SERVED_BATCH, False
 
     @classmethod
     def load(cls, path: Path, runtime: str | None = None) -> OnnxClassifier:
@@ -50,6 +51,26 @@ class OnnxClassifier:
         image = preprocessing.resized(preprocessing.read(source))
         left, top = (round((n - side) / 2) - round((short - side) / 2) for n in image.size)
         return np.asarray(image.crop((left, top, left + short, top + short)))
+
+    def prepare(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The `(S, S, 3)` picture that the network sees -> `(s, s, 3)`, of which the file crops it again."""
+        side, short = self.preprocessing.side_pixels, self.preprocessing.short_side
+        whole = np.zeros((short, short, 3), np.uint8)
+        corner = round((short - side) / 2)
+        whole[corner : corner + side, corner : corner + side] = picture
+        return whole
+
+    def answer(self, prepared: Sequence[NDArray[np.uint8]], cores: int) -> list[Prediction]:  # noqa: ARG002 - its own
+        """What `prepare` made of N pictures -> N predictions; the runtime has its own threads."""
+        batches = (prepared[start : start + self.batch] for start in range(0, len(prepared), self.batch))
+        return [answer for batch in batches for answer in self.predict(np.stack(batch))]
+
+    @property
+    def batches_at_once(self) -> int | None:
+        return 1
+
+    def limit_batch(self, images: int) -> None:
+        self.batch = min(images, self.batch)
 
     def predict(self, images: NDArray[np.uint8]) -> list[Prediction]:
         """`(N, H, W, 3)` uint8, upright RGB of any size -> N predictions."""

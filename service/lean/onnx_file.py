@@ -13,7 +13,7 @@ import numpy as np
 from handful.service.artifact.card import ModelCard, parse_card
 from handful.service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent, UsageError
 from handful.service.artifact.preprocessing import Preprocessing
-from handful.service.compute.device import cpu_count
+from handful.service.compute.device import threads
 from numpy.typing import NDArray
 
 ENDING = ".onnx"
@@ -51,7 +51,7 @@ class OnnxRuntime:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cpu_count()
+        options.intra_op_num_threads = threads()
         options.log_severity_level = 3  # errors alone
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
@@ -72,7 +72,7 @@ class OpenVino:
 
         core = import_openvino().Core()
         self._model = core.read_model(path)
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": cpu_count()}
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
         self._compiled = core.compile_model(self._model, "CPU", settings)
 
     def properties(self) -> dict[str, str]:
