@@ -122,6 +122,11 @@ class Classifier:
         """How the network is computed, such as `fused-bf16`."""
         return self.network.engine.label
 
+    @property
+    def engine_text(self) -> str:
+        """The engines that are used, why, and what was timed, for a person."""
+        return self.network.engine_text
+
     def choose_fastest_for(self, images: int | None) -> None:
         """Prepares the network for classifying so many images; None: for a service, which runs on."""
         self.network.choose_fastest_for(images, self.preprocessing.side_pixels)

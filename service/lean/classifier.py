@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from handful.service.artifact.errors import ImageError, UsageError
+from handful.service.artifact.card import ModelCard
+from handful.service.artifact.errors import ArtifactInconsistent, ImageError, UsageError
+from handful.service.artifact.folder import ONNX, check_hash, has_onnx, read_card
 from handful.service.artifact.label_names import in_one_form
 from handful.service.artifact.prediction import Prediction
 from handful.service.artifact.preprocessing import Source
 from handful.service.compute.device import cpu_count
-from handful.service.lean.onnx_file import OnnxAnswers, OnnxFile
+from handful.service.lean.onnx_file import OnnxAnswers, OnnxFile, installed_runtimes
 from numpy.typing import NDArray
 
 BATCH = 16  # images
@@ -26,15 +28,31 @@ S = TypeVar("S", bound=Source)
 class OnnxClassifier:
     """An exported file, ready to predict; safe to share between threads."""
 
-    def __init__(self, file: OnnxFile) -> None:
-        self.file, self.card, self.preprocessing = file, file.card, file.preprocessing
+    def __init__(self, file: OnnxFile, card: ModelCard | None = None) -> None:
+        """`card` where it is not the file's own: that of the artifact which carries the file."""
+        self.file, self.card, self.preprocessing = file, card or file.card, file.preprocessing
         self.labels = in_one_form(file.card.labels)
         self.batch, self._even = SERVED_BATCH, False
 
     @classmethod
     def load(cls, path: Path, runtime: str | None = None) -> OnnxClassifier:
-        """From a file that `handful export` wrote; raises an `ArtifactError`, or `UsageError` without a runtime."""
-        return cls(OnnxFile(path, runtime))
+        """From a file that `handful export` wrote, or an artifact's folder that carries one.
+
+        Raises an `ArtifactError`, or `UsageError` where the folder carries none and without a runtime.
+        """
+        if not path.is_dir():
+            return cls(OnnxFile(path, runtime))
+        card = read_card(path)
+        if not has_onnx(path, card):
+            raise UsageError(
+                f"{card.model} has no {ONNX}, and torch is not installed here: where it is, `handful export"
+                f" {card.model} --to artifact` adds the file."
+            )
+        check_hash(path, ONNX, card)
+        file = OnnxFile(path / ONNX, runtime)
+        if file.card.labels != card.labels:
+            raise ArtifactInconsistent(f"{path}: {ONNX} has other labels than the card.")
+        return cls(file, card)
 
     @property
     def engine_label(self) -> str:
@@ -82,6 +100,13 @@ class OnnxClassifier:
             Prediction.of(self.labels, shares, float(score), embedding, unknown=bool(unknown))
             for shares, score, unknown, embedding in zip(*columns, strict=True)
         ]
+
+    @property
+    def engine_text(self) -> str:
+        """For a person: what computes the file, and what else could."""
+        others = [each for each in installed_runtimes() if each != self.file.runtime.name]
+        more = f"; {others[0]} is installed, too" if others else ""
+        return f"{self.engine_label} on cpu: the exported file {self.file.path}, without torch{more}"
 
     def choose_fastest_for(self, images: int | None) -> None:
         """For the calls of `Classifier`: the runtime is chosen when the file is opened."""

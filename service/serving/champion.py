@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.errors import ArtifactInconsistent, HandfulError, ModelNotFound
-from handful.service.artifact.folder import EMBEDDINGS, WEIGHTS
+from handful.service.artifact.folder import EMBEDDINGS, ONNX, WEIGHTS
 from handful.service.artifact.store import Store
 from handful.service.compute.device import threads
 from handful.service.http.errors import NotReady
 from handful.service.http.metrics import ServiceMetrics
-from handful.service.serving.engines import ServedClassifier, classifier_of
+from handful.service.lean.engines import ServedClassifier, classifier_of, is_lean
 from handful.service.settings import ANNOUNCED, Settings
 
 logger = logging.getLogger(__name__)
@@ -190,7 +190,8 @@ def process_bytes() -> int:
 
 def estimated_bytes(path: Path) -> int:
     """What a version takes in memory at least: its tensors, and the copies that the engines make of them."""
-    return sum(COPIES * (path / file).stat().st_size for file in (WEIGHTS, EMBEDDINGS) if (path / file).is_file())
+    files = [path] if path.is_file() else [path / ONNX] if is_lean(path) else [path / WEIGHTS, path / EMBEDDINGS]
+    return sum(COPIES * file.stat().st_size for file in files if file.is_file())
 
 
 def _shapes(classifier: ServedClassifier, batch_images: int, cores: int) -> Iterator[tuple[int, int]]:

@@ -102,9 +102,9 @@ def one_model(argument: str | None, model: str | None, metavar: str, *, required
 
 def model_and_target(words: Sequence[str], model: str | None, metavar: str) -> tuple[str, str]:
     """Of a command whose arguments are a model, unless --model names it, and what to do with it."""
-    *before, target = words
-    if len(before) > 1:
-        raise UsageError(f"Got {' '.join(words)}; {metavar} is expected.")
+    *before, target = words or ("",)
+    if len(before) > 1 or not target:
+        raise UsageError(f"Got {' '.join(words) or 'nothing'}; {metavar} is expected.")
     named = one_model(before[0] if before else None, model, metavar, required=True)
     return str(named), target
 

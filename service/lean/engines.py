@@ -1,17 +1,21 @@
-"""What the service asks of a classifier, and which one answers: on torch, or from an exported file without it."""
+"""What a service asks of a classifier, and which one answers: on torch, or from an exported file without it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from handful.service.artifact.card import ModelCard
 from handful.service.artifact.prediction import Prediction
 from handful.service.artifact.preprocessing import Preprocessing
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from handful.service.classifier import Classifier
+    from handful.service.lean.classifier import OnnxClassifier
 
 
 class ServedClassifier(Protocol):
@@ -40,11 +44,21 @@ class ServedClassifier(Protocol):
 
 
 def is_lean(model: Path | None) -> bool:
-    """Whether a process that serves this model, or with None those of the store, does without torch."""
-    return find_spec("torch") is None or (model is not None and model.is_file())
+    """Whether a process that answers from this model, or with None from those of the store, does without torch.
+
+    `model` is an artifact's folder or an exported file.
+    """
+    return (model is not None and model.is_file()) or not is_torch_installed()
 
 
-def classifier_of(path: Path) -> ServedClassifier:
+def is_torch_installed() -> bool:
+    try:
+        return all(map(find_spec, ("torch", "timm")))
+    except ValueError:  # somebody has put None in its place
+        return False
+
+
+def classifier_of(path: Path) -> Classifier | OnnxClassifier:
     """Of an artifact's folder or of an exported file. Raises an `ArtifactError`, or whatever torch raises."""
     if is_lean(path):
         from handful.service.lean.classifier import OnnxClassifier
