@@ -59,7 +59,7 @@ _threads: list[int] = []
 def set_threads(count: int) -> None:
     """How many threads one network of this process is computed with."""
     _threads[:] = [count]
-    if "torch" in sys.modules:
+    if sys.modules.get("torch"):
         import torch
 
         torch.set_num_threads(count)
@@ -69,7 +69,7 @@ def threads() -> int:
     """What `set_threads` has set; else torch's own number where torch is loaded, else that of the cores."""
     if _threads:
         return _threads[0]
-    if "torch" not in sys.modules:
+    if not sys.modules.get("torch"):
         return cpu_count()
     import torch
 

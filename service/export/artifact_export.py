@@ -32,14 +32,17 @@ def export_into_artifact(
             file = partial / ONNX
             result = export_onnx(open_artifact(path), file, precision, photos)
             with locked(name_folder / LOCK):
-                _add(file, path)
+                add_onnx(file, path)
     except PermissionError as e:
         raise UsageError(f"{path} may not be written by this user, so {ONNX} cannot be added.") from e
     return {**result, "out": str(path / ONNX)}
 
 
-def _add(file: Path, path: Path) -> None:
-    """Only for the holder of the lock. A card has never the hash of another file than the one beside it."""
+def add_onnx(file: Path, path: Path) -> None:
+    """Moves the file into the version. Only for the holder of the lock.
+
+    At no moment does the card have the hash of another file than the one beside it.
+    """
     card, sha256 = without_onnx(read_card(path)), file_sha256(file)
     if (path / ONNX).exists():
         replace_text(path / CARD, card_json(card))
