@@ -21,7 +21,7 @@ from handful.service.lean.onnx_file import OnnxAnswers, OnnxFile, installed_runt
 from numpy.typing import NDArray
 
 BATCH = 16  # images
-SERVED_BATCH = 4  # images; larger ones take more memory and gain nothing (training/LOG.md)
+SERVED_BATCH = 1  # image; more at once take more memory and gain nothing (training/LOG.md)
 S = TypeVar("S", bound=Source)
 
 

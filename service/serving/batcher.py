@@ -74,11 +74,11 @@ class Batcher:
         On a CPU a padded row costs as much as a real one, so the size of a part is a power of two; the remaining
         images wait for the next batch.
         """
-        at_once = batch[0].version.classifier.batches_at_once
-        if at_once is None:
+        classifier = batch[0].version.classifier
+        if classifier.batches_at_once is None:
             return [batch]
-        parallel = min(at_once, self.cores, len(batch))
-        size = 1 << ((len(batch) // parallel).bit_length() - 1)
+        parallel = min(classifier.batches_at_once, self.cores, len(batch))
+        size = min(1 << ((len(batch) // parallel).bit_length() - 1), classifier.batch)
         self._waiting.extendleft(reversed(batch[parallel * size :]))
         return [batch[start : start + size] for start in range(0, parallel * size, size)]
 
