@@ -83,7 +83,7 @@ def serve(*, model: str | None, onnx: Path | None, host: str, port: int) -> None
     NAME:VERSION that version is served for ever, with --onnx that file. Settings are environment variables,
     HANDFUL_...; an address that other machines can reach needs HANDFUL_API_KEY.
     """
-    check_onnx(onnx, model, tta=False)
+    check_onnx(onnx, model)
     _serve(model, host, port, browser=False, onnx=onnx)
 
 

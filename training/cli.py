@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from handful.service.terminal.output import (
     EXIT_PROBLEMS,
+    check_one_view,
     check_onnx,
     json_option,
     limit_options,
@@ -260,7 +261,8 @@ def evaluate(
     from handful.training.checks import check_labelled_folder, check_report, source_text
 
     check_labelled_folder(data)
-    check_onnx(onnx, model, tta=tta)
+    check_one_view(onnx, tta=tta)
+    check_onnx(onnx, model)
     store = Store()
     path = onnx or store.resolve(model)
     if report:

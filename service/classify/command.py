@@ -11,6 +11,7 @@ from handful.service.artifact.errors import UsageError
 from handful.service.terminal.answers import classify_text, merge_text
 from handful.service.terminal.output import (
     EXIT_PROBLEMS,
+    check_one_view,
     check_onnx,
     check_out,
     json_option,
@@ -94,7 +95,8 @@ def classify(
     shard = Shard.parse(part) if part else None
     out = local_out(target)
     _check_classify_out(out, resume=resume, excel=excel, shard=shard is not None)
-    check_onnx(onnx, model, tta=tta)
+    check_one_view(onnx, tta=tta)
+    check_onnx(onnx, model)
     _check_engine(engine, out, onnx, actor_cpus, actor_gpus)
     photos, artifact = GivenPhotos(sources, path_column, shard), onnx or Store().resolve(model)
     started, named = time.monotonic(), onnx.name if onnx else f"{artifact.parent.name}:{artifact.name}"

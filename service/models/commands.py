@@ -86,7 +86,7 @@ def show_model(*, model: str | None, onnx: Path | None, engine: bool, as_json: b
     from handful.service.artifact.store import Store
     from handful.service.lean.engines import classifier_of
 
-    check_onnx(onnx, model, tta=False)
+    check_onnx(onnx, model)
     path = onnx or Store().resolve(model)
     card = classifier_of(path).card if onnx else open_artifact(path).card
     if engine:
