@@ -90,6 +90,7 @@ class Session:
         parts: tuple[tuple[str, float, Callable[[float], None]], ...] = (
             ("prepare", 90, self.prepare),
             ("engines", 100, partial(self.process, "gpu_engines", "heuristics")),
+            ("engine chosen", 45, partial(self.process, "gpu_engines", "chosen")),
             ("training", 75, self.training),
             ("photos", 70, partial(self.process, "gpu_photos", "jpeg")),
             ("serving", 60, self.serving),
@@ -244,7 +245,7 @@ def text(found: Sequence[Fact], device: str) -> str:
     if networks:
         parts.append(_best(found, networks))
         parts += [_network(found, name) for name in networks]
-    parts += [_compiling(found), _jpeg(found), _training(found), _serving(found), _missing(found)]
+    parts += [_chosen(found), _compiling(found), _jpeg(found), _training(found), _serving(found), _missing(found)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -305,6 +306,17 @@ def _network(found: Sequence[Fact], network: str) -> str:
         rows.append([way, *cells, wait, f"{off[way]:.2%}" if way in off else ""])
     head = ["way", *(f"batch {b}" for b in batches), "one image, waited for, ms", "off float32 by at most"]
     return f"{network}, images/s; errors are shares of the largest embedding value:\n\n" + table(head, rows)
+
+
+def _chosen(found: Sequence[Fact]) -> str:
+    told = of(found, "chosen")
+    engines = list(dict.fromkeys(name for f in told for name in f["rates"]))
+    rows = []
+    for f in told:
+        rates = [short(f["rates"][name]) if f["rates"].get(name) else "" for name in engines]
+        rows.append([f["network"], f["batch"], f["engine"], *rates, f"{f['seconds']:.1f}"])
+    head = ["network", "batch", "chosen", *engines, "both batches timed in, s"]
+    return "The engine that handful chooses by timing, images/s:\n\n" + table(head, rows) if rows else ""
 
 
 def _compiling(found: Sequence[Fact]) -> str:

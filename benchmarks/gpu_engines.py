@@ -18,6 +18,7 @@ from functools import partial
 import torch
 from handful.service.compute import engine
 from handful.service.compute.device import has_native_bfloat16
+from handful.service.compute.network import Network
 from handful.training.backbone import load_backbone
 from torch import Tensor, nn
 
@@ -38,6 +39,7 @@ COMPILED = (
     ("resnet34", 1),
     ("resnet18", 256),
 )
+CHOSEN = ("builtin", "resnet34", "resnet50", "vit_tiny_patch16_224", "densenet121")
 AUTOTUNED = ("resnet50", 256)  # what max-autotune is tried on, last of all
 AGREE = 32  # images that answers are compared on
 WAITS = 32  # up to this batch the wait for one call is told, too
@@ -61,8 +63,8 @@ class Subject:
 def subject(name: str, device: torch.device) -> Subject:
     """A network of timm's with random weights, or handful's own with its real ones."""
     side = 224
-    if name == "builtin-resnet":
-        loaded = load_backbone("builtin-resnet")
+    if name in {"builtin", "builtin-resnet"}:
+        loaded = load_backbone(name)
         backbone, side = loaded.network, int(loaded.config["pretrained_cfg"]["input_size"][1])
     else:
         backbone = random_backbone(name)
@@ -307,8 +309,28 @@ def _compiled(report: Child, name: str, size: int, options: dict[str, bool], suf
         tell(report, each, f"compiled{suffix}, graph", graph_of(run, batch), batch)
 
 
+def chosen(report: Child) -> None:
+    """Which engine handful chooses by timing, as `serve` does when it meets a network for the first time."""
+    for name in QUICK_NETWORKS if report.quick else CHOSEN:
+        report.guarded(f"{name}, choice", partial(_chosen, report, name))
+
+
+def _chosen(report: Child, name: str) -> None:
+    each = subject(name, report.device)
+    network = Network(each.backbone)
+    started = time.perf_counter()
+    network.choose_fastest_for(None, each.side)
+    seconds = time.perf_counter() - started
+    few = network.small_batch_engine or network.engine
+    for workload, rates in network.timed.items():
+        engine = few if workload.images == 1 else network.engine
+        batch = workload.images
+        report.say("chosen", network=name, batch=batch, engine=engine.name, rates=rates, seconds=seconds)
+
+
 KINDS: dict[str, Callable[[Child], None]] = {
     "heuristics": heuristics,
+    "chosen": chosen,
     "tuned": tuned,
     "compiled": compiled,
     "autotuned": autotuned,

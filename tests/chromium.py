@@ -14,7 +14,7 @@ from running_server import Server, running, until
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PROGRAM = next(filter(None, map(shutil.which, PROGRAMS)), None)
 OPTIONS = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-SECONDS = 30
+SECONDS = 120  # far more than needed, so that a loaded machine does not fail a test
 HARMLESS = "Failed to load resource"  # an error's status is the test's to judge; the page says it to the person
 
 DROP = """([at, files]) => {

@@ -80,18 +80,21 @@ def running(home: Path, open_files: int | None = None, /, **settings: str) -> It
         workers = server.workers()
         yield server
     finally:
-        if server.process.is_alive():
-            server.stop()
-        for worker in workers:
-            with suppress(psutil.NoSuchProcess):
-                worker.kill()
+        try:
+            if server.process.is_alive():
+                server.stop()
+        finally:
+            server.process.kill()
+            for worker in workers:
+                with suppress(psutil.NoSuchProcess):
+                    worker.kill()
 
 
-def until(happened: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+def until(happened: Callable[[], bool], seconds: float = START_SECONDS, every_seconds: float = 0.05) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, f"it has not happened within {seconds} seconds"
-        time.sleep(0.05)
+        time.sleep(every_seconds)
 
 
 def free_port() -> int:

@@ -9,7 +9,8 @@
     int8       a convolutional network on a CPU with 8-bit instructions, if the artifact says that int8 was tried and
                changed almost no answers (`train --int8`): see int8.py
     openvino   a convolutional network through OpenVINO on a CPU, with the extra `openvino`; only by timing
-    graph      the folded network recorded as a CUDA graph, per batch size: one image is three to five times as fast
+    graph      the folded network, or the unchanged one under autocast, recorded as a CUDA graph, per batch size: one
+               image is three to ten times as fast
     compiled   the folded network through torch.compile, on a GPU: only when very many images are expected, as
                compiling takes ten seconds to two minutes (on a CPU it gained 5 % over fused: training/LOG.md)
 
@@ -136,18 +137,21 @@ def openvino(backbone: nn.Module, side_pixels: int) -> Engine:
 
 
 def graph(backbone: nn.Module, device: torch.device) -> Engine | None:
-    """The folded network as CUDA graphs, one per batch size, recorded when first seen; None without a GPU."""
-    plain = folded(backbone, device)
-    if plain is None or device.type != "cuda":
+    """The folded or unchanged network as CUDA graphs, each recorded when its batch size is seen; None without a GPU."""
+    if device.type != "cuda":
         return None
+    plain = folded(backbone, device) or eager(backbone, device)
     return Engine(CudaGraphs(plain.run), "graph", plain.low_precision, "one launch per batch instead of one per layer")
 
 
 class CudaGraphs:
-    """Replays recorded work. Input and output lie in fixed memory, so one batch runs at a time."""
+    """Replays recorded work. Input and output lie in fixed memory, so one batch runs at a time.
+
+    All graphs work in the same memory: an output is copied before the next replay begins.
+    """
 
     def __init__(self, run: Run) -> None:
-        self._run, self._lock = run, threading.Lock()
+        self._run, self._lock, self._memory = run, threading.Lock(), torch.cuda.graph_pool_handle()
         self._recorded: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
 
     def __call__(self, batch: Tensor) -> Tensor:
@@ -168,7 +172,7 @@ class CudaGraphs:
                 self._run(fixed)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self._memory):
             output = self._run(fixed)
         return graph, fixed, output
 

@@ -20,9 +20,11 @@ from circus.arbiter import Arbiter as CircusArbiter  # type: ignore[import-untyp
 from handful.service.serving.forked import ForkingWatcher, can_fork, ready_to_fork
 from handful.service.serving.watchdog import BEATS, Watchdog
 from handful.service.settings import Settings
+from tornado import gen
 
 logger = logging.getLogger(__name__)
 CHECK_SECONDS = 1.0  # between looks at the workers
+BUSY_SECONDS = 0.02  # between looks whether circus has done what it was doing
 END_SECONDS = 5.0  # after `drain_seconds`, until a worker that has not ended is killed
 
 
@@ -35,10 +37,7 @@ def supervised(arbiter: Any, settings: Settings, preload: Callable[[], None]) ->
         def __init__(self, watchers: Iterable[Any], **options: Any) -> None:
             self.of_service = [*watchers]  # circus adds watchers of its own plugins
             self.watchdog = Watchdog(round(settings.stuck_seconds / CHECK_SECONDS))
-            for watcher in self.of_service:
-                watcher.graceful_timeout = settings.drain_seconds + END_SECONDS
-                watcher.respawn = True  # in a container, too: other workers may still be answering
-                watcher.env[BEATS] = str(self.watchdog.descriptor)
+            _set_up(self.of_service, settings, self.watchdog)
             plugins = bool(options.get("plugins"))  # those of --reload, which needs new interpreters
             if not plugins:
                 _fork(self.of_service, preload)
@@ -53,7 +52,20 @@ def supervised(arbiter: Any, settings: Settings, preload: Callable[[], None]) ->
             _kill(self.watchdog.stuck([process for watcher in self.of_service for process in watcher.processes]))
             return super().manage_watchers()
 
+        @gen.coroutine
+        def stop(self) -> Any:
+            yield _until_idle(self)
+            if not self._stopping:
+                yield super().stop()
+
     return Supervisor
+
+
+def _set_up(watchers: Iterable[Any], settings: Settings, watchdog: Watchdog) -> None:
+    for watcher in watchers:
+        watcher.graceful_timeout = settings.drain_seconds + END_SECONDS
+        watcher.respawn = True  # in a container, too: other workers may still be answering
+        watcher.env[BEATS] = str(watchdog.descriptor)
 
 
 def _fork(watchers: Iterable[Any], preload: Callable[[], None]) -> None:
@@ -64,6 +76,13 @@ def _fork(watchers: Iterable[Any], preload: Callable[[], None]) -> None:
     ready_to_fork()
     for watcher in watchers:
         watcher.__class__ = ForkingWatcher
+
+
+@gen.coroutine
+def _until_idle(arbiter: Any) -> Any:
+    """Circus refuses to stop while it starts or stops workers, and then forgets that a SIGTERM asked for it."""
+    while arbiter._exclusive_running_command is not None and not arbiter._stopping:
+        yield gen.sleep(BUSY_SECONDS)
 
 
 def _kill(stuck: Iterable[int]) -> None:

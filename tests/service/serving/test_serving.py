@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -183,14 +184,29 @@ def test_a_killed_worker_comes_back(guarded: Server) -> None:
 
 def test_sigterm_finishes_what_is_in_flight_and_leaves_no_process(guarded: Server) -> None:
     workers = guarded.workers()
-    with Load(guarded, clients=2) as load:
-        until(lambda: len(load.answers) > 5)
-        os.kill(guarded.process.pid, signal.SIGTERM)
-        until(lambda: not guarded.process.is_alive())
-    statuses = [status for status, _ in load.answers]
-    assert set(statuses) <= {0, 200}
-    assert statuses == sorted(statuses, reverse=True) or 200 not in statuses[statuses.index(0) + len(load.threads) :]
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "image/jpeg"}
+    connections = [http.client.HTTPConnection("127.0.0.1", guarded.port, timeout=60) for _ in range(4)]
+    for connection in connections:  # so that each has been accepted
+        connection.request("GET", "/livez")
+        assert connection.getresponse().read()
+    for connection in connections:
+        connection.request("POST", "/predict", JPEG, headers)
+    os.kill(guarded.process.pid, signal.SIGTERM)
+    assert [connection.getresponse().status for connection in connections] == [200] * len(connections)
+    until(lambda: not guarded.process.is_alive())
+    assert guarded.status("/livez") == 0
     assert not any(worker.is_running() for worker in workers)
+
+
+def test_a_sigterm_while_a_worker_is_being_replaced_ends_the_service(tmp_path: Path) -> None:
+    with running(tmp_path / "home") as server:
+        supervisor = server.process.pid
+        children = Path(f"/proc/{supervisor}/task/{supervisor}/children")  # read at once: it is a matter of one moment
+        [worker] = server.workers()
+        worker.kill()
+        until(lambda: not set(children.read_text().split()) <= {str(worker.pid)}, every_seconds=0)
+        server.stop()
+        assert not psutil.pid_exists(supervisor)
 
 
 def test_without_a_model_the_service_lives_and_the_first_one_is_served_and_no_orphan_stays(
