@@ -116,7 +116,11 @@ def labels_for(means: NDArray[np.float64], counts: NDArray[np.intp]) -> float | 
     if not len(reached):
         return None
     last = int(reached[0])
-    return float(counts[0]) if not last else float(np.interp(GOAL, means[last - 1 : last + 1], counts[last - 1 : last + 1]))
+    return (
+        float(counts[0])
+        if not last
+        else float(np.interp(GOAL, means[last - 1 : last + 1], counts[last - 1 : last + 1]))
+    )
 
 
 def _told(needed: float | None) -> str:
