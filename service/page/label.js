@@ -114,7 +114,7 @@ class Labelling {
   }
 
   surety({answer, not}) {
-    return answer.unknown || not.size ? 0 : answer.confidence
+    return not.size ? DOUBT : answer.unknown ? 0 : answer.confidence  // what was refused waits until the doubts are asked
   }
 
   /** A dozen photos of one answer: that of the greatest doubt, and those least sure of the same answer. */
@@ -274,7 +274,7 @@ class Labelling {
 
   /** How good the answers are, how many more labels are worth it, and when to stop. */
   words() {
-    const {seen, right, pool, changed} = this, doubtful = pool.filter(each => each.answer && this.surety(each) < DOUBT).length
+    const {seen, right, pool, changed} = this, doubtful = pool.filter(each => each.answer && this.surety(each) <= DOUBT).length
     const [low, high] = seen ? interval(right, seen) : []
     return [
       h("p", {}, t("label.left", {n: pool.length, seen})),

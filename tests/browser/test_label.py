@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,21 @@ def write_pool(folder: Path, per_label: int) -> dict[str, list[Path]]:
 def counts(studio: Server) -> dict[str, int]:
     listed = studio.client.get("/models/colours/photos").json()["labels"]
     return {each["label"]: each["photos"] for each in listed}
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(studio: Server) -> Iterator[None]:
+    """Other modules find the model `colours` and its library as they were."""
+    client, listed = studio.client, "/models/colours/photos?limit=1000"
+    before = {each["id"] for each in client.get(listed).json()["photos"]}
+    champion = client.get("/models/colours").json()["champion"]
+    yield
+    added = [each["id"] for each in client.get(listed).json()["photos"] if each["id"] not in before]
+    if added:
+        client.post("/models/colours/photos/delete", json={"ids": added})
+    client.delete("/models/colours/labels/purple")
+    if client.get("/models/colours").json()["champion"] != champion:
+        assert client.post("/models/colours/promote", json={"version": champion}).status_code == 200
 
 
 def test_rows_are_accepted_refused_taken_back_and_learned_by_keys_alone(

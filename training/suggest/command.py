@@ -107,7 +107,7 @@ def _text(result: dict[str, Any], source: Path, count: int) -> str:
         f"{'; left out: ' + ', '.join(left) if left else ''}.",
         f"Labelled, they raise how well the labelled photos stand for the others from {covered['before']:.0%}"
         f" to {covered['after']:.0%}.",
-        *([f"All others are near-duplicates of these; {count} were asked for."] if len(rows) < count else []),
+        *([f"No other photo is left that is no near-duplicate; {count} were asked for."] if len(rows) < count else []),
         *(f"  {each['path']}: {each['error']}" for each in result["failed"][:10]),
         *([f"contact sheet: {result['sheet']}"] if result["sheet"] else []),
         "",
