@@ -25,6 +25,7 @@ NAMES = (
     "encodings",
     "learning",
     "intervals",
+    "suggesting",
     "serving",
     "startup",
     "memory",

@@ -1,4 +1,4 @@
-"""The commands of handful.training: demo, sample, check, train, retrain, evaluate, compare.
+"""The commands of handful.training: demo, sample, check, train, retrain, evaluate, compare, suggest.
 
 This module imports nothing heavy: a command loads torch when it runs, after its checks and first words.
 """
@@ -24,6 +24,7 @@ from handful.service.terminal.progress import STARTING, working
 from handful.training.ladder.command import ladder
 from handful.training.options import column_options, seed_option, settings_options
 from handful.training.settings import RetrainSettings, SourceSettings, TrainSettings
+from handful.training.suggest.command import suggest
 from handful.training.terminal.stages import check_stages, evaluate_stages, retrain_stages, train_stages
 from handful.training.terminal.texts import (
     check_text,
@@ -286,4 +287,5 @@ commands: dict[str, click.Command] = {
     "retrain": retrain,
     "evaluate": evaluate,
     "compare": ladder,
+    "suggest": suggest,
 }
