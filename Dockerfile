@@ -1,7 +1,9 @@
-# Two targets:
+# Three targets:
+#   docker build --target lean --tag handful:lean .
 #   docker build --target gpu --tag handful:gpu .
 #   docker build --target cpu --tag handful:cpu --build-arg PIP_ARGS="--extra-index-url INDEX" .
-# where INDEX is PyTorch's own index of CPU builds. The models are mounted at /srv/handful (a HANDFUL_HOME, read-only is
+# where INDEX is PyTorch's own index of CPU builds. lean has ONNX Runtime in place of torch: it answers from models that
+# `handful export NAME --to artifact` has given their file, and learns nothing. The models are mounted at /srv/handful (a HANDFUL_HOME, read-only is
 # enough) or built into the image: --build-context models=FOLDER, where FOLDER is the models/ of a HANDFUL_HOME.
 # Podman and buildah leave HEALTHCHECK out unless they get --format docker.
 # Only the owner of a model may read its embeddings, so a mounted HANDFUL_HOME needs --user "$(id -u):$(id -g)".
@@ -62,6 +64,42 @@ EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
 # HANDFUL_API_KEY is required: without a key only loopback addresses are served.
+CMD ["handful", "serve", "--host", "0.0.0.0"]
+
+# It can neither train nor explain, and says so.
+FROM ${CPU_BASE} AS lean-build
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv /opt/handful
+ENV PATH=/opt/handful/bin:$PATH
+WORKDIR /src
+COPY requirements-lean.txt ./
+# hadolint ignore=DL3042
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --require-hashes --no-deps --only-binary :all: --requirement requirements-lean.txt && pip check
+COPY pyproject.toml README.md LICENSE ./
+COPY handful handful
+COPY service service
+COPY training training
+RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation . && pip uninstall --yes setuptools pip
+
+FROM ${CPU_BASE} AS lean
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
+RUN useradd --uid 10001 --no-create-home handful && install --directory --owner handful /srv/handful
+COPY --from=lean-build /opt/handful /opt/handful
+COPY --from=models --chown=10001:10001 . /srv/handful/models/
+ENV PATH=/opt/handful/bin:$PATH \
+    HANDFUL_HOME=/srv/handful \
+    HOME=/tmp \
+    BENTOML_HOME=/tmp/bentoml \
+    BENTOML_DO_NOT_TRACK=true \
+    PYTHONUNBUFFERED=1
+WORKDIR /srv/handful
+USER 10001:10001
+EXPOSE 3000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
 CMD ["handful", "serve", "--host", "0.0.0.0"]
 
 # The same as the cpu target from here on.

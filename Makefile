@@ -2,7 +2,7 @@
 # make demo DEMO=--no-serve  the same without serving at the end
 # make test                  lint, types, and the tests but the slow ones: some minutes
 # make test-slow             the slow tests: kills, fine-tuning, 8-bit, pretraining, long attacks
-# make lock                  requirements.txt and requirements-gpu.txt, with hashes, from requirements-bento.txt
+# make lock                  requirements.txt, -gpu.txt and -lean.txt, with hashes, from requirements-bento.txt
 # make bench                 the benchmarks, peers included; BENCH=--quick, BENCH=--photos=FOLDER
 
 PYTHON ?= python3

@@ -1,7 +1,7 @@
-"""requirements-bento.txt -> requirements.txt and requirements-gpu.txt: the same versions with hashes of their wheels.
+"""requirements-bento.txt -> the other requirements: the same versions with hashes of their wheels.
 
 `make lock`. It asks the index that pip is configured with, takes its answers for each Python and each kind of machine
-in PYTHONS and MACHINES, and installs nothing. The Dockerfile installs both files with `--require-hashes`.
+in PYTHONS and MACHINES, and installs nothing. The Dockerfile installs the files with `--require-hashes`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,18 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PINS, COMMON, GPU = (ROOT / f"requirements{kind}.txt" for kind in ("-bento", "", "-gpu"))
+PINS, COMMON, GPU, LEAN = (ROOT / f"requirements{kind}.txt" for kind in ("-bento", "", "-gpu", "-lean"))
 PYTHONS = ("3.11", "3.12")  # the second is that of the Dockerfile's base images
 MACHINES = ("x86_64", "aarch64")
 TORCH = ("torch", "torchvision")  # another build for CPUs, with other hashes, lies in an index of its own
 BENTOML = "bentoml==1.4.39"
+ONNXRUNTIME = "onnxruntime==1.32.0"  # the one that no Bento has: torch computes there
+# What answering over HTTP and on the command line imports where torch is missing; the same list is in docs/export.md.
+ANSWERING = (
+    *("bentoml", "click", "filelock", "fsspec", "h11", "huggingface-hub", "multipart", "numpy", "pi-heif", "pillow"),
+    *("platformdirs", "prometheus-client", "psutil", "pydantic", "pydantic-settings", "rich", "safetensors"),
+    *("setuptools", "starlette", "threadpoolctl", "uvicorn"),  # setuptools builds handful itself
+)
 GLIBC = 39  # the base images' minor version of glibc: wheels for it or an older one fit
 HEADS = {
     COMMON: """\
@@ -32,6 +39,9 @@ HEADS = {
 # PyTorch's own and has other hashes; the Dockerfile takes its version from here.
 """,
 }
+HEADS[LEAN] = """\
+# As requirements.txt, for the lean target of the Dockerfile: ONNX Runtime in place of torch, and nothing that learns.
+"""
 Hashes = dict[str, set[str]]  # name==version -> sha256 of each wheel
 
 
@@ -41,7 +51,8 @@ def main() -> None:
     common = [*(pin for pin in pins if pin not in torch), BENTOML]
     names = {pin.partition("==")[0] for pin in common}
     brought = {pin for pin in _resolved(torch, common) if pin.partition("==")[0] not in names}
-    for path, wanted in ((COMMON, common), (GPU, sorted({*torch, *brought}))):
+    lean = sorted(_resolved([*ANSWERING, ONNXRUNTIME], common))
+    for path, wanted in ((COMMON, common), (GPU, sorted({*torch, *brought})), (LEAN, lean)):
         path.write_text(HEADS[path] + _text(_hashes(wanted)), encoding="utf-8")
         print(f"{path.name}: {len(wanted)} packages")  # noqa: T201
 

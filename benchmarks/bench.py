@@ -29,6 +29,7 @@ class Bench:
     quick: bool
     device: str | None = None  # cpu: processes see no GPU; None: whatever is there
     seconds: float = 430.0  # of the GPU benchmark, start to end
+    most_seconds: float | None = None  # of everywhere; None: until all photos are answered
 
     @property
     def repeats(self) -> int:

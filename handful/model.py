@@ -20,6 +20,7 @@ from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.artifact.folder import open_artifact
 from handful.service.artifact.store import Store
 from handful.service.artifact.verdict import Verdict
+from handful.service.lean.engines import is_lean
 from handful.service.terminal.progress import working
 
 if TYPE_CHECKING:
@@ -122,13 +123,16 @@ class Model:
 
     @cached_property
     def _exported(self) -> OnnxClassifier | None:
+        """None where torch computes the model: where it is installed and the model is no file."""
+        if not is_lean(self._path):
+            return None
         from handful.service.lean.classifier import OnnxClassifier
 
-        return OnnxClassifier.load(self._path) if self._path.is_file() else None
+        return OnnxClassifier.load(self._path)
 
     @cached_property
     def _artifact(self) -> Artifact:
-        if self._exported:
+        if self._path.is_file():
             raise UsageError(f"{self._path} is an exported file; this call needs the model {self.card.model} itself.")
         return open_artifact(self._path)
 

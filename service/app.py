@@ -23,8 +23,11 @@ import bentoml
 from bentoml._internal.utils import circus
 from bentoml.exceptions import InvalidArgument, ServiceUnavailable
 from handful.service.bento import packed_model
+from handful.service.compute.device import cpu_count, set_threads
 from handful.service.http.errors import NotReady
 from handful.service.http.schemas import ErrorBody, PredictionBody, error_body
+from handful.service.lean.engines import is_lean
+from handful.service.lean.onnx_file import installed_runtimes
 from handful.service.serving.connections import accept_few_at_once, bound_connections, set_limits, watch_connections
 from handful.service.serving.forked import leave
 from handful.service.serving.shutdown import announce_supervisor, cap_drain, end_with_supervisor, log_again
@@ -84,7 +87,7 @@ class Front:
         cap_drain(settings.drain_seconds)
         _beside(stack, show_life())
         _import_api()
-        _set_threads()
+        set_threads(max(1, cpu_count() // settings.workers))
         from handful.service.api import Api
 
         service: Any = ImageClassifier  # the decorator has made it one
@@ -110,21 +113,18 @@ def _beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
 
 
 def _import_api() -> None:
-    """Imports what answers, torch included: in the supervisor where workers are its forks, else in each worker."""
+    """Imports what answers, torch included: in the supervisor where workers are its forks, else in each worker.
+
+    Not torch where an exported file answers.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
     if METRICS_FOLDER in os.environ:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
         # it looked at the variable when it was imported
         values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # it has types only in part
-    for module in ("_bentoml_impl.worker.service", "handful.service.api"):
+    engine = (*installed_runtimes()[:1],) if is_lean(settings.model) else ("handful.service.classifier",)
+    for module in ("_bentoml_impl.worker.service", "handful.service.api", *engine):
         import_module(module)
-
-
-def _set_threads() -> None:
-    import torch
-    from handful.service.compute.device import cpu_count
-
-    torch.set_num_threads(max(1, cpu_count() // settings.workers))
 
 
 @bentoml.service(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import ArtifactInconsistent, ImageError
@@ -16,6 +17,7 @@ from handful.service.artifact.preprocessing import Preprocessing, Source, stacke
 from handful.service.artifact.unknown import UnknownDetector
 from handful.service.compute.network import Network, build_network
 from handful.service.compute.pipeline import Batch, run_batches
+from numpy.typing import NDArray
 from torch import Tensor
 
 # Images of 11 views each: the 55 rows are padded to 56 in batches of 16 (CPU), to 64 in batches of 32 (GPU).
@@ -70,6 +72,15 @@ class Classifier:
         """One image -> `(3, S, S)` float32; raises an `ImageError`."""
         return self.preprocessing(self.preprocessing.read(source))
 
+    def prepare(self, picture: NDArray[np.uint8]) -> Tensor:
+        """The `(S, S, 3)` picture that the network sees -> `(3, S, S)` float32."""
+        return self.preprocessing.normalised(picture)
+
+    def answer(self, prepared: Sequence[Tensor], cores: int) -> list[Prediction]:
+        """What `prepare` made of N pictures -> N predictions, on so many cores."""
+        torch.set_num_threads(cores)  # of this thread, and of threads that compute for the first time later
+        return self.predict(stacked(prepared))
+
     def read_views(self, source: Source) -> Tensor:
         """One image -> `(11, 3, S, S)` float32: `read`'s result, then the ten views; raises an `ImageError`."""
         image = self.preprocessing.read(source)
@@ -111,9 +122,27 @@ class Classifier:
         """How the network is computed, such as `fused-bf16`."""
         return self.network.engine.label
 
+    @property
+    def engine_text(self) -> str:
+        """The engines that are used, why, and what was timed, for a person."""
+        return self.network.engine_text
+
     def choose_fastest_for(self, images: int | None) -> None:
         """Prepares the network for classifying so many images; None: for a service, which runs on."""
         self.network.choose_fastest_for(images, self.preprocessing.side_pixels)
+
+    @property
+    def batches_at_once(self) -> int | None:
+        """How many batches are computed in parallel, each on its share of the cores; None: not on a CPU."""
+        return self.network.parallel_batches if self.network.device.type == "cpu" else None
+
+    @property
+    def batch(self) -> int:
+        """Images that the network computes at once."""
+        return self.network.batch
+
+    def limit_batch(self, images: int) -> None:
+        self.network.batch = min(images, self.network.batch)
 
     def make_even(self) -> None:
         """From now on no answer depends on which other images are computed with it."""

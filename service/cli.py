@@ -14,12 +14,14 @@ from handful.service.export.command import export
 from handful.service.models.commands import models
 from handful.service.terminal.answers import explain_text
 from handful.service.terminal.output import (
+    check_onnx,
     check_out,
     check_photo,
     json_option,
     limit_options,
     model_flag,
     model_option,
+    onnx_option,
     print_result,
 )
 from handful.service.terminal.progress import (
@@ -70,17 +72,19 @@ def _version(artifact: Path) -> str:
 
 @click.command()
 @model_flag("--name")
+@onnx_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The port to listen on.")
-def serve(*, model: str | None, host: str, port: int) -> None:
+def serve(*, model: str | None, onnx: Path | None, host: str, port: int) -> None:
     """Answer over HTTP, with a web page to try it.
 
     Every model is served under its name, and one of them, the default model, by the short calls such as /predict: that
     of --model, else the one that was made first. A newly promoted version is loaded without a restart; with --model
-    NAME:VERSION that version is served for ever. Settings are environment variables, HANDFUL_...; an address that other
-    machines can reach needs HANDFUL_API_KEY.
+    NAME:VERSION that version is served for ever, with --onnx that file. Settings are environment variables,
+    HANDFUL_...; an address that other machines can reach needs HANDFUL_API_KEY.
     """
-    _serve(model, host, port, browser=False)
+    check_onnx(onnx, model)
+    _serve(model, host, port, browser=False, onnx=onnx)
 
 
 @click.command()
@@ -94,11 +98,13 @@ def studio(*, model: str | None, port: int) -> None:
     _serve(model, "127.0.0.1", port, browser=True)
 
 
-def _serve(model: str | None, host: str, port: int, *, browser: bool) -> None:
+def _serve(model: str | None, host: str, port: int, *, browser: bool, onnx: Path | None = None) -> None:
     from handful.service.artifact.store import Store
 
     store = Store()
-    if name := model or os.environ.get("HANDFUL_NAME"):
+    if onnx is not None:
+        os.environ["HANDFUL_MODEL"] = str(onnx)
+    elif name := model or os.environ.get("HANDFUL_NAME"):
         artifact = store.resolve(name)
         os.environ["HANDFUL_NAME"] = artifact.parent.name
         if model and ":" in model:

@@ -60,7 +60,10 @@ class Settings(BaseSettings):
     name: str | None = Field(
         None, description="the default model, whose champion answers /predict; unset: the model that was made first"
     )
-    model: Path | None = Field(None, description="folder of one artifact, served for ever instead of a champion")
+    model: Path | None = Field(
+        None,
+        description="folder of one artifact, or an exported .onnx file, served for ever instead of a champion",
+    )
     api_key: SecretStr | None = Field(
         None,
         description="clients send it as `Authorization: Bearer KEY`; 16 characters or more; two, comma-separated, are"

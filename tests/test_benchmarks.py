@@ -6,9 +6,9 @@ import importlib
 
 import pytest
 
-from benchmarks.__main__ import NAMES, targets_table
+from benchmarks.__main__ import NAMES, targets_table, with_section
 from benchmarks.limits import folder_limit
-from benchmarks.sections import judged
+from benchmarks.sections import Section, judged
 from benchmarks.timing import Measured, alternate
 
 
@@ -40,3 +40,19 @@ def test_a_missed_target_keeps_its_reason_and_a_reached_one_does_not() -> None:
     text = targets_table(rows)
     assert "| missed: it is slow |" in text
     assert "| reached |" in text
+
+
+def test_one_benchmark_in_a_new_checkout_leaves_the_results_of_others() -> None:
+    row = judged("that", "2 times", "3 times", reached=True, why="")
+    other = Section(title="Other", text="It was.", targets=[row], measured_at="then")
+    text = with_section(f"# Results\n\n## The targets\n\n{targets_table([row])}\n\n## First\n\nSo it was.\n", other)
+    anew = other.model_copy(update={"text": "It is.", "targets": [row.model_copy(update={"measured": "4 times"})]})
+    again = with_section(text, anew)
+    assert "## First\n\nSo it was.\n" in again
+    assert again.count("## Other") == 1
+    assert again.count("| that |") == 1
+    assert "It was." in text
+    assert "It is." in again
+    assert "It was." not in again.replace("So it was.", "")
+    assert "4 times" in again
+    assert "3 times" not in again

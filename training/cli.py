@@ -1,4 +1,4 @@
-"""The commands of handful.training: demo, sample, check, train, retrain, evaluate, compare.
+"""The commands of handful.training: demo, sample, check, train, retrain, evaluate, compare, suggest.
 
 This module imports nothing heavy: a command loads torch when it runs, after its checks and first words.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from handful.service.terminal.output import (
     EXIT_PROBLEMS,
+    check_one_view,
     check_onnx,
     json_option,
     limit_options,
@@ -23,6 +24,7 @@ from handful.service.terminal.progress import STARTING, working
 from handful.training.ladder.command import ladder
 from handful.training.options import column_options, seed_option, settings_options
 from handful.training.settings import RetrainSettings, SourceSettings, TrainSettings
+from handful.training.suggest.command import suggest
 from handful.training.terminal.stages import check_stages, evaluate_stages, retrain_stages, train_stages
 from handful.training.terminal.texts import (
     check_text,
@@ -260,7 +262,8 @@ def evaluate(
     from handful.training.checks import check_labelled_folder, check_report, source_text
 
     check_labelled_folder(data)
-    check_onnx(onnx, model, tta=tta)
+    check_one_view(onnx, tta=tta)
+    check_onnx(onnx, model)
     store = Store()
     path = onnx or store.resolve(model)
     if report:
@@ -284,4 +287,5 @@ commands: dict[str, click.Command] = {
     "retrain": retrain,
     "evaluate": evaluate,
     "compare": ladder,
+    "suggest": suggest,
 }

@@ -5,6 +5,7 @@ model.safetensors        backbone and head
 card.json                `ModelCard`
 embeddings.safetensors   training embeddings (N, D), label indices, content hashes; arrays of the unknown detector
 thumbnails.safetensors   a small JPEG and the relative name of each training photo; not there where nothing is kept
+model.onnx               the whole answer without torch; only where `handful export --to artifact` has added it
 README.md                the Hub model card
 report/
 """
@@ -43,6 +44,7 @@ CARD, CONFIG, WEIGHTS, EMBEDDINGS, THUMBNAILS, MODEL_CARD = (
     "thumbnails.safetensors",
     "README.md",
 )
+ONNX = "model.onnx"
 PERSONAL = (EMBEDDINGS, THUMBNAILS, "report")  # what tells of single photos
 
 
@@ -86,14 +88,21 @@ def tensor_files(card: ModelCard) -> tuple[str, ...]:
     return (WEIGHTS, EMBEDDINGS, *([THUMBNAILS] if THUMBNAILS in card.files else []))
 
 
+def has_onnx(path: Path, card: ModelCard) -> bool:
+    """Whether the version can answer without torch. The file is optional: a card may have its hash without it."""
+    return ONNX in card.files and (path / ONNX).is_file()
+
+
+def without_onnx(card: ModelCard) -> ModelCard:
+    """For a copy of the version that lacks the file: anybody can add it again, checked against the model."""
+    return card.model_copy(update={"files": {name: each for name, each in card.files.items() if name != ONNX}})
+
+
 def open_artifact(path: Path) -> Artifact:
     """Reads and verifies the folder. Raises an `ArtifactError` that names what is wrong."""
     card = read_card(path)
-    for file in tensor_files(card):
-        check_size(path / file, MAX_TENSOR_BYTES)
-        announced, got = card.files.get(file), _readable_sha256(path / file)
-        if announced != got:
-            raise ArtifactInconsistent(f"{path / file} has sha256 {got[:12]}…, the card says {str(announced)[:12]}….")
+    for file in (*tensor_files(card), *([ONNX] if has_onnx(path, card) else [])):
+        check_hash(path, file, card)
     try:
         config = json_object(_text(path / CONFIG))
     except ValueError as e:
@@ -106,6 +115,14 @@ def open_artifact(path: Path) -> Artifact:
         raise ArtifactInconsistent(f"{path}: label_names in {CONFIG} are not the labels of {CARD}.")
     check_embeddings(path / EMBEDDINGS, card)
     return Artifact(path, card, config)
+
+
+def check_hash(path: Path, file: str, card: ModelCard) -> None:
+    """Raises `ArtifactInconsistent` for a file of the folder that is not the one the card was written for."""
+    check_size(path / file, MAX_TENSOR_BYTES)
+    announced, got = card.files.get(file), _readable_sha256(path / file)
+    if announced != got:
+        raise ArtifactInconsistent(f"{path / file} has sha256 {got[:12]}…, the card says {str(announced)[:12]}….")
 
 
 def read_card(path: Path) -> ModelCard:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,29 @@ def limit_cpus(count: int) -> None:
 
     _most_cpus[:] = [count]
     torch.set_num_threads(min(count, torch.get_num_threads()))
+
+
+_threads: list[int] = []
+
+
+def set_threads(count: int) -> None:
+    """How many threads one network of this process is computed with."""
+    _threads[:] = [count]
+    if sys.modules.get("torch"):
+        import torch
+
+        torch.set_num_threads(count)
+
+
+def threads() -> int:
+    """What `set_threads` has set; else torch's own number where torch is loaded, else that of the cores."""
+    if _threads:
+        return _threads[0]
+    if not sys.modules.get("torch"):
+        return cpu_count()
+    import torch
+
+    return torch.get_num_threads()
 
 
 def cpu_count() -> int:

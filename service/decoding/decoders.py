@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
-import torch
+import numpy as np
 from handful.service.artifact.errors import ImageError, ImageTooComplex, ImageUnreadable
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.compute.device import cpu_count
@@ -22,7 +24,9 @@ from handful.service.http.capacity import Budget, Capacity
 from handful.service.http.errors import Overloaded
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.settings import Settings
-from torch import Tensor
+from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 SMALL_BYTES = 64_000_000  # of memory per decoder; a camera's JPEG of 24 megapixels needs a quarter of this
 SMALL_LANE_BYTES = 512_000_000
@@ -64,19 +68,25 @@ class Decoders:
             lane.close()
         self._source.close()
 
-    async def pixels(self, image: bytes, preprocessing: Preprocessing) -> Tensor:
-        """`(3, S, S)` float32. Raises an `ImageError` or `Overloaded`."""
-        return await self._decode(image, preprocessing)
+    async def pixels(self, image: bytes, preprocessing: Preprocessing, prepare: Callable[[NDArray[np.uint8]], T]) -> T:
+        """What `prepare` makes, in a thread, of the `(S, S, 3)` picture. Raises an `ImageError` or `Overloaded`."""
+        return await self._decode(image, preprocessing, prepare)
 
     async def check(self, image: bytes) -> None:
         """Raises the `ImageError` that a prediction of this image would raise, or `Overloaded`."""
-        await self._decode(image, None)
+        await self._decode(image, None, len)
 
     async def thumbnail(self, image: bytes, side: int) -> bytes:
         """A JPEG, at most `side` pixels wide and high, upright and in sRGB. Raises an `ImageError` or `Overloaded`."""
-        return (await self._decode(image, None, side)).numpy().tobytes()
+        return await self._decode(image, None, lambda jpeg: jpeg.tobytes(), side)
 
-    async def _decode(self, image: bytes, preprocessing: Preprocessing | None, thumbnail_side: int = 0) -> Tensor:
+    async def _decode(
+        self,
+        image: bytes,
+        preprocessing: Preprocessing | None,
+        prepare: Callable[[NDArray[np.uint8]], T],
+        thumbnail_side: int = 0,
+    ) -> T:
         task = Task(
             preprocessing=preprocessing,
             thumbnail_side=thumbnail_side,
@@ -89,19 +99,21 @@ class Decoders:
         )
         held_bytes = self._small_bytes
         try:
-            return await asyncio.wrap_future(self._small.submit(task, image))
+            return await asyncio.wrap_future(self._small.submit(task, image, prepare))
         except LargeImage as e:
             held_bytes = e.held_bytes
         except DecoderLost:
             pass  # it was large or slow in spite of its header, or its decoder crashed
         with self._images.reserve(1), self._bytes.reserve(len(image)):
-            return await self._decode_large(task, image, held_bytes)
+            return await self._decode_large(task, image, held_bytes, prepare)
 
-    async def _decode_large(self, task: Task, image: bytes, held_bytes: int) -> Tensor:
+    async def _decode_large(
+        self, task: Task, image: bytes, held_bytes: int, prepare: Callable[[NDArray[np.uint8]], T]
+    ) -> T:
         seconds = self.settings.decode_seconds
         task = task.model_copy(update={"granted_bytes": held_bytes, "slow": True, "seconds": seconds})
         await self._memory.take(held_bytes)
-        loop, decoding = asyncio.get_running_loop(), self._large.submit(task, image)
+        loop, decoding = asyncio.get_running_loop(), self._large.submit(task, image, prepare)
         # Even where nobody waits for the image any more: the process holds the memory until it is finished or killed.
         decoding.add_done_callback(lambda _: loop.call_soon_threadsafe(self._memory.give_back, held_bytes))
         try:
@@ -130,9 +142,9 @@ class _Lane:
         self._own = threading.local()
         self._busy: dict[int, float] = {}  # thread -> since when
 
-    def submit(self, task: Task, image: bytes) -> Future[Tensor]:
-        """The pixels or a thumbnail's bytes; or `LargeImage`, `DecoderLost`, an `ImageError` or `Overloaded`."""
-        return self._threads.submit(self._ask, task, image)
+    def submit(self, task: Task, image: bytes, prepare: Callable[[NDArray[np.uint8]], T]) -> Future[T]:
+        """What is made of the answer; or `LargeImage`, `DecoderLost`, an `ImageError` or `Overloaded`."""
+        return self._threads.submit(self._ask, task, image, prepare)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -142,7 +154,7 @@ class _Lane:
         busy = list(self._busy.values())
         return time.monotonic() - max(busy) if len(busy) == self.decoders else 0.0
 
-    def _ask(self, task: Task, image: bytes) -> Tensor:
+    def _ask(self, task: Task, image: bytes, prepare: Callable[[NDArray[np.uint8]], T]) -> T:
         thread, started = threading.get_ident(), time.monotonic()
         self._busy[thread] = started
         try:
@@ -155,7 +167,7 @@ class _Lane:
         finally:
             del self._busy[thread]
             self.metrics.decode_seconds.observe(time.monotonic() - started)
-        return task.preprocessing.normalised(picture) if task.preprocessing else torch.from_numpy(picture.copy())
+        return prepare(picture)
 
     def _process(self) -> DecoderProcess:
         process: DecoderProcess | None = getattr(self._own, "process", None)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from typing import TYPE_CHECKING, cast
 
-import torch
 from handful.service.artifact.errors import ArtifactError
 from handful.service.decoding.decoders import Decoders
 from handful.service.http.capacity import Capacity
@@ -15,11 +14,15 @@ from handful.service.http.errors import NotReady
 from handful.service.http.library_errors import ModelUnknown
 from handful.service.http.model_errors import ExplainRefused, ModelTooLarge
 from handful.service.http.one_image import ONE_IMAGE, ONE_IMAGE_ERRORS, OneImage
+from handful.service.lean.classifier import OnnxClassifier
 from handful.service.serving.champion import LoadedVersion
 from handful.service.serving.served import ServedModels
 from starlette.requests import Request
 from starlette.responses import Response
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from handful.service.classifier import Classifier
+    from torch import Tensor
 
 SIDE = 900  # pixels of the longer side of the photo, as it is drawn
 AT_ONCE = 8  # that wait or are drawn; each holds a picture of a few megabytes
@@ -30,7 +33,7 @@ class ExplainRoutes:
 
     def __init__(self, models: ServedModels, images: OneImage, decoders: Decoders) -> None:
         self.models, self.images, self.decoders = models, images, decoders
-        self._thread = ThreadPoolExecutor(1, "explain", initializer=partial(torch.set_num_threads, 1))
+        self._thread = ThreadPoolExecutor(1, "explain", initializer=_on_one_core)
         self._pictures = Capacity(AT_ONCE, "explanations")
         self.endpoints = (
             Endpoint(
@@ -50,11 +53,27 @@ class ExplainRoutes:
         with self._pictures.reserve(1):
             async with self.images.of(request) as image:
                 served = await self.models.version(name)
+                check_explains(served)
                 photo = await self.decoders.thumbnail(image, SIDE)
-                pixels = await self.decoders.pixels(image, served.classifier.preprocessing)
+                pixels = await self.decoders.pixels(image, served.classifier.preprocessing, served.classifier.prepare)
                 loop = asyncio.get_running_loop()
                 picture = await loop.run_in_executor(self._thread, draw, served, photo, pixels)
         return Response(picture, media_type="image/png")
+
+
+def _on_one_core() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def check_explains(served: LoadedVersion) -> None:
+    """Raises `ExplainRefused` for a model that is answered from an exported file."""
+    if isinstance(served.classifier, OnnxClassifier):
+        raise ExplainRefused(
+            f"{served.model} answers from an exported file here, which has no layers to look into; `handful explain`"
+            " explains where torch is installed."
+        )
 
 
 def draw(served: LoadedVersion, photo: bytes, pixels: Tensor) -> bytes:
@@ -62,7 +81,7 @@ def draw(served: LoadedVersion, photo: bytes, pixels: Tensor) -> bytes:
     from handful.service.explain.explanation import explain_pixels, with_own_layers
     from handful.service.explain.picture import draw_explanation  # imports matplotlib, half a second
 
-    classifier = with_own_layers(served.classifier)
+    classifier = with_own_layers(cast("Classifier", served.classifier))
     try:
         explanation = explain_pixels(classifier, classifier.preprocessing.read(photo), pixels, served.model)
     except ArtifactError as e:

@@ -15,17 +15,18 @@ from handful.service.terminal.output import (
     model_and_target,
     model_flag,
     next_lines,
+    one_model,
     print_result,
 )
 from handful.service.terminal.progress import STARTING, working
 
 WRITING = "writing and checking the file"
-KINDS = ("onnx", "web")
+KINDS = ("onnx", "web", "artifact")
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @click.command()
-@click.argument("words", metavar="NAME[:VERSION] OUT", nargs=-1, required=True)
+@click.argument("words", metavar="NAME[:VERSION] OUT", nargs=-1)
 @model_flag(required=True)
 @click.option("--to", "kind", type=click.Choice(KINDS), default="onnx", show_default=True, help="What is written.")
 @click.option(
@@ -60,22 +61,29 @@ def export(
 ) -> None:
     """Write a model as one file, or a web page, that answers alone.
 
-    OUT is an .onnx file, or with --to web a new folder for any static web server. It takes photos of any size, and
-    resizes, looks, calibrates and finds the unknown ones as the model does. It is compared with the model on photos
+    OUT is an .onnx file, or with --to web a new folder for any static web server. With --to artifact there is no OUT:
+    the version itself gets the file, and then answers where torch is not installed. The file takes photos of any size,
+    and resizes, looks, calibrates and finds the unknown ones as the model does. It is compared with the model on photos
     first, and not written where an answer differs.
     """
+    from handful.service.artifact.folder import ONNX
     from handful.service.artifact.store import Store
     from handful.service.classify.given import GivenPhotos
+    from handful.service.export.artifact_export import export_into_artifact
     from handful.service.export.onnx_export import check_export, export_onnx
     from handful.service.export.web_export import check_web_export, export_web
 
     if node_modules is not None and kind != "web":
         raise UsageError("--node-modules is for --to web; an .onnx file needs nothing of it.")
-    named, target = model_and_target(words, model, "NAME[:VERSION] OUT")
-    out = Path(target)
-    (check_web_export if kind == "web" else check_export)(out)
+    if kind == "artifact":
+        path = Store().resolve(_only_model(words, model))
+        out = path / ONNX
+    else:
+        named, target = model_and_target(words, model, "NAME[:VERSION] OUT")
+        out = Path(target)
+        (check_web_export if kind == "web" else check_export)(out)
+        path = Store().resolve(named)
     given = None if photos is None else GivenPhotos([photos])
-    path = Store().resolve(named)
     with working(f"Writing {path.parent.name}:{path.name} to {out}.", {STARTING: 4, WRITING: 12}):
         from handful.service.artifact.folder import open_artifact
         from handful.service.terminal.progress import next_stage
@@ -87,10 +95,20 @@ def export(
         artifact = open_artifact(path)
         if kind == "web":
             result = export_web(artifact, out, precision or "fp16", checked_on, node_modules)
+        elif kind == "artifact":
+            result = export_into_artifact(path, precision or "fp32", checked_on)
         else:
             result = export_onnx(artifact, out, precision or "fp32", checked_on)
     result = {"to": kind, **result}
     print_result(result, export_text(result), as_json=as_json)
+
+
+def _only_model(words: tuple[str, ...], model: str | None) -> str:
+    if len(words) > 1:
+        raise UsageError(
+            f"--to artifact writes into the store; got {words[-1]} as OUT, and NAME[:VERSION] alone is expected."
+        )
+    return str(one_model(words[0] if words else None, model, "NAME[:VERSION]", required=True))
 
 
 def export_text(result: dict[str, Any]) -> str:
@@ -108,6 +126,8 @@ def export_text(result: dict[str, Any]) -> str:
             f" and up to {here['largest_difference']:.1g} of a probability apart from the file"
         ]
     try_it = (command_line("classify", "PHOTO", "--onnx", result["out"]), "answers from the file, without torch")
+    if result["to"] == "artifact":
+        try_it = (command_line("serve", "--model", result["model"]), "answers without torch where it is not installed")
     if result["to"] == "web":
         try_it = (f"cd {shlex.quote(result['out'])} && python3 -m http.server", "serves the page")
     return "\n".join([*lines, "", *next_lines(try_it)])

@@ -91,7 +91,9 @@ class JobWorker:
         if not self.settings.max_jobs:
             raise RetrainOff("Training is switched off here (HANDFUL_MAX_JOBS is 0).")
         if not _can_train():
-            raise RetrainOff("Training is not installed here; run `handful retrain` on a machine where it is.")
+            raise RetrainOff(
+                "Training, which needs torch, is not installed here; run `handful retrain` on a machine where it is."
+            )
 
     @asynccontextmanager
     async def upload(self) -> AsyncIterator[Upload]:
@@ -279,4 +281,4 @@ def _writing() -> Iterator[None]:
 
 
 def _can_train() -> bool:
-    return os.name != "nt" and find_spec("handful.training") is not None
+    return os.name != "nt" and all(map(find_spec, ("handful.training", "torch")))

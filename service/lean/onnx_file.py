@@ -13,7 +13,7 @@ import numpy as np
 from handful.service.artifact.card import ModelCard, parse_card
 from handful.service.artifact.errors import ArtifactIncomplete, ArtifactInconsistent, UsageError
 from handful.service.artifact.preprocessing import Preprocessing
-from handful.service.compute.device import cpu_count
+from handful.service.compute.device import threads
 from numpy.typing import NDArray
 
 ENDING = ".onnx"
@@ -51,8 +51,9 @@ class OnnxRuntime:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cpu_count()
+        options.intra_op_num_threads = threads()
         options.log_severity_level = 3  # errors alone
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave cores to decoders
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def properties(self) -> dict[str, str]:
@@ -72,7 +73,7 @@ class OpenVino:
 
         core = import_openvino().Core()
         self._model = core.read_model(path)
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": cpu_count()}
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
         self._compiled = core.compile_model(self._model, "CPU", settings)
 
     def properties(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,10 +18,12 @@ from handful.service.terminal.output import (
     EXIT_PROBLEMS,
     Command,
     CommandGroup,
+    check_onnx,
     json_option,
     model_and_target,
     model_flag,
     one_model,
+    onnx_option,
     print_result,
 )
 from handful.service.terminal.progress import paused, working
@@ -71,24 +74,25 @@ def list_models(*, model: str | None, as_json: bool) -> None:
 
 @models.command("show")
 @takes_model(required=False)
+@onnx_option
 @click.option("--engine", is_flag=True, help="Also print to stderr how this machine computes the network, and why.")
 @json_option
-def show_model(*, model: str | None, engine: bool, as_json: bool) -> None:
+def show_model(*, model: str | None, onnx: Path | None, engine: bool, as_json: bool) -> None:
     """Print the card (the description) of one version as JSON.
 
     All its files are read and verified. Default: the champion (the version in use) of the only model.
     """
     from handful.service.artifact.folder import open_artifact
     from handful.service.artifact.store import Store
+    from handful.service.lean.engines import classifier_of
 
-    artifact = open_artifact(Store().resolve(model))
-    card = artifact.card
+    check_onnx(onnx, model)
+    path = onnx or Store().resolve(model)
+    card = classifier_of(path).card if onnx else open_artifact(path).card
     if engine:
-        from handful.service.classifier import Classifier
-
-        classifier = Classifier.from_artifact(artifact)
+        classifier = classifier_of(path)
         classifier.choose_fastest_for(None)
-        click.echo(classifier.network.engine_text, err=True)
+        click.echo(classifier.engine_text, err=True)
     print_result(card.model_dump(mode="json"), card.model_dump_json(indent=2), as_json=as_json)
 
 

@@ -32,6 +32,7 @@ from handful.service.artifact.folder import (
     card_json,
     open_artifact,
     tensor_files,
+    without_onnx,
     write_card,
 )
 from handful.service.artifact.hub import HubRef, large_file, parse_ref, pinned_file, writing
@@ -112,7 +113,7 @@ def _repository(repo: str) -> HubRef:
 
 def _files(artifact: Artifact, ref: HubRef, settings: PushSettings, *, embeddings: bool) -> dict[str, Path | bytes]:
     """The repository's files by name; the hashes in the card match them."""
-    path, card = artifact.path, _without_path(artifact.card)
+    path, card = artifact.path, without_onnx(_without_path(artifact.card))
     if not settings.embeddings:
         hashes = {name: sha256 for name, sha256 in card.files.items() if name != THUMBNAILS}
         card = card.model_copy(update={"files": hashes})
@@ -167,7 +168,8 @@ def pull_version(text: str, store: Store, name: str | None = None, *, promote: b
     def write(folder: Path, version: str) -> None:
         for file in (CONFIG, *tensor_files(artifact.card)):
             shutil.copyfile(artifact.path / file, folder / file)
-        write_card(folder, artifact.card.model_copy(update={"name": new_name, "version": version, "origin": origin}))
+        card = without_onnx(artifact.card)
+        write_card(folder, card.model_copy(update={"name": new_name, "version": version, "origin": origin}))
 
     path = store.publish(new_name, write)
     if promote:

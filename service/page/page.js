@@ -3,6 +3,7 @@
 import {api, Failure, key, onSignIn, sentence} from "./api.js"
 import {fill, h, icon} from "./dom.js"
 import {show as improve} from "./improve.js"
+import {show as label} from "./label.js"
 import {show as models} from "./models.js"
 import {show as photos} from "./photos.js"
 import {show as signIn} from "./signin.js"
@@ -15,6 +16,7 @@ import {button} from "./widgets.js"
 const SCREENS = {  // name -> [what shows it, its mark, whether it needs the right to change]
   photos: [photos, "photos", true],
   train: [train, "spark", true],
+  label: [label, "check", true],
   try: [attempt, "eye", false],
   improve: [improve, "chart", true],
   use: [use, "code", false],

@@ -12,19 +12,17 @@ import asyncio
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from handful.service.artifact.preprocessing import stacked
-from handful.service.classifier import Prediction
+from handful.service.artifact.prediction import Prediction
+from handful.service.compute.device import threads
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.serving.champion import LoadedVersion
-from torch import Tensor
 
 
 class _Waiting(NamedTuple):
     version: LoadedVersion
-    pixels: Tensor  # (3, S, S) float32
+    pixels: Any  # as the classifier's `prepare` makes them
     answer: asyncio.Future[Prediction]
 
 
@@ -33,12 +31,12 @@ class Batcher:
 
     def __init__(self, most_images: int, metrics: ServiceMetrics) -> None:
         self.most_images, self.metrics = most_images, metrics
-        self.cores = torch.get_num_threads()
+        self.cores = threads()
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._threads = ThreadPoolExecutor(self.cores, thread_name_prefix="network")
 
-    async def predict(self, version: LoadedVersion, pixels: Tensor) -> Prediction:
+    async def predict(self, version: LoadedVersion, pixels: Any) -> Prediction:
         answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(version, pixels, answer))
         self._arrived.set()
@@ -76,11 +74,11 @@ class Batcher:
         On a CPU a padded row costs as much as a real one, so the size of a part is a power of two; the remaining
         images wait for the next batch.
         """
-        network = batch[0].version.classifier.network
-        if network.device.type != "cpu":
+        classifier = batch[0].version.classifier
+        if classifier.batches_at_once is None:
             return [batch]
-        parallel = min(network.parallel_batches, self.cores, len(batch))
-        size = 1 << ((len(batch) // parallel).bit_length() - 1)
+        parallel = min(classifier.batches_at_once, self.cores, len(batch))
+        size = min(1 << ((len(batch) // parallel).bit_length() - 1), classifier.batch)
         self._waiting.extendleft(reversed(batch[parallel * size :]))
         return [batch[start : start + size] for start in range(0, parallel * size, size)]
 
@@ -98,9 +96,8 @@ class Batcher:
                 each.answer.set_result(prediction)
 
     def _predict(self, batch: list[_Waiting], cores: int) -> list[Prediction]:
-        torch.set_num_threads(cores)  # of this thread, and of threads that compute for the first time later
         started = time.perf_counter()
-        predictions = batch[0].version.classifier.predict(stacked([each.pixels for each in batch]))
+        predictions = batch[0].version.classifier.answer([each.pixels for each in batch], cores)
         self.metrics.network_seconds.observe(time.perf_counter() - started)
         self.metrics.batch.observe(len(batch))
         return predictions

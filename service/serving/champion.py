@@ -21,18 +21,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
+import numpy as np
 from handful.service.artifact.errors import ArtifactInconsistent, HandfulError, ModelNotFound
-from handful.service.artifact.folder import EMBEDDINGS, WEIGHTS
+from handful.service.artifact.folder import EMBEDDINGS, ONNX, WEIGHTS
 from handful.service.artifact.store import Store
-from handful.service.classifier import Classifier
+from handful.service.compute.device import threads
 from handful.service.http.errors import NotReady
 from handful.service.http.metrics import ServiceMetrics
+from handful.service.lean.engines import ServedClassifier, classifier_of, is_lean
 from handful.service.settings import ANNOUNCED, Settings
 
 logger = logging.getLogger(__name__)
 COPIES = 3  # of the tensors, in memory
 SMALL_BATCHES = 4  # images; as fast as 16 (training/LOG.md), and a quarter of the memory
+GREY = 127
 RETRY_SECONDS = 30.0  # until a version that did not load is tried again: the disk may have been at fault
 
 
@@ -42,7 +44,7 @@ class LoadedVersion:
 
     path: Path
     name: str  # in the store, else that of the card
-    classifier: Classifier
+    classifier: ServedClassifier
     card: bytes  # JSON
     held_bytes: int  # of memory: measured while it was loaded, at least what its tensors take
     folder: tuple[int, int]  # device and inode: they stay when the model is renamed
@@ -70,7 +72,7 @@ class ChampionWatcher:
         self.name = name or settings.name
         self.poll_seconds, self.batch_images = settings.poll_seconds, settings.batch_images
         self.metrics, self.fixed = metrics, settings.model if self.is_default else None
-        self.cores = torch.get_num_threads()
+        self.cores = threads()
         self._current: LoadedVersion | None = None
         self._failed: tuple[Path, float] | None = None  # the version that did not load, and when to try it again
         self._problem, self._logged = "It is being loaded.", ""
@@ -166,10 +168,10 @@ def load(path: Path, batch_images: int, cores: int, *, in_small_batches: bool = 
     `in_small_batches` keeps a CPU's engine from holding a third of a gigabyte for its largest batches.
     """
     folder, before = _identity(path), process_bytes()
-    classifier = Classifier.load(path)
+    classifier = classifier_of(path)
     classifier.choose_fastest_for(None)
-    if in_small_batches and classifier.network.device.type == "cpu":
-        classifier.network.batch = min(SMALL_BATCHES, classifier.network.batch)
+    if in_small_batches and classifier.batches_at_once is not None:
+        classifier.limit_batch(SMALL_BATCHES)
     with ThreadPoolExecutor(1, "warm") as thread:  # a new thread: each has its own number of cores
         for images, share in _shapes(classifier, batch_images, cores):
             thread.submit(_warm, classifier, images, share).result()
@@ -188,23 +190,24 @@ def process_bytes() -> int:
 
 def estimated_bytes(path: Path) -> int:
     """What a version takes in memory at least: its tensors, and the copies that the engines make of them."""
-    return sum(COPIES * (path / file).stat().st_size for file in (WEIGHTS, EMBEDDINGS) if (path / file).is_file())
+    files = [path] if path.is_file() else [path / ONNX] if is_lean(path) else [path / WEIGHTS, path / EMBEDDINGS]
+    return sum(COPIES * file.stat().st_size for file in files if file.is_file())
 
 
-def _shapes(classifier: Classifier, batch_images: int, cores: int) -> Iterator[tuple[int, int]]:
+def _shapes(classifier: ServedClassifier, batch_images: int, cores: int) -> Iterator[tuple[int, int]]:
     """The batch sizes, with their cores, that the batcher will run: the first batch of each size is slow."""
-    network = classifier.network
-    if network.device.type != "cpu":
+    if classifier.batches_at_once is None:
         yield from ((1 << n, cores) for n in range(batch_images.bit_length()))
         return
-    parallel = min(network.parallel_batches, cores)
+    parallel = min(classifier.batches_at_once, cores)
     yield 1, cores
-    yield from ((1 << n, cores // parallel) for n in range(min(batch_images // parallel, network.batch).bit_length()))
+    largest = min(batch_images // parallel, classifier.batch)
+    yield from ((1 << n, cores // parallel) for n in range(largest.bit_length()))
 
 
-def _warm(classifier: Classifier, images: int, cores: int) -> None:
-    torch.set_num_threads(cores)
+def _warm(classifier: ServedClassifier, images: int, cores: int) -> None:
     side = classifier.preprocessing.side_pixels
-    predictions = classifier.predict(torch.zeros(images, 3, side, side))
+    grey = classifier.prepare(np.full((side, side, 3), GREY, np.uint8))
+    predictions = classifier.answer([grey] * images, cores)
     if not all(0 <= prediction.confidence <= 1 for prediction in predictions):
         raise ArtifactInconsistent(f"{classifier.card.model} answers a grey image with no probabilities.")

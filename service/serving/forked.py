@@ -35,7 +35,8 @@ def can_fork() -> bool:
 
 def ready_to_fork() -> None:
     """Called once everything is imported: what exists now is left alone by the collector, and so stays shared."""
-    if sys.modules["torch"].cuda.is_initialized():
+    torch = sys.modules.get("torch")  # not there where the service answers from an exported file
+    if torch is not None and torch.cuda.is_initialized():
         raise RuntimeError("An import has used the GPU, so a fork of this process could not.")
     gc.collect()
     gc.freeze()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from handful.service.artifact.errors import ImageError
-from handful.service.classifier import Prediction
+from handful.service.artifact.prediction import Prediction
 from handful.service.decoding.decoders import Decoders
 from handful.service.http.capacity import Admission
 from handful.service.http.metrics import ServiceMetrics
@@ -47,7 +47,8 @@ class Predictor:
 
     async def _predict(self, version: LoadedVersion, image: bytes) -> Prediction | ImageError:
         try:
-            pixels = await self.decoders.pixels(image, version.classifier.preprocessing)
+            classifier = version.classifier
+            pixels = await self.decoders.pixels(image, classifier.preprocessing, classifier.prepare)
         except ImageError as e:
             self.metrics.errors.labels(e.code).inc()
             return e

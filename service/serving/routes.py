@@ -9,7 +9,7 @@ from functools import partial
 
 from handful.service.artifact.card import ModelCard
 from handful.service.artifact.errors import ImageError
-from handful.service.classifier import Prediction
+from handful.service.artifact.prediction import Prediction
 from handful.service.http.body import (
     BODY_ERRORS,
     IMAGE_ERRORS,

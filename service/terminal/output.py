@@ -102,9 +102,9 @@ def one_model(argument: str | None, model: str | None, metavar: str, *, required
 
 def model_and_target(words: Sequence[str], model: str | None, metavar: str) -> tuple[str, str]:
     """Of a command whose arguments are a model, unless --model names it, and what to do with it."""
-    *before, target = words
-    if len(before) > 1:
-        raise UsageError(f"Got {' '.join(words)}; {metavar} is expected.")
+    *before, target = words or ("",)
+    if len(before) > 1 or not target:
+        raise UsageError(f"Got {' '.join(words) or 'nothing'}; {metavar} is expected.")
     named = one_model(before[0] if before else None, model, metavar, required=True)
     return str(named), target
 
@@ -208,16 +208,20 @@ def check_out(out: Path, endings: Collection[str]) -> None:
         raise UsageError(f"--out {out} cannot be written; it must be a file in an existing folder that you may write.")
 
 
-def check_onnx(onnx: Path | None, model: str | None, *, tta: bool) -> None:
-    """Raises `UsageError` for what an exported file does not go with."""
+def check_onnx(onnx: Path | None, model: str | None) -> None:
+    """Raises `UsageError` for what an exported file does not go with, and for one that is not there."""
     if onnx is None:
         return
     if model is not None:
         raise UsageError(f"Got both --onnx {onnx} and --model {model}; one of them answers.")
-    if tta:
-        raise UsageError("--tta needs the model itself; an exported file looks at one view of a photo.")
     if not onnx.is_file():
         raise UsageError(f"--onnx {onnx} is not there; a file that `handful export` wrote is expected.")
+
+
+def check_one_view(onnx: Path | None, *, tta: bool) -> None:
+    """Raises `UsageError` where an exported file should look more than once."""
+    if tta and onnx is not None:
+        raise UsageError("--tta needs the model itself; an exported file looks at one view of a photo.")
 
 
 def check_photo(path: Path) -> None:

@@ -36,6 +36,7 @@ LEFT_FROM_SECONDS = 3.0  # that a stage has run before the time it needs is wort
 STARTING = "starting"
 LOADING = "loading the pretrained network"
 LOADING_MODEL = "loading the model"
+CHOOSING = "choosing"
 LOOKING = "looking at the photos"
 LEARNING = "learning to tell the labels apart"
 FINE_TUNING = "training the whole network"

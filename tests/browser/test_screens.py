@@ -17,6 +17,7 @@ SCREENS = {
     "#/models": ".model",
     "#/m/colours/photos": "[role=option]",
     "#/m/colours/train": ".confusion",
+    "#/m/colours/label": ".drop-zone",
     "#/m/colours/try": ".drop-zone",
     "#/m/colours/improve": ".timeline",
     "#/m/colours/use": "pre",
@@ -124,7 +125,7 @@ def test_the_language_is_switched_and_kept(visit: Callable[..., Any]) -> None:
     page.get_by_role("heading", name="Fotos", exact=True).wait_for()
     page.reload()
     page.get_by_role("heading", name="Fotos", exact=True).wait_for()
-    assert text(page, ".steps a") == ["Fotos", "Lernen", "Testen", "Verbessern", "Nutzen"]
+    assert text(page, ".steps a") == ["Fotos", "Lernen", "Benennen", "Testen", "Verbessern", "Nutzen"]
 
 
 @pytest.mark.browser

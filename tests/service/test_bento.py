@@ -179,13 +179,21 @@ def test_bento_and_container_install_the_same_versions_and_the_container_checks_
     pinned = {**common, **gpu}
     assert {name: pinned[name] for name in bento} == bento
     assert set(common) == set(bento) - {"torch", "torchvision"} | {"bentoml"}
-    for kind in ("", "-gpu"):
+    for kind in ("", "-gpu", "-lean"):
         for pin in re.split(r"\n(?=\w)", (ROOT / f"requirements{kind}.txt").read_text(encoding="utf-8"))[1:]:
             assert re.fullmatch(r"[\w-]+==[\w.]+( \\\n    --hash=sha256:[0-9a-f]{64})+\n?", pin), pin
     (install,) = (
         line for line in stages()["build"] if "requirements-gpu.txt ./" not in line and "requirements" in line
     )
     assert install.count("--require-hashes") == 2
+
+
+def test_the_lean_container_installs_the_same_versions_without_torch() -> None:
+    common, lean = requirements(), requirements("-lean")
+    assert {name for name in lean if lean[name] != common.get(name)} == {"flatbuffers", "onnxruntime", "protobuf"}
+    assert not {"torch", "timm", "scikit-learn", "scipy", "matplotlib", "pyarrow"} & set(lean)
+    (install,) = (line for line in stages()["lean-build"] if "--requirement" in line)
+    assert "--require-hashes" in install
 
 
 def stages() -> dict[str, list[str]]:
@@ -209,13 +217,15 @@ def test_what_the_dockerfile_copies_reaches_it() -> None:
     allowed = {
         line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
     }
-    copied = [line.split()[1:-1] for line in stages()["build"] if line.startswith("COPY")]
+    copied = [
+        line.split()[1:-1] for name in ("build", "lean-build") for line in stages()[name] if line.startswith("COPY")
+    ]
     assert {name for names in copied for name in names} == allowed
     assert all((ROOT / name).exists() for name in allowed)
 
 
 def test_the_container_runs_as_nobody_in_particular_and_tells_whether_it_is_ready() -> None:
-    for name in ("cpu", "gpu"):
+    for name in ("cpu", "gpu", "lean"):
         text = "\n".join(stages()[name])
         assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", text, re.MULTILINE)
         assert "/readyz" in text

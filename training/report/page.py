@@ -34,7 +34,7 @@ class ReportPage:
 
     def write(self, folder: Path, template: str, **variables: Any) -> Path:
         """Writes report.html and the PNGs; returns the page's path."""
-        html = _render(template, variables)
+        html = render_page(template, variables)
         private_folder(folder)
         for name, picture in self._pictures.items():
             private_file(folder / name).write_bytes(picture)
@@ -47,7 +47,7 @@ def data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _render(template: str, variables: dict[str, Any]) -> str:
+def render_page(template: str, variables: dict[str, Any]) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(

@@ -190,7 +190,7 @@ def test_small_and_large_images_have_their_answers_and_limits() -> None:
         small, large = encoded(), saved("PNG", "RGBA", {})
         for data in (small, large):
             expected = PREPROCESSING(PREPROCESSING.read(data))
-            assert torch.equal(await decoders.pixels(data, PREPROCESSING), expected)
+            assert torch.equal(await decoders.pixels(data, PREPROCESSING, PREPROCESSING.normalised), expected)
             await decoders.check(data)
         with pytest.raises(ImageTooComplex, match=r"more than 0\.5 seconds"):
             await decoders.check(bombs.progressive_jpeg(95, 4000))

@@ -16,16 +16,9 @@ from handful.service.classifier import Classifier
 from handful.service.lean.classifier import OnnxClassifier
 from handful.service.lean.onnx_file import installed_runtimes
 from PIL import Image
+from without_torch import WITHOUT_TORCH
 
 import handful as interface
-
-WITHOUT_TORCH = """
-import sys
-for name in ("torch", "timm", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib"):
-    sys.modules[name] = None  # importing it is an ImportError
-from handful.__main__ import main
-main()
-"""
 
 
 def without_torch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,205 @@
+"""A version that carries `model.onnx` answers where torch is missing: on the command line, in Python, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil  # type: ignore[import-untyped]  # there are no types for it
+import pytest
+from commands import handful
+from handful.service.artifact.errors import ArtifactInconsistent, UsageError
+from handful.service.artifact.folder import CARD, ONNX, file_sha256, open_artifact, read_card, without_onnx
+from handful.service.artifact.store import Store
+from handful.service.export.artifact_export import add_onnx
+from handful.service.lean.classifier import OnnxClassifier
+from running_server import START_SECONDS, encoded, free_port, publish_copy, until
+from without_torch import FORBID, WITHOUT_TORCH
+
+LOAD = """
+import handful
+print(handful.load("colours")(sys.argv[1]).label, "torch" in [name for name, module in sys.modules.items() if module])
+"""
+
+
+@pytest.fixture(scope="module")
+def lean_home(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`colours:1` with the file, and `plain:1` without it."""
+    home = tmp_path_factory.mktemp("lean-home")
+    publish_copy(home, artifact)
+    publish_copy(home, artifact, "plain")
+    done = handful(home, "export", "colours", "--to", "artifact", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["out"] == str(home / "models/colours/1" / ONNX)
+    assert result["checked"]["labels_changed"] == 0
+    return home
+
+
+@pytest.fixture
+def version(lean_home: Path) -> Path:
+    return lean_home / "models/colours/1"
+
+
+@dataclass
+class WithoutTorch:
+    """Our own commands in an interpreter in which torch cannot be imported."""
+
+    home: Path
+
+    @property
+    def environ(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HANDFUL_")}
+        return {**kept, "HANDFUL_HOME": str(self.home), "OMP_WAIT_POLICY": "PASSIVE"}
+
+    def run(self, *arguments: str | Path, script: str = WITHOUT_TORCH) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", script, *map(str, arguments)]
+        return subprocess.run(command, env=self.environ, capture_output=True, text=True)
+
+
+def test_only_the_file_and_its_hash_are_new(version: Path, artifact: Path) -> None:
+    card, before = read_card(version), read_card(artifact)
+    assert card.files == before.files | {ONNX: file_sha256(version / ONNX)}
+    assert without_onnx(card) == before
+    names = {path.name for path in version.iterdir()}
+    assert names == {path.name for path in artifact.iterdir() if path.is_file()} | {ONNX}
+    assert [path.name for path in version.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_another_file_is_refused_and_a_missing_one_is_not_missed(version: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(version, copy)
+    (copy / ONNX).write_bytes((copy / ONNX).read_bytes() + b" ")
+    for read in (open_artifact, OnnxClassifier.load):
+        with pytest.raises(ArtifactInconsistent, match=rf"{ONNX} has sha256"):
+            read(copy)
+    shutil.copyfile(version / ONNX, tmp_path / "again")
+    add_onnx(tmp_path / "again", copy)
+    assert OnnxClassifier.load(copy).card == read_card(version)
+    (copy / ONNX).unlink()
+    assert open_artifact(copy).card.model == "colours:1"
+    with pytest.raises(UsageError, match=r"`handful export colours:1 --to artifact` adds the file"):
+        OnnxClassifier.load(copy)
+
+
+def test_the_commands_and_python_take_it_from_the_store(lean_home: Path, photos: Path) -> None:
+    without = WithoutTorch(lean_home)
+    done = without.run("classify", photos, "--model", "colours", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["engine"], result["images"], result["per_label"]) == (
+        "onnxruntime-fp32",
+        24,
+        {"blue": 12, "red": 12},
+    )
+    shown = without.run("models", "show", "colours", "--engine")
+    assert "onnxruntime-fp32 on cpu: the exported file" in shown.stderr
+    plain = without.run("classify", photos, "--model", "plain")
+    assert plain.returncode == 2
+    assert "plain:1 has no model.onnx, and torch is not installed here" in plain.stderr
+    photo = str(min((photos / "red").glob("*.*")))
+    asked = without.run(photo, script=FORBID + LOAD)
+    assert asked.stdout.split() == ["red", "False"], asked.stderr
+
+
+def test_one_photo_is_answered_by_it_though_torch_is_there(lean_home: Path, photos: Path) -> None:
+    photo = min((photos / "red").glob("*.*"))
+    one, all_of_them = (
+        json.loads(handful(lean_home, *each, "--json").stdout)
+        for each in (("classify", photo, "--model", "colours"), ("classify", photos, "--model", "colours"))
+    )
+    assert one["engine"] == "onnxruntime-fp32"
+    assert all_of_them["engine"] != "onnxruntime-fp32"
+    assert one["rows"][0]["label"] == "red"
+
+
+def test_a_file_says_what_would_answer(exported: Path, lean_home: Path) -> None:
+    done = handful(lean_home, "models", "show", "--onnx", exported, "--engine", "--json")
+    assert json.loads(done.stdout)["name"] == "colours"
+    assert f"onnxruntime-fp32 on cpu: the exported file {exported}, without torch" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ("export", "colours", "out.onnx", "--to", "artifact"),
+            "--to artifact writes into the store; got out.onnx as OUT",
+        ),
+        (("export", "--to", "artifact"), "Which model? NAME[:VERSION] is expected"),
+        (("export",), "Got nothing; NAME[:VERSION] OUT is expected"),
+        (("serve", "--onnx", "nowhere.onnx"), "--onnx nowhere.onnx is not there"),
+    ],
+)
+def test_wrong_use_is_one_sentence(lean_home: Path, words: tuple[str, ...], expected: str) -> None:
+    done = handful(lean_home, *words)
+    assert done.returncode == 2
+    assert expected in done.stderr
+
+
+@pytest.fixture(scope="module")
+def service(lean_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """`handful serve` where torch cannot be imported."""
+    port, log = free_port(), tmp_path_factory.mktemp("log") / "log"
+    command = [sys.executable, "-c", WITHOUT_TORCH, "serve", "--model", "colours", "--port", str(port)]
+    with log.open("wb") as output:
+        process = psutil.Popen(command, env=WithoutTorch(lean_home).environ, stdout=output, stderr=output)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
+
+    def ready() -> bool:
+        try:
+            return client.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return process.poll() is not None
+
+    workers: list[psutil.Process] = []
+    try:
+        until(ready)
+        assert process.poll() is None, log.read_text()
+        workers = process.children()
+        yield client
+    finally:
+        client.close()
+        process.terminate()
+        process.wait(START_SECONDS)
+        for worker in workers:
+            if worker.is_running():
+                worker.kill()
+
+
+def test_the_service_answers_as_the_file_does(service: httpx.Client, version: Path, photos: Path) -> None:
+    assert service.get("/readyz").text == "colours:1\n"
+    assert service.get("/livez").status_code == 200
+    assert service.get("/model").json() == json.loads((version / CARD).read_text())
+    paths = sorted(photos.rglob("*.*"))
+    expected = OnnxClassifier.load(version).classify(paths)
+    images = [("images", (path.name, path.read_bytes())) for path in paths] + [("images", ("bad.jpg", b"no image"))]
+    *answers, bad = service.post("/predict_many", files=images).json()
+    assert bad["error"]["code"] == "not_an_image"
+    for answer, (_, prediction) in zip(answers, expected, strict=True):
+        assert answer["model"] == "colours:1"
+        assert answer["label"] == prediction.label  # type: ignore[union-attr]  # every photo can be read
+        assert answer["confidence"] == pytest.approx(prediction.confidence, abs=1e-5)  # type: ignore[union-attr]
+    one = service.post("/predict", files={"image": encoded("PNG")})
+    assert one.status_code == 200
+    assert sum(each["probability"] for each in one.json()["predictions"]) == pytest.approx(1, abs=1e-6)
+    assert "handful_images_total" in service.get("/metrics").text
+
+
+def test_what_needs_torch_is_refused_in_one_sentence(service: httpx.Client, lean_home: Path) -> None:
+    explained = service.post("/models/colours/explain", files={"image": encoded()})
+    assert (explained.status_code, explained.json()["error"]["code"]) == (409, "explain_refused")
+    assert "`handful explain` explains where torch is installed" in explained.json()["error"]["message"]
+    learned = service.post("/models/colours/train", json={})
+    assert (learned.status_code, learned.json()["error"]["code"]) == (409, "retrain_off")
+    assert "Training, which needs torch, is not installed here" in learned.json()["error"]["message"]
+    plain = service.post("/models/plain/predict", files={"image": encoded()})
+    assert plain.status_code == 503
+    assert Store(lean_home).names() == ["colours", "plain"]
