@@ -126,6 +126,8 @@ export const api = {
 
   train: name => change("POST", at(name, "/train"), {}),
   retrain: (name, promote = "auto") => change("POST", at(name, "/retrain"), {from: "library", promote}),
+  export: name => change("POST", at(name, "/export"), {}),
+  ticket: page => read(`${page}/ticket`, {method: "POST"}),
   jobs: (name, signal) => read(`jobs?${new URLSearchParams({model: name})}`, {signal}),
   job: (id, signal) => read(`jobs/${encodeURIComponent(id)}`, {signal}),
   cancel: id => read(`jobs/${encodeURIComponent(id)}`, {method: "DELETE"}),
@@ -139,6 +141,7 @@ export const api = {
 export const path = {
   thumbnail: (name, id) => at(name, `/photos/${id}/thumbnail`),
   original: (name, id) => at(name, `/photos/${id}`),
+  file: job => `jobs/${encodeURIComponent(job)}/file`,
   report: (name, version) => at(name, `/versions/${encodeURIComponent(version)}/report`),
 }
 

@@ -108,6 +108,6 @@ class Improving {
           this.model = await api.promote(this.name, version.version)
           await this.load()
           toast(t("versions.used", {version: version.version}))
-        })), version.report && reportLink(path.report(this.name, version.version), this.signal))])
+        })), version.report && reportLink(path.report(this.name, version.version)))])
   }
 }

@@ -1,6 +1,6 @@
-// The full report of a version: a page of its own. A new tab cannot send a key, so with one it is saved as a file.
+// The full report of a version: a page of its own. A new tab cannot send a key, so a ticket opens it for a minute.
 
-import {blob, key} from "./api.js"
+import {api, key} from "./api.js"
 import {h, icon} from "./dom.js"
 import {t} from "./text.js"
 import {busy, button} from "./widgets.js"
@@ -14,6 +14,11 @@ export const save = (content, name) => {
   setTimeout(() => URL.revokeObjectURL(url), 10_000)
 }
 
-export const reportLink = (place, signal, kind = "") => key.get()
-  ? button(t("report.save"), busy(async () => save(await blob(place, signal), "report.html")), {symbol: "download", kind})
+const open = async place => {
+  const {ticket} = await api.ticket(place)
+  h("a", {href: `${place}?ticket=${ticket}`, target: "_blank", rel: "noopener"}).click()
+}
+
+export const reportLink = (place, kind = "") => key.get()
+  ? button(t("report"), busy(() => open(place)), {symbol: "chart", kind})
   : h("a", {class: `button ${kind}`, href: place, target: "_blank", rel: "noopener"}, icon("chart"), h("span", {}, t("report")), h("span", {class: "visually-hidden"}, t("newtab")))

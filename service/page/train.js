@@ -105,7 +105,7 @@ class Training {
         this.waiting > 0 && this.button(t("train.learn", {n: this.waiting}), () => api.retrain(name), {kind: "primary", symbol: "spark"}),
         h("a", {class: this.waiting ? "button" : "button primary", href: this.address(name, "try")}, icon("eye"), h("span", {}, t("train.try"))),
         this.library.total > 0 && this.button(t("train.again"), () => api.train(name), {symbol: "spark", disabled: !this.enough(), title: t("train.again.why")}),
-        version?.report && reportLink(path.report(name, version.version), this.signal)),
+        version?.report && reportLink(path.report(name, version.version))),
       this.library.total === 0 && h("p", {class: "quiet"}, t("train.elsewhere")))
   }
 

@@ -1,10 +1,11 @@
 // How a program uses the model: commands to copy, for this host and this model.
 
-import {api, path} from "./api.js"
+import {api, blob, path} from "./api.js"
 import {fill, h, icon} from "./dom.js"
-import {reportLink} from "./report.js"
+import {showJob, whyNot} from "./jobs.js"
+import {reportLink, save} from "./report.js"
 import {t} from "./text.js"
-import {copyable, empty} from "./widgets.js"
+import {busy, button, copyable, empty, toast} from "./widgets.js"
 
 export const show = async context => {
   const {place, name, signal, access} = context
@@ -20,10 +21,24 @@ export const show = async context => {
     block("curl", t("use.curl"), curl(ours, guarded)),
     block("Python", t("use.python"), python(ours, guarded)),
     block("BentoML", t(preset && name !== preset ? "use.bentoml.default" : "use.bentoml", {name: preset ?? ""}), bentoml(base, guarded)),
+    access.may_change && file(name, signal),
     block(t("use.terminal"), t("use.terminal.what"), terminal(name)),
     h("section", {class: "card"}, h("h2", {}, t("use.more")), h("div", {class: "actions"},
       h("a", {class: "button", href: "docs", target: "_blank", rel: "noopener"}, icon("code"), h("span", {}, t("use.docs")), h("span", {class: "visually-hidden"}, t("newtab"))),
-      model.versions.find(({champion}) => champion)?.report && access.may_change && reportLink(path.report(name, model.champion), signal))))
+      model.versions.find(({champion}) => champion)?.report && access.may_change && reportLink(path.report(name, model.champion)))))
+}
+
+const file = (name, signal) => {
+  const work = h("div", {"aria-live": "polite"})
+  const make = async () => {
+    const begun = await api.export(name), job = begun.finished_at ? begun : await showJob(work, begun, signal)
+    const why = whyNot(job)
+    if (why) return toast(why, {bad: job.state !== "cancelled"})
+    save(await blob(path.file(job.job), signal), `${name}-${job.result.model.split(":").pop()}.onnx`)
+    fill(work, h("p", {}, t("use.file.checked", {n: job.result.checked.photos})))
+  }
+  return h("section", {class: "card"}, h("h2", {}, t("use.file")), h("p", {class: "quiet"}, t("use.file.what")), work,
+    h("div", {class: "actions"}, button(t("use.file.make"), busy(make), {symbol: "download"})))
 }
 
 const block = (title, what, code) => h("section", {class: "card"}, h("h2", {}, title), h("p", {class: "quiet"}, what), copyable(code, title))

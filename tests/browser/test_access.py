@@ -39,6 +39,13 @@ def test_enter_signs_in_and_the_same_photo_can_be_asked_again(
         becomes_true(page, f"document.querySelectorAll('.answer').length === {count}")
     page.get_by_role("link", name="Photos").click()
     becomes_true(page, "[...document.querySelectorAll('[role=option] img')].some(each => each.naturalWidth > 0)")
+    page.goto(f"http://127.0.0.1:{guarded.port}/#/m/colours/train")
+    with page.context.expect_page() as report:
+        page.get_by_role("button", name="Full report").click()
+    report.value.wait_for_load_state()
+    assert report.value.locator("h1").count() == 1
+    page.get_by_role("link", name="Photos").click()
+    page.wait_for_selector("[role=option]")
     page.reload()
     page.wait_for_selector("[role=option]")
     other = page.context.new_page()

@@ -262,4 +262,7 @@ def test_after_a_restart_a_job_on_the_library_runs_again_and_retrain_and_evaluat
             sent = client.post(f"/models/colours/{kind}", json={"from": "library"}).json()
             ended = end_of(client, sent["job"])
             assert (ended["kind"], ended["state"]) == (kind, "done"), ended["error"]
+        report = client.get(f"/jobs/{sent['job']}/report")
+        assert "sandbox" in report.headers["content-security-policy"]
+        assert "colours" in report.text
         assert client.get("/models/colours/corrections").json()["waiting"] == 0
