@@ -72,6 +72,10 @@ class Folds:
     def first_repeat(self) -> Folds:
         return Folds(self.numbers[:, :1])
 
+    def first_folds(self, count: int) -> Folds:
+        """Only the first `count` of each repeat are tested; the photos of the others are learned from."""
+        return Folds(np.where(self.numbers < count, self.numbers, UNTESTED).astype(np.uint8))
+
     def first_images(self, count: int) -> Folds:
         """The same folds without the photos after the first `count`."""
         return Folds(self.numbers[:count])

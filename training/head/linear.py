@@ -276,7 +276,7 @@ class OutOfFoldLinear:
         self._workers = 1 if is_small(data) else cpu_count()
 
     def logits(self, strength: float, means: Sequence[float]) -> list[Floats]:
-        """For each weight of the label means."""
+        """For each weight of the label means; zeros for a photo that no fold tests."""
         totals = [np.zeros((len(self._data), self._data.label_count), dtype=np.float32) for _ in means]
         times_tested = np.zeros((len(self._data), 1), dtype=np.float32)
         with ThreadPoolExecutor(self._workers) as pool:
@@ -285,4 +285,4 @@ class OutOfFoldLinear:
                 for total, weight in zip(totals, means, strict=True):
                     total[fold.test] += fit.head(weight).logits(self._data.embeddings[fold.test])
                 times_tested[fold.test] += 1
-        return [np.asarray(total / times_tested) for total in totals]
+        return [np.asarray(total / np.maximum(times_tested, 1)) for total in totals]

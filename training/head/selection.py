@@ -27,6 +27,8 @@ from torch import Tensor
 
 Kind = Literal["linear", "hidden"]
 Head = LinearHead | HiddenHead
+LARGE_PROBLEM = 1_000_000_000  # images x labels x dimensions; from here on a part of the folds chooses the strength
+CHOOSING_FOLDS = 2
 NOTICEABLE = 0.05  # of a standard error: a gain of the log loss that is worth another strength
 HEADS: dict[Kind, type[LinearHead] | type[HiddenHead]] = {"linear": LinearHead, "hidden": HiddenHead}
 
@@ -114,14 +116,32 @@ def fit_head(data: LabelledEmbeddings, folds: Folds, settings: HeadSettings, see
         return SelectedHead(_towards_mean(data), {}, np.zeros((len(data), 1), np.float32), [])
     libraries = None if is_small(data) else "blas"  # numpy's; torch, under the hidden head, may use all cores
     with thread_pools().limit(limits=1, user_api=libraries):
-        candidates = _candidates(data, folds, settings, seed)
-        chosen = _simplest_within_one_error(candidates)
+        if _few_folds_choose(data, settings):
+            candidates = _linear_candidates(data, folds.first_folds(CHOOSING_FOLDS), settings)
+            chosen = _on_all_folds(_simplest_within_one_error(candidates), data, folds)
+        else:
+            candidates = _candidates(data, folds, settings, seed)
+            chosen = _simplest_within_one_error(candidates)
         head = HEADS[chosen.kind].fit(data, chosen.settings, seed)
     tried = [
         {"kind": c.kind, "settings": c.settings, "log_loss": c.log_loss, "standard_error": c.standard_error}
         for c in candidates
     ]
     return SelectedHead(head, chosen.settings, chosen.out_of_fold_logits, tried)
+
+
+def _few_folds_choose(data: LabelledEmbeddings, settings: HeadSettings) -> bool:
+    """Where every fit is dear and only the linear head is tried, which two folds of many photos can choose for."""
+    only_linear = settings.kind == "linear" or (
+        settings.kind == "auto" and len(data) < settings.hidden_from_images_per_label * data.label_count
+    )
+    return only_linear and data.embeddings.size * data.label_count >= LARGE_PROBLEM
+
+
+def _on_all_folds(chosen: Candidate, data: LabelledEmbeddings, folds: Folds) -> Candidate:
+    strength, means = chosen.settings["strength"], chosen.settings["means"]
+    [logits] = OutOfFoldLinear(data, folds).logits(strength, [means])
+    return replace(chosen, out_of_fold_logits=logits)
 
 
 def _towards_mean(data: LabelledEmbeddings) -> LinearHead:
@@ -155,12 +175,13 @@ def _linear_candidates(data: LabelledEmbeddings, folds: Folds, settings: HeadSet
     Tried from the strongest penalty on, at least to the usual one, until a weaker one no longer helps.
     """
     out_of_fold = OutOfFoldLinear(data, folds)
+    tested = np.unique(np.concatenate([fold.test for fold in folds]))
     weights = sorted(settings.means, reverse=True)
     tried: dict[float, list[Candidate]] = {means: [] for means in weights}
     for strength in sorted(settings.strengths):
         for means, logits in zip(weights, out_of_fold.logits(strength, weights), strict=True):
             chosen = {"strength": strength, "means": means}
-            tried[means].append(_candidate("linear", chosen, logits, data.labels))
+            tried[means].append(_candidate("linear", chosen, logits[tested], data.labels[tested]))
         last = tried[weights[-1]]
         helps = len(last) < 2 or last[-2].log_loss - last[-1].log_loss > NOTICEABLE * last[-1].standard_error
         if strength >= settings.usual_strength and not helps:
@@ -184,6 +205,7 @@ def _hidden_candidates(data: LabelledEmbeddings, folds: Folds, settings: HeadSet
 
 
 def _candidate(kind: Kind, settings: dict[str, float], logits: Floats, labels: Labels) -> Candidate:
+    """From the logits (N, L) and labels (N,) of the photos that a fold tested."""
     losses = image_log_losses(calibrated(logits, fit_temperature(logits, labels)), labels)  # (N,)
     return Candidate(kind, settings, float(losses.mean()), float(losses.std() / np.sqrt(len(losses))), logits)
 

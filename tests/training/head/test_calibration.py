@@ -1,7 +1,7 @@
 """A temperature makes probabilities honest, and never certain."""
 
 import numpy as np
-from handful.training.head.calibration import calibrated, fit_temperature
+from handful.training.head.calibration import _loss, _loss_of_many, calibrated, fit_temperature
 from handful.training.metrics import expected_calibration_error
 
 
@@ -27,3 +27,11 @@ def test_the_likeliest_label_stays_the_likeliest() -> None:
     logits = np.random.default_rng(1).normal(size=(50, 4)).astype(np.float32)
     assert np.array_equal(calibrated(logits, 0.3).argmax(axis=1), logits.argmax(axis=1))
     assert np.allclose(calibrated(logits, 0.3).sum(axis=1), 1)
+
+
+def test_many_logits_are_judged_as_few_are() -> None:
+    random = np.random.default_rng(2)
+    logits, labels = random.normal(0, 9, (300, 20)).astype(np.float32), random.integers(0, 20, 300)
+    for log_temperature in (-6.0, -1.0, 0.0, 2.0, 6.0):
+        few, many = _loss(logits, labels)(log_temperature), _loss_of_many(logits, labels)(log_temperature)
+        assert np.isclose(few, many, rtol=1e-5)

@@ -85,3 +85,13 @@ def test_a_single_fold_learns_from_all_photos_that_it_does_not_test() -> None:
 def test_the_folds_of_the_first_photos_have_no_empty_test_part() -> None:
     folds = Folds(np.array([[0], [1], [0], [2]], dtype=np.uint8)).first_images(3)
     assert [fold.test.tolist() for fold in folds] == [[0, 2], [1]]
+
+
+def test_a_part_of_the_folds_tests_what_it_tests_in_all_and_learns_from_the_rest() -> None:
+    folds = Folds.make(np.arange(40) % 4, np.arange(40), seed=0)
+    part = list(folds.first_folds(2))
+    assert len(part) == 2 * folds.repeats
+    whole = [fold for repeat in range(folds.repeats) for fold in [f for f in folds if f.repeat == repeat][:2]]
+    for ours, theirs in zip(part, whole, strict=True):
+        assert np.array_equal(ours.test, theirs.test)
+        assert np.array_equal(ours.train, theirs.train)

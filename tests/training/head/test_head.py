@@ -221,3 +221,12 @@ def test_a_photo_that_counts_for_more_is_learned_and_the_others_stay() -> None:
     assert plain.logits(embeddings[:1]).argmax() == 0
     assert weighted.logits(embeddings[:1]).argmax() == 1
     assert accuracy(weighted.logits(embeddings[1:]), labels[1:]) > 0.95
+
+
+@pytest.mark.slow
+def test_where_two_folds_choose_every_photo_is_still_answered_out_of_fold() -> None:
+    embeddings, labels = clouds([4] * 500, dimensions=1000, distance=40)
+    head = fitted(embeddings, labels)
+    assert head.out_of_fold_logits.shape == (2000, 500)
+    assert accuracy(head.out_of_fold_logits, labels) > 0.9
+    assert head.settings in [tried["settings"] for tried in head.candidates]
