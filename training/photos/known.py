@@ -47,6 +47,10 @@ class KnownPhotos:
                     f"--rename names {new!r}, which is no label: photos in a folder of that name have none. Retrain"
                     f" with the photos in a folder {OTHER}/ instead."
                 )
+        return self.relabelled(drop, rename)
+
+    def relabelled(self, drop: Collection[str], rename: Mapping[str, str]) -> KnownPhotos:
+        """As `edited`, for labels that are known to be here."""
         named = {index: rename.get(name, name) for index, name in enumerate(self.labels) if name not in drop}
         labels = tuple(dict.fromkeys(named.values()))
         kept = self.only(np.flatnonzero(np.isin(self.label_index, list(named))))

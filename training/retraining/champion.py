@@ -42,7 +42,7 @@ class ChampionModel:
         artifact = open_artifact(path)
         known = read_known(artifact)
         one_form = {label: normal_label(label) for label in known.labels if normal_label(label) != label}
-        return cls(artifact, Classifier.from_artifact(artifact), known.edited((), one_form))
+        return cls(artifact, Classifier.from_artifact(artifact), known.relabelled((), one_form))
 
     @property
     def card(self) -> ModelCard:
