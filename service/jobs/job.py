@@ -42,6 +42,7 @@ class JobOptions(_Record):
     backbone: str | None = None  # of a training
     finetune: bool = False
     version: str | None = None  # of an export
+    content: str | None = None  # SHA-256 of the card of that version, as another may come under its name
     precision: Literal["fp32", "fp16"] = "fp32"  # of an export
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
 from handful.service.artifact.errors import UsageError
+from handful.service.artifact.folder import CARD
 from handful.service.export.onnx_export import check_packages
 from handful.service.http.body import BODY_ERRORS
 from handful.service.http.capacity import Capacity
@@ -86,8 +88,7 @@ class OutputRoutes:
         self._check_on()
         name = request.path_params["name"]
         asked = await read_optional_json(request, ExportRequest, self.settings.body_seconds, self.bodies)
-        version = await self.worker.call(self._version, name, asked.version)
-        options = JobOptions(source="version", version=version, precision=asked.precision)
+        options = await self.worker.call(export_options, Catalogue(self.settings.model), name, asked)
         if made := await self.worker.call(self.worker.table.export_of, name, options):
             return json_response(job_body(made), 200 if made.finished_at else 202, {"Location": f"/jobs/{made.job}"})
         job = await self.starter.without_photos(name, "export", options)
@@ -125,13 +126,16 @@ class OutputRoutes:
             raise NotKept("This job has no report.")
         return html
 
-    def _version(self, name: str, asked: str | None) -> str:
-        """Reads the disk."""
-        catalogue = Catalogue(self.settings.model)
-        catalogue.check(name)
-        if asked is not None:
-            return catalogue.folder(name, asked).name
-        champion = catalogue.champion(name)
-        if champion is None:
-            raise ModelUnknown(f"{name} has no version yet; train it first.")
-        return champion
+
+def export_options(catalogue: Catalogue, name: str, asked: ExportRequest) -> JobOptions:
+    """Of the version as it lies there now. Reads the disk. Raises `ModelUnknown`."""
+    catalogue.check(name)
+    version = catalogue.champion(name) if asked.version is None else asked.version
+    if version is None:
+        raise ModelUnknown(f"{name} has no version yet; train it first.")
+    try:
+        card = (catalogue.folder(name, version) / CARD).read_bytes()
+    except FileNotFoundError as e:
+        raise ModelUnknown(f"Version {version} of {name} is no longer there.") from e
+    content = hashlib.sha256(card).hexdigest()
+    return JobOptions(source="version", version=version, content=content, precision=asked.precision)

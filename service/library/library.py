@@ -22,6 +22,7 @@ from pathlib import Path
 
 from handful.service.artifact.atomic import PRIVATE_FOLDER, locked, move_unless_taken, sweep, sync_folder
 from handful.service.artifact.image_files import entries
+from handful.service.artifact.sources.folders import LIBRARY_MARK
 from handful.service.artifact.trash import Trash, Trashed
 from handful.service.http.errors import LabelWrong
 from handful.service.http.filenames import casefolded, quoted
@@ -31,7 +32,7 @@ from handful.service.library.labels import LabelFolders, check_new_label
 from handful.service.library.listing import LibraryPhoto, file_at, labelled_files, library_photo
 from handful.service.library.photo_names import free_name, photo_name
 
-HIDDEN, LOCK = ".library", "lock"
+HIDDEN, LOCK = LIBRARY_MARK, "lock"
 MOST_LABELS = 1000
 
 

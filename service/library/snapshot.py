@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from handful.service.artifact.label_names import is_other
+from handful.service.artifact.sources.folders import LIBRARY_MARK
 from handful.service.http.library_errors import NothingToLearn, TooFewPhotos
 from handful.service.library.learned import waiting_in
 from handful.service.library.library import PhotoLibrary
@@ -62,6 +63,7 @@ def _named(counts: Mapping[str, int]) -> str:
 
 def _copy(photos: Collection[LibraryPhoto], folder: Path) -> dict[str, str]:
     contents = {}
+    (folder / LIBRARY_MARK).mkdir(parents=True, exist_ok=True)
     for photo in photos:
         target = folder / PurePosixPath(photo.place)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ from handful.service.artifact.sources.listing import (
 )
 
 MOST_NAMED = 4  # folders in a sentence
+LIBRARY_MARK = ".library"  # in a photo library, whose folders are labels whatever their names are
 DETECTION = {"images", "labels"}  # of a data set for detection: boxes in text files
 
 
@@ -74,6 +75,8 @@ def read_layout(folder: Path, source: str, known_labels: Collection[str] = ()) -
     notes = [] if top.path == folder else [f"in {name_below(top.path, folder)}/"]
     if not top.folders:
         raise _without_labels(top, source)
+    if (folder / LIBRARY_MARK).is_dir():
+        return PhotoSource(source, "photo library", _labelled(Level(folder), source))
     if {path.name.lower() for path in top.folders} == DETECTION and not top.photos:
         raise DataError(
             f"{source} holds images/ beside labels/, as data sets for detecting objects do; handful learns one label"

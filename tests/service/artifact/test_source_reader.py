@@ -48,6 +48,15 @@ def kinds(source: PhotoSource) -> set[str]:
     return {problem.kind for problem in source.train.problems}
 
 
+@pytest.mark.parametrize("labels", [("test", "train"), ("train", "val"), ("images", "labels"), ("train",)])
+def test_in_a_photo_library_every_folder_is_a_label(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    touch(tmp_path, *(f"{label}/{number}.jpg" for label in labels for number in range(2)))
+    (tmp_path / ".library").mkdir()
+    found = read_source(tmp_path)
+    assert listed(found) == {label: ["0.jpg", "1.jpg"] for label in labels}
+    assert (found.kind, found.held_out) == ("photo library", ())
+
+
 @pytest.mark.parametrize(
     ("name", "role"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ import pytest
 from conftest import write_photo
 from handful.service.http.tickets import SECONDS, Tickets
 from handful.service.jobs.job import JobOptions
+from handful.service.jobs.output_routes import ExportRequest, export_options
 from handful.service.jobs.table import EXPORTED, JobTable
+from handful.service.models.catalogue import Catalogue
+from handful.service.models.changes import ModelChanges
 from running_server import Server, running, until
 
 import handful
@@ -22,9 +26,9 @@ REPORT = "/models/colours/versions/1/report"
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Server]:
+def guarded(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterator[Server]:
     own = tmp_path_factory.mktemp("outputs") / "home"
-    shutil.copytree(home / "models", own / "models")
+    shutil.copytree(artifact, own / "models/colours/1")
     with running(own, api_key=KEY, predict_key=ASKING, poll_seconds="0.1") as server:
         yield server
         assert "Traceback" not in server.output()
@@ -84,6 +88,26 @@ def test_an_export_whose_file_is_gone_is_not_taken_for_one(tmp_path: Path) -> No
     assert table.export_of("colours", options)
     (table.job_folder(job.job) / EXPORTED).unlink()
     assert table.export_of("colours", options) is None
+
+
+def test_a_model_that_took_the_name_of_another_is_exported_anew(own_home: Path) -> None:
+    for name in ("bags", "cups"):
+        folder = own_home / "models" / name
+        (folder / "1").mkdir(parents=True)
+        (folder / "1/card.json").write_text(json.dumps({"name": name, "version": "1"}))
+        (folder / "champion").write_text("1\n")
+    table, asked = JobTable(own_home / "jobs", kept=3), ExportRequest(version=None, precision="fp32")
+    options = export_options(Catalogue(), "bags", asked)
+    upload = table.upload()
+    job = table.add(upload, "bags", "never", 0, 9, "export", options)
+    table.discard(upload)
+    assert table.export_of("bags", export_options(Catalogue(), "bags", asked)) == job
+    changes = ModelChanges(Catalogue())
+    changes.rename("bags", "mugs")
+    changes.rename("cups", "bags")
+    swapped = export_options(Catalogue(), "bags", asked)
+    assert swapped.version == options.version
+    assert table.export_of("bags", swapped) is None
 
 
 def test_a_ticket_opens_one_report_and_nothing_else(guarded: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -248,7 +249,7 @@ def test_after_a_restart_a_job_on_the_library_runs_again_and_retrain_and_evaluat
 ) -> None:
     own = tmp_path / "home"
     (own / "photos/colours").mkdir(parents=True)
-    Path(own / "models").symlink_to(home / "models")
+    shutil.copytree(home / "models", own / "models")
     for label, (name, colour) in enumerate(COLOURS.items()):
         for number in range(6):
             write_photo(own / "photos/colours" / name / f"{number}.png", colour, 9000 + 100 * label + number)
