@@ -121,6 +121,8 @@ def _serve(model: str | None, host: str, port: int, *, browser: bool, onnx: Path
     from handful.service.settings import ANNOUNCED, Settings
 
     settings = Settings.from_environ()
+    if settings.model is not None:
+        os.environ["HANDFUL_MODEL"] = str(settings.model.absolute())  # workers run in another folder
     check_address(host, port, has_key=settings.api_key is not None)
     check_bentoml_home()
     os.environ[ANNOUNCED] = "1"

@@ -122,7 +122,7 @@ class ChampionWatcher:
         try:
             loaded = load(path, self.batch_images, self.cores, in_small_batches=not self.is_default)
         except Exception as e:
-            if path.is_dir():
+            if path.exists():
                 raise
             self._failed = None
             raise ModelNotFound(f"{path.parent.name}:{path.name} was renamed or deleted while it was loaded.") from e

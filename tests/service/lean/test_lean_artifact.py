@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,13 +145,13 @@ def test_wrong_use_is_one_sentence(lean_home: Path, words: tuple[str, ...], expe
     assert expected in done.stderr
 
 
-@pytest.fixture(scope="module")
-def service(lean_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+@contextmanager
+def serving(home: Path, log: Path, *words: str, cwd: Path | None = None) -> Iterator[httpx.Client]:
     """`handful serve` where torch cannot be imported."""
-    port, log = free_port(), tmp_path_factory.mktemp("log") / "log"
-    command = [sys.executable, "-c", WITHOUT_TORCH, "serve", "--model", "colours", "--port", str(port)]
+    port = free_port()
+    command = [sys.executable, "-c", WITHOUT_TORCH, "serve", *words, "--port", str(port)]
     with log.open("wb") as output:
-        process = psutil.Popen(command, env=WithoutTorch(lean_home).environ, stdout=output, stderr=output)
+        process = psutil.Popen(command, env=WithoutTorch(home).environ, cwd=cwd, stdout=output, stderr=output)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
 
     def ready() -> bool:
@@ -172,6 +173,25 @@ def service(lean_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for worker in workers:
             if worker.is_running():
                 worker.kill()
+
+
+@pytest.fixture(scope="module")
+def service(lean_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with serving(lean_home, tmp_path_factory.mktemp("log") / "log", "--model", "colours") as client:
+        yield client
+
+
+def test_a_file_is_served_by_its_name_in_the_folder_where_the_command_runs(exported: Path, tmp_path: Path) -> None:
+    words = ("--onnx", exported.name)
+    with serving(tmp_path / "home", tmp_path / "log", *words, cwd=exported.parent) as client:
+        assert client.get("/readyz").text == "colours:1\n"
+        image = encoded("PNG")
+        answer = client.post("/predict", files={"image": image}).json()
+        (tmp_path / "noise.png").write_bytes(image)
+        [(_, expected)] = OnnxClassifier.load(exported).classify([tmp_path / "noise.png"])
+        assert answer["label"] == expected.label  # type: ignore[union-attr]  # the photo can be read
+        assert answer["confidence"] == pytest.approx(expected.confidence, abs=1e-5)  # type: ignore[union-attr]
+        assert client.post("/models/colours/train", json={}).json()["error"]["code"] in {"model_unknown", "retrain_off"}
 
 
 def test_the_service_answers_as_the_file_does(service: httpx.Client, version: Path, photos: Path) -> None:
