@@ -113,9 +113,9 @@ def _beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
 
 
 def _import_api() -> None:
-    """Imports what answers, torch included: in the supervisor where workers are its forks, else in each worker.
+    """Imports what answers: torch, or the runtime of an exported file.
 
-    Not torch where an exported file answers.
+    The supervisor calls this where workers are its forks; elsewhere each worker does.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
     if METRICS_FOLDER in os.environ:

@@ -1,4 +1,4 @@
-"""The table of all commands that answer (`commands`), and three of them: explain, serve and studio.
+"""The commands explain, serve and studio, and `commands`: all that answer.
 
 This module and `training/cli.py` import nothing heavy: torch is loaded when a command runs, after its checks.
 """

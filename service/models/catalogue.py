@@ -17,6 +17,7 @@ from handful.service.artifact.names import can_be_name
 from handful.service.artifact.store import CHAMPION, Store, home
 from handful.service.http.filenames import is_hidden, quoted
 from handful.service.http.library_errors import ModelUnknown
+from handful.service.lean.onnx_file import OnnxFile
 from handful.service.models.bodies import GateBody, ModelBody, ModelDetail, VerdictBody, VersionBody
 
 PHOTOS = "photos"  # below the home: a photo library per model, a folder per label in it
@@ -29,7 +30,7 @@ class Catalogue:
     """Every method reads the disk, so none may be called in the event loop."""
 
     def __init__(self, fixed: Path | None = None) -> None:
-        """`fixed` is the folder of an artifact that is served for ever: it stands for the model that it is of."""
+        """`fixed`, an artifact's folder or an exported file, is served for ever, under the name in its card."""
         self.root, self.store = home(), Store()
         card = _card_or_none(fixed) if fixed else None
         self._fixed = {card.name: (card.version, fixed)} if card and fixed else {}
@@ -115,7 +116,7 @@ class Catalogue:
         """When the champion moved last, or a label or photo came or went."""
         library = self.library(name)
         paths = [self.store.models / name / CHAMPION, library, *(Path(each.path) for each in _folders(library))]
-        paths += [self._fixed[name][1] / CARD] if name in self._fixed else []
+        paths += [_card_file(self._fixed[name][1])] if name in self._fixed else []
         times = [path.stat().st_mtime for path in paths if path.exists()]
         return datetime.fromtimestamp(max(times), UTC) if times else None
 
@@ -180,11 +181,16 @@ def _card_or_none(folder: Path) -> ModelCard | None:
         return None
 
 
-def card_of(folder: Path) -> ModelCard:
+def card_of(path: Path) -> ModelCard:
     """As `read_card`, remembered: a version never changes, but for the name in its card when the model is renamed."""
-    return _remembered_card(folder, (folder / CARD).stat().st_mtime_ns)
+    return _remembered_card(path, _card_file(path).stat().st_mtime_ns)
+
+
+def _card_file(path: Path) -> Path:
+    """An exported file holds its card."""
+    return path if path.is_file() else path / CARD
 
 
 @lru_cache(MOST_CARDS)
-def _remembered_card(folder: Path, _: int) -> ModelCard:
-    return read_card(folder)
+def _remembered_card(path: Path, _: int) -> ModelCard:
+    return OnnxFile(path).card if path.is_file() else read_card(path)

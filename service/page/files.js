@@ -1,5 +1,8 @@
 // Files from a drop, a paste or a choice: which of them may be photos, and the folder that each lies in.
 
+import {sentence} from "./api.js"
+import {toast} from "./widgets.js"
+
 const ENDINGS = /\.(jpe?g|jfif|png|webp|gif|bmp|tiff?|hei[cf]|avif)$/i
 const HIDDEN = /^\.|^(thumbs\.db|desktop\.ini)$/i
 
@@ -42,3 +45,14 @@ export const fromDrop = async transfer => {
 }
 
 export const hasFiles = transfer => [...transfer?.types ?? []].includes("Files")
+
+/** Calls back with what is dropped anywhere on the page. */
+export const onDrop = (signal, take) => window.addEventListener("drop", async event => {
+  if (!hasFiles(event.dataTransfer)) return
+  event.preventDefault()
+  try {
+    take(await fromDrop(event.dataTransfer))
+  } catch (error) {
+    toast(sentence(error), {bad: true})
+  }
+}, {signal})

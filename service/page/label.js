@@ -3,7 +3,7 @@
 import {api, sentence} from "./api.js"
 import {chooseLabel} from "./choose.js"
 import {fill, h, icon} from "./dom.js"
-import {fromDrop, fromInput, hasFiles} from "./files.js"
+import {fromInput, hasFiles, onDrop} from "./files.js"
 import {running, showJob, whyNot} from "./jobs.js"
 import {filePicture} from "./pictures.js"
 import {accuracyText, labelText, OTHER, percent, t} from "./text.js"
@@ -56,15 +56,7 @@ class Labelling {
   listen() {
     const {signal} = this, on = (name, work) => window.addEventListener(name, work, {signal})
     on("dragover", event => { if (hasFiles(event.dataTransfer)) event.preventDefault() })
-    on("drop", async event => {
-      if (!hasFiles(event.dataTransfer)) return
-      event.preventDefault()
-      try {
-        this.take(await fromDrop(event.dataTransfer))
-      } catch (error) {
-        toast(sentence(error), {bad: true})
-      }
-    })
+    onDrop(signal, found => this.take(found))
     signal.addEventListener("abort", () => this.release())
   }
 

@@ -4,7 +4,7 @@ import {api, sentence} from "./api.js"
 import {open, snap} from "./camera.js"
 import {csvOf} from "./csv.js"
 import {fill, h, icon} from "./dom.js"
-import {fromDrop, fromInput, hasFiles, sorted} from "./files.js"
+import {fromInput, hasFiles, onDrop, sorted} from "./files.js"
 import {save} from "./report.js"
 import {answerCard, bars} from "./try_card.js"
 import {labelText, OTHER, t} from "./text.js"
@@ -58,16 +58,8 @@ class Trial {
       this.drop.classList.add("over")
     })
     on(window, "dragleave", event => { if (!event.relatedTarget) this.drop.classList.remove("over") })
-    on(window, "drop", async event => {
-      this.drop.classList.remove("over")
-      if (!hasFiles(event.dataTransfer)) return
-      event.preventDefault()
-      try {
-        this.take(await fromDrop(event.dataTransfer))
-      } catch (error) {
-        toast(sentence(error), {bad: true})
-      }
-    })
+    on(window, "drop", () => this.drop.classList.remove("over"))
+    onDrop(signal, found => this.take(found))
     on(document, "paste", event => {
       const files = [...event.clipboardData?.files ?? []]
       if (files.length) this.take(sorted(files.map(file => ({file, folder: null}))))

@@ -24,7 +24,7 @@ from tornado import gen
 
 logger = logging.getLogger(__name__)
 CHECK_SECONDS = 1.0  # between looks at the workers
-BUSY_SECONDS = 0.02  # between looks whether circus has done what it was doing
+BUSY_SECONDS = 0.02  # between two looks at whether circus is idle
 END_SECONDS = 5.0  # after `drain_seconds`, until a worker that has not ended is killed
 
 

@@ -1,4 +1,4 @@
-"""What jobs make is fetched with the key: an exported file, and reports, which a ticket opens in a browser."""
+"""Files and reports that jobs have made are fetched with the key; a browser opens a report with a ticket."""
 
 from __future__ import annotations
 

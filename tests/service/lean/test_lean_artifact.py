@@ -191,7 +191,14 @@ def test_a_file_is_served_by_its_name_in_the_folder_where_the_command_runs(expor
         [(_, expected)] = OnnxClassifier.load(exported).classify([tmp_path / "noise.png"])
         assert answer["label"] == expected.label  # type: ignore[union-attr]  # the photo can be read
         assert answer["confidence"] == pytest.approx(expected.confidence, abs=1e-5)  # type: ignore[union-attr]
-        assert client.post("/models/colours/train", json={}).json()["error"]["code"] in {"model_unknown", "retrain_off"}
+        assert [model["name"] for model in client.get("/models").json()["models"]] == ["colours"]
+        assert client.get("/models/colours").json()["champion"] == "1"
+        version = "/models/colours/versions/1"
+        assert client.get(f"{version}/findings").json()["listed"] is False
+        assert client.get(f"{version}/thumbnails").json() == {"total": 0, "thumbnails": []}
+        assert client.get(f"{version}/report").json()["error"]["code"] == "not_kept"
+        assert client.get(f"{version}/thumbnails/0").json()["error"]["code"] == "not_kept"
+        assert client.post("/models/colours/train", json={}).json()["error"]["code"] == "retrain_off"
 
 
 def test_the_service_answers_as_the_file_does(service: httpx.Client, version: Path, photos: Path) -> None:
