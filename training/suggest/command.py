@@ -105,8 +105,8 @@ def _text(result: dict[str, Any], source: Path, count: int) -> str:
         "",
         f"{len(rows)} of {result['images']} photos, chosen by {result['by']}"
         f"{'; left out: ' + ', '.join(left) if left else ''}.",
-        f"Labelled, they raise how well the labelled photos stand for the others from {covered['before']:.0%}"
-        f" to {covered['after']:.0%}.",
+        f"How well labelled photos stand for all of these: {covered['before']:.0%} now, {covered['after']:.0%} with the"
+        " chosen ones.",
         *([f"No other photo is left that is no near-duplicate; {count} were asked for."] if len(rows) < count else []),
         *(f"  {each['path']}: {each['error']}" for each in result["failed"][:10]),
         *([f"contact sheet: {result['sheet']}"] if result["sheet"] else []),
