@@ -112,18 +112,24 @@ def _beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
     stack.callback(asyncio.get_running_loop().create_task(work).cancel)
 
 
-def _import_api() -> None:
-    """Imports what answers: torch, or the runtime of an exported file.
+def _preload() -> None:
+    """In the supervisor, where workers are its forks: what they need, torch only if the default model needs it."""
+    _import_api()
+    from handful.service.serving.champion import torch_answers_first
 
-    The supervisor calls this where workers are its forks; elsewhere each worker does.
-    """
+    if torch_answers_first(settings):
+        import_module("handful.service.classifier")
+
+
+def _import_api() -> None:
+    """Imports what answers, but for the classifier on torch: a worker that needs it imports it with its model."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
     if METRICS_FOLDER in os.environ:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[METRICS_FOLDER]
         # it looked at the variable when it was imported
         values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # it has types only in part
-    engine = (*installed_runtimes()[:1],) if is_lean(settings.model) else ("handful.service.classifier",)
-    for module in ("_bentoml_impl.worker.service", "handful.service.api", *engine):
+    runtime = installed_runtimes()[:1] if is_lean(settings.model) else []
+    for module in ("_bentoml_impl.worker.service", "handful.service.api", *runtime):
         import_module(module)
 
 
@@ -176,7 +182,7 @@ ImageClassifier.add_asgi_middleware(Front)  # type: ignore[attr-defined]  # the 
 bound_connections()
 # BentoML has no parameter for either; both are looked up when it starts its supervisor
 for _name in ("Arbiter", "ThreadedArbiter"):
-    setattr(circus, _name, supervised(getattr(circus, _name), settings, _import_api))
+    setattr(circus, _name, supervised(getattr(circus, _name), settings, _preload))
 
 
 def serve_http(host: str, port: int) -> NoReturn:

@@ -13,6 +13,7 @@ from handful.service.artifact.errors import ArtifactInconsistent, ImageError
 from handful.service.artifact.folder import Artifact, open_artifact
 from handful.service.artifact.label_names import in_one_form
 from handful.service.artifact.prediction import Prediction as Prediction
+from handful.service.artifact.prediction import predictions_of
 from handful.service.artifact.preprocessing import Preprocessing, Source, stacked
 from handful.service.artifact.unknown import UnknownDetector
 from handful.service.compute.network import Network, build_network
@@ -108,14 +109,7 @@ class Classifier:
         return torch.softmax(self.network.logits(embeddings).double() / self.card.temperature, dim=-1)
 
     def _predictions(self, probabilities: Tensor, embeddings: Tensor) -> list[Prediction]:
-        rows = embeddings.numpy()
-        scores = self.unknown.score(rows)
-        return [
-            Prediction.of(self.labels, p, float(score), row, unknown=bool(unknown))
-            for p, score, unknown, row in zip(
-                probabilities.numpy(), scores, self.unknown.above(scores), rows, strict=True
-            )
-        ]
+        return predictions_of(self.labels, probabilities.numpy(), embeddings.numpy(), self.unknown)
 
     @property
     def engine_label(self) -> str:

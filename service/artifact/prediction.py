@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from handful.service.artifact.unknown import UnknownDetector
 from numpy.typing import NDArray
 
 
@@ -33,3 +34,18 @@ class Prediction:
         best = int(probabilities.argmax())
         shares = tuple(map(float, probabilities))
         return cls(None if unknown else labels[best], shares[best], unknown, shares, embedding, unknown_score)
+
+
+def predictions_of(
+    labels: tuple[str, ...],
+    probabilities: NDArray[np.float64],
+    embeddings: NDArray[np.float32],
+    unknown: UnknownDetector,
+) -> list[Prediction]:
+    """From the probabilities (N, L) and the embeddings (N, D) of N images."""
+    scores = unknown.score(embeddings)
+    rows = zip(probabilities, scores, unknown.above(scores), embeddings, strict=True)
+    return [
+        Prediction.of(labels, shares, float(score), embedding, unknown=bool(above))
+        for shares, score, above, embedding in rows
+    ]

@@ -109,13 +109,17 @@ class Preprocessing(BaseModel):
         """An `S x S` picture -> `(3, S, S)` float32, channels last in memory."""
         import torch
 
+        return torch.from_numpy(self.values(pixels)).permute(2, 0, 1)
+
+    def values(self, pixels: Image.Image | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """An `S x S` picture -> `(S, S, 3)` float32, the numbers of `normalised` as they lie in memory."""
         values = np.asarray(pixels, dtype=np.float32)  # (S, S, 3) in [0, 255]
         rows = values.reshape(len(values), -1)  # whole rows at once: three numbers at a time would be slow
         mean, std = (np.tile(np.array(numbers, np.float32), values.shape[1]) for numbers in (self.mean, self.std))
         rows /= np.float32(255)
         rows -= mean
         rows /= std
-        return torch.from_numpy(values).permute(2, 0, 1)
+        return values
 
     def picture(self, pixels: Tensor) -> Image.Image:
         """The inverse of `normalised`."""

@@ -26,6 +26,7 @@ from handful.service.terminal.progress import LOADING_MODEL, LOOKING, STARTING, 
 if TYPE_CHECKING:
     from handful.service.classifier import Classifier
     from handful.service.lean.classifier import OnnxClassifier
+    from handful.service.lean.kept_classifier import KeptClassifier
 
 
 @click.command()
@@ -102,13 +103,11 @@ def classify(
     started, named = time.monotonic(), onnx.name if onnx else f"{artifact.parent.name}:{artifact.name}"
     with working(f"Classifying {' '.join(map(str, sources))} with {named}.", {STARTING: 4, LOOKING: 8}):
         next_stage(LOADING_MODEL)
-        one_photo = out is None and engine == "local" and not tta and _is_one_photo(sources)
-        classifier = _classifier(artifact, one_photo=one_photo)
         count, of_all_shards = photos.count()
         for words in photos.read_as:
             tell(words)
-        if not (tta or engine == "ray"):
-            classifier.choose_fastest_for(of_all_shards)
+        one_photo = out is None and _is_one_photo(sources)
+        classifier = _classifier(artifact, of_all_shards, on_torch=tta or engine == "ray", one_photo=one_photo)
         if out is not None:
             classifier.make_even()
         computed: RowsFrom = RowsFromHere(classifier, photos, tta=tta)
@@ -217,10 +216,14 @@ def merge(*, parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 
-def _classifier(artifact: Path, *, one_photo: bool) -> Classifier | OnnxClassifier:
-    """For one photo without torch where that is possible: it is loaded in a fraction of the time."""
-    from handful.service.lean.engines import classifier_of
+def _classifier(
+    artifact: Path, images: int, *, on_torch: bool, one_photo: bool
+) -> Classifier | OnnxClassifier | KeptClassifier:
+    """For one photo from the file that the artifact carries, if it carries one; `on_torch` unless there is no torch."""
+    from handful.service.lean.engines import classifier_of, fastest_classifier
 
+    if on_torch:
+        return classifier_of(artifact)
     if one_photo and artifact.is_dir():
         from handful.service.artifact.folder import has_onnx, read_card
         from handful.service.lean.classifier import OnnxClassifier
@@ -228,7 +231,7 @@ def _classifier(artifact: Path, *, one_photo: bool) -> Classifier | OnnxClassifi
 
         if has_onnx(artifact, read_card(artifact)) and installed_runtimes():
             return OnnxClassifier.load(artifact)
-    return classifier_of(artifact)
+    return fastest_classifier(artifact, images)
 
 
 def _is_one_photo(sources: tuple[str, ...]) -> bool:

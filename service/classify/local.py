@@ -23,10 +23,11 @@ from handful.service.terminal.output import check_out
 if TYPE_CHECKING:  # it brings torch, which the checks do not need
     from handful.service.classifier import Classifier
     from handful.service.lean.classifier import OnnxClassifier
+    from handful.service.lean.kept_classifier import KeptClassifier
 
 
 def classify_sources(
-    classifier: Classifier | OnnxClassifier,
+    classifier: Classifier | OnnxClassifier | KeptClassifier,
     sources: GivenPhotos,
     out: Path,
     *,
@@ -79,7 +80,9 @@ class RowsFrom(Protocol):
 class RowsFromHere:
     """In the photos' order, computed by this process."""
 
-    def __init__(self, classifier: Classifier | OnnxClassifier, sources: GivenPhotos, *, tta: bool) -> None:
+    def __init__(
+        self, classifier: Classifier | OnnxClassifier | KeptClassifier, sources: GivenPhotos, *, tta: bool
+    ) -> None:
         self._classifier, self._sources, self._tta = classifier, sources, tta
 
     @property
@@ -92,7 +95,7 @@ class RowsFromHere:
 
 
 def classify_in_memory(
-    classifier: Classifier | OnnxClassifier,
+    classifier: Classifier | OnnxClassifier | KeptClassifier,
     sources: GivenPhotos,
     *,
     tta: bool = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threadpoolctl import ThreadpoolController
@@ -12,6 +13,7 @@ from threadpoolctl import ThreadpoolController
 if TYPE_CHECKING:
     import torch  # what only asks for the cores does without
 
+CPU_BATCH = 16  # images; 13 % faster than 32, as their activations fit the caches better (LOG.md)
 SMALL_BATCH = 4  # images up to which the engine that is fastest for one is taken, on all cores
 MOST_PARALLEL_BATCHES = 8  # each on its share of the cores; bounds the images in memory
 
@@ -20,6 +22,13 @@ def best_device() -> torch.device:
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def may_have_gpu() -> bool:
+    """Whether `best_device` may be another than the CPU, told without torch; where in doubt it may."""
+    if sys.platform != "linux":
+        return sys.platform != "darwin"
+    return any(any(Path("/dev").glob(name)) for name in ("nvidia[0-9]*", "kfd", "dxg"))  # also AMD's, and in WSL
 
 
 def has_native_bfloat16(device: torch.device) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import timm
 import torch
 from handful.service.artifact.errors import ArtifactInconsistent
-from handful.service.compute.device import MOST_PARALLEL_BATCHES, SMALL_BATCH, best_device, cpu_count
+from handful.service.compute.device import CPU_BATCH, MOST_PARALLEL_BATCHES, SMALL_BATCH, best_device, cpu_count
 from handful.service.compute.engine import (
     COMPILE_FROM,
     FEW_IMAGES,
@@ -20,14 +20,14 @@ from handful.service.compute.engine import (
     compiled,
     eager,
 )
-from handful.service.compute.fastest import EngineTimings, Rates, Workload
+from handful.service.compute.fastest import EngineTimings
 from handful.service.compute.int8 import Ranges
 from handful.service.compute.skeleton import build_fitting
+from handful.service.compute.timings import Rates, Workload, rates_text
+from handful.service.compute.weights import head_prefix
 from torch import Tensor, nn
 
-CLASSIFIER = "classifier"  # the key of pretrained_cfg whose value is the name of timm's last layer
 BATCH = 32  # images, on a GPU
-CPU_BATCH = 16  # images; 13 % faster than 32, as their activations fit the caches better (LOG.md)
 TIME_FROM_IMAGES = 300  # timing takes as long as about so many images
 # arguments of timm.create_model that a config.json may not set: some would download or unpickle a file
 RESERVED = {"num_classes", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
@@ -46,6 +46,7 @@ class Network(nn.Module):
         self.ranges = ranges
         self.small_batch_engine: Engine | None = None  # for up to SMALL_BATCH images; None: `engine` takes them too
         self.timed: dict[Workload, Rates] = {}  # images per second by engine, where the choice was by timing
+        self.timings_key: str | None = None  # of `timed`, in compute/timings.py
         self.smallest_batch = 1  # smaller ones are padded to it
         self.even = False  # whether every batch is computed in the same way: see `make_even`
         on_cpu = self.device.type == "cpu"
@@ -87,6 +88,7 @@ class Network(nn.Module):
         try:
             self.engine, self.small_batch_engine = timings.fastest(full), timings.fastest(one)
             self.timed = {workload: timings.rates(workload) or {} for workload in (one, full)}
+            self.timings_key = timings.key
         except KeyError as e:
             raise ArtifactInconsistent(f"The card's int8 ranges do not fit the network: {e} is missing.") from e
         if images is not None and images >= COMPILE_FROM and self.device.type != "cpu":
@@ -105,11 +107,7 @@ class Network(nn.Module):
         lines = [f"{self.engine.label} on {self.device.type}: {self.engine.why}"]
         if self.small_batch_engine is not None:
             lines.append(f"for up to {SMALL_BATCH} images: {self.small_batch_engine.label}")
-        for workload, rates in self.timed.items():
-            each = ", ".join(f"{name} {rate:,.0f}" if rate else f"{name} not usable" for name, rate in rates.items())
-            batch = "one image at a time" if workload.images == 1 else f"batches of {workload.images}"
-            lines.append(f"images per second, {batch}, {workload.threads} in parallel: {each}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *rates_text(self.timed)])
 
     def _compile(self, side_pixels: int) -> None:
         shape = torch.zeros(self.batch, 3, side_pixels, side_pixels, device=self.device)
@@ -191,7 +189,7 @@ def join_weights(
     config: Mapping[str, Any], kind: str, backbone: Mapping[str, Tensor], head: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """One state dict: a linear head under timm's name for it, a hidden head under `head.`."""
-    prefix = f"{classifier_name(config)}." if kind == "linear" else "head."
+    prefix = head_prefix(config, kind)
     return {**backbone, **{prefix + name: tensor for name, tensor in head.items()}}
 
 
@@ -199,17 +197,10 @@ def split_weights(
     config: Mapping[str, Any], kind: str, weights: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The inverse of `join_weights`."""
-    prefix = f"{classifier_name(config)}." if kind == "linear" else "head."
+    prefix = head_prefix(config, kind)
     head = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
     backbone = {name: tensor for name, tensor in weights.items() if not name.startswith(prefix)}
     return backbone, head
-
-
-def classifier_name(config: Mapping[str, Any]) -> str:
-    name = config["pretrained_cfg"].get(CLASSIFIER)
-    if not isinstance(name, str):
-        raise ArtifactInconsistent(f"pretrained_cfg.classifier is {name!r}; it must name one layer.")
-    return name
 
 
 def build_network(

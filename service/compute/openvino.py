@@ -1,23 +1,22 @@
 """The engine `openvino`: a convolutional network as a graph of OpenVINO's, built layer by layer from torch's trace.
 
 OpenVINO's own conversion takes ten seconds of processor time (EfficientNet-Lite2), and would have to be done in the
-background and kept on disk. Built directly, the graph takes a fraction of a second and nothing is kept. OpenVINO folds
-BatchNorms and fuses activations itself. A layer that is not listed here raises NotImplementedError, and the network
-then runs on the other engines.
+background. Built directly, the graph takes a fraction of a second; kept.py keeps it for processes without torch.
+OpenVINO folds BatchNorms and fuses activations itself. A layer that is not listed here raises NotImplementedError, and
+the network then runs on the other engines.
 """
 
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
 import torch
-from handful.service.compute.device import MOST_PARALLEL_BATCHES, SMALL_BATCH, cpu_count
 from handful.service.compute.folding import FLOAT32_LAYERS, starts_in_float32, trace
 from handful.service.compute.openvino_library import import_openvino
+from handful.service.compute.openvino_models import OpenVinoModels
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, fx, nn
@@ -26,47 +25,18 @@ Node = Any  # OpenVINO's, which leaves it untyped
 
 
 class OpenVinoNetwork:
-    """(N, 3, S, S) float32 -> (N, D) float32; safe to share between threads.
-
-    Compiled when first called, once for few images and once for full batches, in a fifth of a second each.
-    """
+    """(N, 3, S, S) float32 -> (N, D) float32; safe to share between threads."""
 
     def __init__(self, backbone: nn.Module, side_pixels: int, *, low_precision: bool) -> None:
         """`NotImplementedError` where a layer has no counterpart here, ImportError without OpenVINO."""
-        self._core = import_openvino().Core()
         first = FLOAT32_LAYERS if low_precision and starts_in_float32(backbone) else ()
         models = _models(trace(backbone), backbone, side_pixels, first)
         precisions = ["f32"] * (len(models) - 1) + ["bf16" if low_precision else "f32"]
-        self._parts = [*zip(models, precisions, strict=True)]
-        self._lock, self._compiled, self._local = threading.Lock(), dict[bool, list[Any]](), threading.local()
+        self.models = OpenVinoModels([*zip(models, precisions, strict=True)])
 
     def __call__(self, batch: Tensor) -> Tensor:
         rows = batch.permute(0, 2, 3, 1).contiguous().numpy()  # no copy where the batch is channels-last
-        for request in self._requests(few=len(batch) <= SMALL_BATCH):
-            request.infer([rows], share_inputs=True)
-            rows = request.get_output_tensor(0).data
-        return torch.from_numpy(rows.copy())
-
-    def _requests(self, *, few: bool) -> list[Any]:
-        """Of each part, for this thread alone: a request holds its activations."""
-        requests: dict[bool, list[Any]] = vars(self._local).setdefault("requests", {})
-        if few not in requests:
-            with self._lock:
-                if few not in self._compiled:
-                    self._compiled[few] = self._compile(1 if few else min(cpu_count(), MOST_PARALLEL_BATCHES))
-            requests[few] = [part.create_infer_request() for part in self._compiled[few]]
-        return requests[few]
-
-    def _compile(self, streams: int) -> list[Any]:
-        settings = {
-            "INFERENCE_NUM_THREADS": cpu_count(),
-            "NUM_STREAMS": streams,
-            "ENABLE_CPU_PINNING": False,  # the cores are shared with decoding
-        }
-        return [
-            self._core.compile_model(model, "CPU", {**settings, "INFERENCE_PRECISION_HINT": precision})
-            for model, precision in self._parts
-        ]
+        return torch.from_numpy(self.models(rows))
 
 
 def _models(graph: fx.Graph, backbone: nn.Module, side_pixels: int, first: tuple[str, ...]) -> list[Any]:

@@ -6,19 +6,21 @@ processes. The number of images in memory is bounded.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-import torch
 from handful.service.artifact.errors import ImageError
 from handful.service.artifact.preprocessing import stacked
 from handful.service.compute.device import cpu_count, thread_pools
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -31,13 +33,13 @@ class Batch(Generic[S, R]):
 
     sources: Sequence[S]
     read: Sequence[R | ImageError]
-    pixels: Tensor | None  # (N, 3, S, S) float32; None if no source could be read
+    pixels: Tensor | None  # (N, 3, S, S) float32; None if no source could be read, or no pixels were asked for
 
 
 def run_batches(
     sources: Iterable[S],
     read: Callable[[S], R],
-    pixels: Callable[[R], Tensor],
+    pixels: Callable[[R], Tensor] | None,
     run: Callable[[Batch[S, R]], T],
     *,
     size: int,
@@ -45,6 +47,8 @@ def run_batches(
     all_cores_for_few: bool = True,
 ) -> Generator[T]:
     """Yields `run`'s result for each batch, in order; an `ImageError` that `read` raises takes its source's place.
+
+    Without `pixels`, `run` works with what was read, and torch is not needed.
 
     `parallel_batches` threads each read and run whole batches on their share of the cores. (A batch on all cores
     waits in every layer for the slowest core, longer still while the cores also decode.) With one parallel batch, or
@@ -75,7 +79,7 @@ def run_batches(
 
 
 def read_batches(
-    sources: Iterable[S], read: Callable[[S], R], pixels: Callable[[R], Tensor], *, size: int
+    sources: Iterable[S], read: Callable[[S], R], pixels: Callable[[R], Tensor] | None, *, size: int
 ) -> Iterator[Batch[S, R]]:
     """Batches of the sources in order, each source once, read ahead by one thread per core."""
     iterator = iter(sources)
@@ -97,14 +101,15 @@ def read_batches(
                 future.cancel()
 
 
-def _batch(sources: list[S], results: list[R | ImageError], pixels: Callable[[R], Tensor]) -> Batch[S, R]:
-    readable = [pixels(result) for result in results if not isinstance(result, ImageError)]
+def _batch(sources: list[S], results: list[R | ImageError], pixels: Callable[[R], Tensor] | None) -> Batch[S, R]:
+    readable = [] if pixels is None else [pixels(result) for result in results if not isinstance(result, ImageError)]
     return Batch(sources, results, stacked(readable) if readable else None)
 
 
 def _limit_cores(cores: int) -> None:
     """Limits this thread's computations to so many cores; other threads keep theirs."""
-    torch.get_num_threads()  # makes torch set its own number for a new thread; a later limit then replaces it
+    if torch := sys.modules.get("torch"):
+        torch.get_num_threads()  # makes torch set its own number for a new thread; a later limit then replaces it
     thread_pools().limit(limits=cores, user_api="openmp")
 
 

@@ -84,15 +84,13 @@ def show_model(*, model: str | None, onnx: Path | None, engine: bool, as_json: b
     """
     from handful.service.artifact.folder import open_artifact
     from handful.service.artifact.store import Store
-    from handful.service.lean.engines import classifier_of
+    from handful.service.lean.engines import classifier_of, fastest_classifier
 
     check_onnx(onnx, model)
     path = onnx or Store().resolve(model)
     card = classifier_of(path).card if onnx else open_artifact(path).card
     if engine:
-        classifier = classifier_of(path)
-        classifier.choose_fastest_for(None)
-        click.echo(classifier.engine_text, err=True)
+        click.echo(fastest_classifier(path, None).engine_text, err=True)
     print_result(card.model_dump(mode="json"), card.model_dump_json(indent=2), as_json=as_json)
 
 

@@ -28,7 +28,8 @@ from handful.service.artifact.store import Store
 from handful.service.compute.device import threads
 from handful.service.http.errors import NotReady
 from handful.service.http.metrics import ServiceMetrics
-from handful.service.lean.engines import ServedClassifier, classifier_of, is_lean
+from handful.service.lean.engines import ServedClassifier, is_lean, needs_torch, served_classifier
+from handful.service.lean.kept_classifier import KeptClassifier
 from handful.service.settings import ANNOUNCED, Settings
 
 logger = logging.getLogger(__name__)
@@ -148,6 +149,16 @@ class ChampionWatcher:
         return path
 
 
+def torch_answers_first(settings: Settings) -> bool:
+    """Whether torch answers for the default model; if that does not load, the worker says why."""
+    store = Store()
+    try:
+        model = settings.model or (store.champion_path(settings.name or store.oldest()) if store.names() else None)
+        return needs_torch(model)
+    except (HandfulError, OSError):
+        return False
+
+
 def renamed_to(store: Store, loaded: LoadedVersion) -> str | None:
     """The name under which the store has this version's folder now."""
     for name in store.names():
@@ -165,12 +176,12 @@ def _identity(folder: Path) -> tuple[int, int]:
 def load(path: Path, batch_images: int, cores: int, *, in_small_batches: bool = False) -> LoadedVersion:
     """Reads, verifies and warms one version. Raises an `ArtifactError`, or whatever torch raises for a broken one.
 
-    `in_small_batches` keeps a CPU's engine from holding a third of a gigabyte for its largest batches.
+    `in_small_batches` keeps a CPU's engine from holding a third of a gigabyte for its largest batches. OpenVINO always
+    computes small ones: they are as fast.
     """
     folder, before = _identity(path), process_bytes()
-    classifier = classifier_of(path)
-    classifier.choose_fastest_for(None)
-    if in_small_batches and classifier.batches_at_once is not None:
+    classifier = served_classifier(path)
+    if (in_small_batches or isinstance(classifier, KeptClassifier)) and classifier.batches_at_once is not None:
         classifier.limit_batch(SMALL_BATCHES)
     with ThreadPoolExecutor(1, "warm") as thread:  # a new thread: each has its own number of cores
         for images, share in _shapes(classifier, batch_images, cores):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from handful.service.compute.device import best_device, has_native_bfloat16
 from handful.service.compute.engine import FEW_IMAGES
-from handful.service.compute.fastest import Workload, fastest_of
 from handful.service.compute.network import TIME_FROM_IMAGES, Network
+from handful.service.compute.timings import Workload, fastest_of
 from test_engine import RESNET, difference, network_of
 
 SIDE = 32

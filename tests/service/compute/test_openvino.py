@@ -10,9 +10,10 @@ import pytest
 import torch
 from handful.service.compute.device import best_device
 from handful.service.compute.engine import openvino
-from handful.service.compute.fastest import EngineTimings, Workload
+from handful.service.compute.fastest import EngineTimings
 from handful.service.compute.openvino import OpenVinoNetwork
 from handful.service.compute.openvino_library import is_installed
+from handful.service.compute.timings import Workload
 from test_engine import RESNET, difference, network_of
 from torch import nn
 
