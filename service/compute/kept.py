@@ -121,7 +121,7 @@ def read_models(folder: Path, kept: KeptNetwork) -> OpenVinoModels | None:
     return models
 
 
-def keep(artifact: Artifact, network: Network) -> bool:
+def keep_network(artifact: Artifact, network: Network) -> bool:
     """Remembers which timings are the network's and, where OpenVINO was the fastest, its models.
 
     `network` is the artifact's, its engines chosen by timing; else nothing is done. Returns whether models are kept.

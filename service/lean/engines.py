@@ -91,12 +91,12 @@ def fastest_classifier(path: Path, images: int | None) -> Classifier | OnnxClass
     if found is not None:
         return found
     from handful.service.classifier import Classifier
-    from handful.service.compute.kept import keep
+    from handful.service.compute.kept import keep_network
 
     artifact = open_artifact(path)
     classifier = Classifier.from_artifact(artifact)
     classifier.choose_fastest_for(images)
-    kept = keep(artifact, classifier.network)
+    kept = keep_network(artifact, classifier.network)
     return (KeptClassifier.find(path) if kept else None) or classifier
 
 
