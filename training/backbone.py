@@ -14,7 +14,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import timm
 import torch
 from handful.service.artifact import errors as ours
 from handful.service.artifact.checks import MAX_SIDE
@@ -22,6 +21,7 @@ from handful.service.artifact.folder import file_sha256
 from handful.service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.compute.network import RESERVED
+from handful.service.compute.timm_library import timm
 from handful.service.terminal.progress import paused
 from handful.training.builtin.networks import builtin_files, renamed
 from handful.training.checks import BUILTIN, BUILTINS, CONFIG, WEIGHTS, is_local, local_files, not_a_backbone

@@ -34,7 +34,7 @@ import torch
 from handful.service.compute.device import has_native_bfloat16, has_native_int8
 from handful.service.compute.folding import fold, fuse, starts_in_float32
 from handful.service.compute.int8 import Ranges, quantised
-from timm.models.efficientnet import EfficientNet
+from handful.service.compute.timm_library import EfficientNet
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)

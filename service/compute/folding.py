@@ -15,9 +15,7 @@ from itertools import chain
 from typing import Any, cast
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
-from timm.layers.norm_act import BatchNormAct2d
-from timm.models.efficientnet import EfficientNet
+from handful.service.compute.timm_library import BatchNormAct2d, Conv2dSame, EfficientNet
 from torch import Tensor, fx, nn
 
 logger = logging.getLogger(__name__)

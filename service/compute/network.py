@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-import timm
 import torch
 from handful.service.artifact.errors import ArtifactInconsistent
 from handful.service.compute.device import CPU_BATCH, MOST_PARALLEL_BATCHES, SMALL_BATCH, best_device, cpu_count
@@ -24,6 +23,7 @@ from handful.service.compute.fastest import EngineTimings
 from handful.service.compute.int8 import Ranges
 from handful.service.compute.skeleton import build_fitting
 from handful.service.compute.timings import Rates, Workload, rates_text
+from handful.service.compute.timm_library import timm
 from handful.service.compute.weights import head_prefix
 from torch import Tensor, nn
 

@@ -17,8 +17,7 @@ import torch
 from handful.service.compute.folding import FLOAT32_LAYERS, starts_in_float32, trace
 from handful.service.compute.openvino_library import import_openvino
 from handful.service.compute.openvino_models import OpenVinoModels
-from timm.layers.conv2d_same import Conv2dSame
-from timm.layers.norm_act import BatchNormAct2d
+from handful.service.compute.timm_library import BatchNormAct2d, Conv2dSame
 from torch import Tensor, fx, nn
 
 Node = Any  # OpenVINO's, which leaves it untyped

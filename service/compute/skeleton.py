@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from handful.service.artifact.errors import ArtifactInconsistent
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
+from torch.overrides import TorchFunctionMode
 
 MODULES_PER_TENSOR, SMALL_NETWORK = 10, 1000  # timm's networks have at most 3.1 modules per tensor of weights
 MAX_DERIVED_BYTES = 256_000_000  # tables that a network makes itself; timm's have at most 32 MB
@@ -21,7 +23,7 @@ MAX_DERIVED_BYTES = 256_000_000  # tables that a network makes itself; timm's ha
 
 def build_fitting(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> nn.Module:
     """The network with these weights. Raises `ArtifactInconsistent` if they are another network's."""
-    with _few_modules(MODULES_PER_TENSOR * len(weights) + SMALL_NETWORK), torch.device("meta"):
+    with _few_modules(MODULES_PER_TENSOR * len(weights) + SMALL_NETWORK), torch.device("meta"), _Unfilled():
         skeleton = build()
     stored = skeleton.state_dict()
     _check_fit({name: tuple(tensor.shape) for name, tensor in stored.items()}, weights)
@@ -35,6 +37,18 @@ def build_fitting(build: Callable[[], nn.Module], weights: Mapping[str, Tensor])
     own = {name: weights[name].to(stored[name].dtype, copy=True) for name in stored}  # the file may be changed
     skeleton.load_state_dict(own, assign=True)
     return skeleton
+
+
+class _Unfilled(TorchFunctionMode):
+    """Without memory there is nothing to fill with random numbers; torch would import sympy for it, half a second."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], _: Any, arguments: tuple[Any, ...] = (), keywords: Any = None
+    ) -> Any:
+        given = keywords or {}
+        if function in {Tensor.normal_, Tensor.uniform_} or getattr(function, "__module__", "") == nn.init.__name__:
+            return arguments[0] if arguments else given["tensor"]
+        return function(*arguments, **given)
 
 
 def _check_fit(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor]) -> None:
