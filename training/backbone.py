@@ -21,6 +21,7 @@ from handful.service.artifact.folder import file_sha256
 from handful.service.artifact.hub import HubRef, brief, large_file, parse_ref, pinned_file
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.compute.network import RESERVED
+from handful.service.compute.skeleton import without_memory
 from handful.service.compute.timm_library import timm
 from handful.service.terminal.progress import paused
 from handful.training.builtin.networks import builtin_files, renamed
@@ -150,7 +151,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 def _tensors_of(config: dict[str, Any]) -> dict[str, Tensor]:
     """Names and shapes of the whole network, classifier included, without memory."""
-    with torch.device("meta"):
+    with without_memory():
         return dict(timm.create_model(config["architecture"], **config.get("model_args", {})).state_dict())
 
 

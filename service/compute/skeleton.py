@@ -23,7 +23,7 @@ MAX_DERIVED_BYTES = 256_000_000  # tables that a network makes itself; timm's ha
 
 def build_fitting(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> nn.Module:
     """The network with these weights. Raises `ArtifactInconsistent` if they are another network's."""
-    with _few_modules(MODULES_PER_TENSOR * len(weights) + SMALL_NETWORK), torch.device("meta"), _Unfilled():
+    with _few_modules(MODULES_PER_TENSOR * len(weights) + SMALL_NETWORK), without_memory():
         skeleton = build()
     stored = skeleton.state_dict()
     _check_fit({name: tuple(tensor.shape) for name, tensor in stored.items()}, weights)
@@ -37,6 +37,13 @@ def build_fitting(build: Callable[[], nn.Module], weights: Mapping[str, Tensor])
     own = {name: weights[name].to(stored[name].dtype, copy=True) for name in stored}  # the file may be changed
     skeleton.load_state_dict(own, assign=True)
     return skeleton
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Networks that are built in the block have names and shapes alone."""
+    with torch.device("meta"), _Unfilled():
+        yield
 
 
 class _Unfilled(TorchFunctionMode):
