@@ -6,7 +6,7 @@ import torch
 from handful.service.artifact.errors import DataError
 from handful.service.compute.network import build_head
 from handful.training.head.folds import Folds
-from handful.training.head.hidden import HiddenHead
+from handful.training.head.hidden import LEARNING_RATE, HiddenHead, adamw_step
 from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.head.linear import LinearHead
 from handful.training.head.selection import HEADS, HeadSettings, SelectedHead, fit_head
@@ -230,3 +230,17 @@ def test_where_two_folds_choose_every_photo_is_still_answered_out_of_fold() -> N
     assert head.out_of_fold_logits.shape == (2000, 500)
     assert accuracy(head.out_of_fold_logits, labels) > 0.9
     assert head.settings in [tried["settings"] for tried in head.candidates]
+
+
+def test_a_step_of_the_hidden_layer_is_torchs_adamw_to_the_last_bit() -> None:
+    random = torch.Generator().manual_seed(0)
+    ours, theirs = ([torch.nn.Parameter(torch.ones(3, 4)), torch.nn.Parameter(torch.zeros(5))] for _ in range(2))
+    step, optimizer = adamw_step(ours, 0.1), torch.optim.AdamW(theirs, lr=LEARNING_RATE, weight_decay=0.1)
+    for _ in range(5):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape, generator=random)
+            other.grad = one.grad.clone()
+        step()
+        optimizer.step()
+        assert all(one.grad is None for one in ours)
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
