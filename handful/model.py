@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from handful.service.classifier import Classifier
     from handful.service.export.precision import Precision
     from handful.service.lean.classifier import OnnxClassifier
+    from handful.service.lean.kept_classifier import KeptClassifier
     from handful.training.photos.sources import Problem
 
 # As the command line does, before torch is imported: else idle threads of the network keep cores from the decoders.
@@ -165,8 +166,7 @@ class Model:
         return self._answers(list(named_photos(photo)), tta=tta)  # type: ignore[arg-type]  # it is iterable
 
     def _answers(self, photos: Sequence[NamedPhoto], *, tta: bool) -> Predictions:
-        self._prepare(len(photos), tta=tta)
-        answers = self.classifier.classify([photo.source for photo in photos], tta=tta)
+        answers = self._prepared(len(photos), tta=tta).classify([photo.source for photo in photos], tta=tta)
         predictions = Predictions()
         for photo, (source, answer) in zip(photos, answers, strict=True):
             if isinstance(answer, ImageError):
@@ -174,11 +174,23 @@ class Model:
             predictions.append(Prediction(photo.name, self.card.model, self.labels, answer, source))
         return predictions
 
-    def _prepare(self, photos: int, *, tta: bool) -> None:
+    def _prepared(self, photos: int, *, tta: bool) -> Classifier | KeptClassifier:
         """Chooses how the network is computed, as the command does; for more photos than before, again."""
+        if not tta and self._kept:
+            return self._kept
         if not tta and photos > self._prepared_for:
             self.classifier.choose_fastest_for(photos)
             self._prepared_for = photos
+        return self.classifier
+
+    @cached_property
+    def _kept(self) -> KeptClassifier | None:
+        """Where OpenVINO is known to be the fastest; then neither torch nor the network on it is needed."""
+        if self._exported:
+            return None
+        from handful.service.lean.kept_classifier import KeptClassifier
+
+        return KeptClassifier.find(self._path)
 
     def classify(self, source: AnyPath | Iterable[AnyPath], *, tta: bool = False) -> Predictions:
         """The answers to a photo, a folder of photos, addresses, or several of these, as `handful classify` gives them.
@@ -193,10 +205,10 @@ class Model:
         photos = GivenPhotos(
             [path if isinstance(path, str) and is_url(path) else Path(path).expanduser() for path in paths]
         )
-        self._prepare(sum(1 for _ in photos), tta=tta)
+        classifier = self._prepared(sum(1 for _ in photos), tta=tta)
         return Predictions(
             Prediction(photos.name(path), self.card.model, self.labels, answer, path)
-            for path, answer in self.classifier.classify(photos, tta=tta)
+            for path, answer in classifier.classify(photos, tta=tta)
         )
 
     def evaluate(self, source: AnyPath, *, report: AnyPath | None = None, tta: bool = False) -> Evaluation:

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 COMPILER = "torch._dynamo.utils"
-_disable_now = torch.compiler.disable
+_compiler: Any = torch.compiler
+_disable_now = _compiler.disable
 
 
 class _Later(ModuleType):
@@ -54,11 +55,11 @@ def without_compiler() -> Iterator[None]:
         yield
         return
     stand_in = _Later(COMPILER)
-    sys.modules[COMPILER], torch.compiler.disable = stand_in, _disable
+    sys.modules[COMPILER], _compiler.disable = stand_in, _disable
     try:
         yield
     finally:
-        torch.compiler.disable = _disable_now
+        _compiler.disable = _disable_now
         if sys.modules.get(COMPILER) is stand_in:
             del sys.modules[COMPILER]
 

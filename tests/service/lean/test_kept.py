@@ -16,6 +16,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # there are no types for it
 import pytest
 import torch
+from commands import handful
 from conftest import home_at
 from handful.service.artifact.folder import CARD, WEIGHTS, file_sha256, open_artifact
 from handful.service.artifact.prediction import Prediction
@@ -27,6 +28,8 @@ from handful.service.lean.kept_classifier import KeptClassifier
 from running_server import START_SECONDS, encoded, free_port, publish_copy, until
 from safetensors.numpy import load_file, save_file
 
+from handful import load
+
 if not can_be_kept():
     pytest.skip("the extra openvino is not installed, or there may be a GPU", allow_module_level=True)
 SAME_HEAD = 1e-6  # of a probability: torch adds the head's products in float32, the kept classifier in float64
@@ -34,7 +37,7 @@ WITH_TORCH = """
 import sys
 from handful.__main__ import handful
 handful.main(sys.argv[1:], standalone_mode=False)
-print("loaded:", *{"torch", "timm"} & set(sys.modules), file=sys.stderr)
+print("loaded:", *sorted({"torch", "timm", "torch._dynamo", "sympy"} & set(sys.modules)), file=sys.stderr)
 """
 
 
@@ -107,10 +110,25 @@ def test_a_photo_and_a_folder_are_answered_without_torch(kept_home: Path, photos
     assert result["rows"][0]["label"] == "red"
     assert cold(kept_home, "classify", photos, "--out", tmp_path / "rows.csv").stderr.rstrip().endswith("loaded:")
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 25
-    shown = cold(kept_home, "models", "show", "colours", "--engine")
-    assert "loaded:" in shown.stderr
-    assert "torch" not in shown.stderr.partition("loaded:")[2]
-    assert "openvino 1,000,000" in shown.stderr
+    assert "openvino 1,000,000" in handful(kept_home, "models", "show", "colours", "--engine").stderr
+
+
+def test_python_answers_without_torch_and_explains_with_it(version: Path, photos: Path) -> None:
+    model, photo = load(version), min((photos / "red").glob("*.*"))
+    kept = KeptClassifier.find(version)
+    assert kept is not None
+    (expected,) = answers(kept, [photo])
+    assert model(photo).probabilities == dict(zip(model.labels, expected.probabilities, strict=True))
+    assert [answer.label for answer in model.classify(photos / "red")] == ["red"] * 12
+    assert "classifier" not in vars(model)  # which is torch's
+    assert model(photo, tta=True).label == "red"
+    assert model.explain(photo).result["label"] == "red"
+
+
+def test_torch_is_imported_without_its_compiler(home: Path, photos: Path) -> None:
+    """It takes more than a second, and nothing here is compiled."""
+    done = cold(home, "classify", min((photos / "red").glob("*.*")), "--model", "colours")
+    assert done.stderr.rstrip().endswith("loaded: timm torch"), done.stderr
 
 
 @pytest.mark.parametrize("even", [False, True])
