@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast, overload
 
-from handful.notebook import Html, escaped, label_rows, strong, table
+from handful.notebook import Html, escaped, learned_rows, strong, table
 from handful.options import RetrainOptions, TrainOptions, checked
 from handful.photo import NamedPhoto, Photo, is_one, named_photos
 from handful.prediction import Evaluation, Explained, Prediction, Predictions
@@ -186,11 +186,9 @@ class Model:
     @cached_property
     def _kept(self) -> KeptClassifier | None:
         """Where OpenVINO is known to be the fastest; then neither torch nor the network on it is needed."""
-        if self._exported:
-            return None
         from handful.service.lean.kept_classifier import KeptClassifier
 
-        return KeptClassifier.find(self._path)
+        return None if self._exported else KeptClassifier.find(self._path)
 
     def classify(self, source: AnyPath | Iterable[AnyPath], *, tta: bool = False) -> Predictions:
         """The answers to a photo, a folder of photos, addresses, or several of these, as `handful classify` gives them.
@@ -296,13 +294,6 @@ class Model:
             ("folder", str(self.path)),
             *([("retrained", str(self.result["reason"]))] if "reason" in self.result else []),
             *([("problems", f"{len(self.problems)}: `Model.problems`")] if self.problems else []),
-            *self._photo_rows(),
+            *learned_rows(self.card.data.per_label, self.labels, None if self._exported else self._artifact),
         ]
         return table((), rows, self.card.model)
-
-    def _photo_rows(self) -> list[tuple[str, Html]]:
-        """Per label its number of photos and the first few of them."""
-        thumbnails = [] if self._exported else self._artifact.thumbnails()
-        index = self._artifact.embeddings()["labels"].tolist() if thumbnails else []
-        photos = ((label, photo.jpeg, photo.name) for label, photo in zip(index, thumbnails, strict=True))
-        return label_rows(self.card.data.per_label, self.labels, photos)

@@ -6,12 +6,16 @@ import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from handful.service.artifact.errors import ImageError
 from handful.service.artifact.images import from_pillow, read_image
 from handful.service.artifact.preprocessing import Source
+
+if TYPE_CHECKING:
+    from handful.service.artifact.folder import Artifact
 
 SIDE = 96  # pixels of a thumbnail's longer side
 SHOWN_PHOTOS = 4  # of each label
@@ -70,14 +74,14 @@ def picture(jpeg: bytes, name: str = "") -> Html:
     return Html(f'<img src="data:image/jpeg;base64,{data}" alt="{escape(name)}" title="{escape(name)}">')
 
 
-def label_rows(
-    counts: Mapping[str, int], labels: Sequence[str], photos: Iterable[tuple[int, bytes, str]]
-) -> list[tuple[str, Html]]:
-    """Per label its number of photos and the first few of them; `photos` are the label's index, a JPEG and a name."""
+def learned_rows(counts: Mapping[str, int], labels: Sequence[str], artifact: Artifact | None) -> list[tuple[str, Html]]:
+    """Per label its number of photos and the first few of them, where the artifact keeps them."""
+    thumbnails = artifact.thumbnails() if artifact else []
+    index = artifact.embeddings()["labels"].tolist() if artifact and thumbnails else []
     pictures: dict[int, list[Html]] = {}
-    for label, jpeg, name in photos:
-        if jpeg and len(shown := pictures.setdefault(label, [])) < SHOWN_PHOTOS:
-            shown.append(picture(jpeg, name))
+    for label, photo in zip(index, thumbnails, strict=True):
+        if photo.jpeg and len(shown := pictures.setdefault(label, [])) < SHOWN_PHOTOS:
+            shown.append(picture(photo.jpeg, photo.name))
     return [
         (f"{name} ({counts[name]})", Html(" ".join(pictures.get(number, []))))
         for number, name in list(enumerate(labels))[:SHOWN_LABELS]

@@ -1,1 +1,1 @@
-"""Answers from an exported file, on ONNX Runtime or OpenVINO: without torch and timm."""
+"""Answers without torch and timm: from an exported file, or through OpenVINO from a network that is kept."""
