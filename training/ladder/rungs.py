@@ -52,7 +52,9 @@ class LadderPhotos:
     def pixels(self) -> Floats:
         """(N, 3072) in [0, 1]"""
         squares = self.squares.at(PIXELS_SIDE)
-        return squares.reshape(len(squares), -1).astype(np.float32) / np.float32(255)
+        values = squares.reshape(len(squares), -1).astype(np.float32)
+        values /= np.float32(255)  # in place: 30,000 photos are 369 MB
+        return values
 
     @cached_property
     def hog(self) -> Floats:
