@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 from handful.service.classify.command import classify, merge
+from handful.service.drift.command import drift
 from handful.service.export.command import export
 from handful.service.models.commands import models
 from handful.service.terminal.answers import explain_text
@@ -138,6 +139,7 @@ def _serve(model: str | None, host: str, port: int, *, browser: bool, onnx: Path
 commands: dict[str, click.Command] = {
     "classify": classify,
     "merge": merge,
+    "drift": drift,
     "explain": explain,
     "export": export,
     "models": models,
