@@ -134,8 +134,7 @@ def _first_line(kind: type[Any]) -> str:
 
 
 def metric_table(metrics: ServiceMetrics) -> str:
-    families: Iterable[Metric] = metrics._registry.collect()
-    rows = [(f"`{_series(family)}`", family.documentation) for family in families]
+    rows = [(f"`{_series(family)}`", family.documentation) for family in metrics.families()]
     return table(("series", "what"), rows)
 
 

@@ -11,6 +11,7 @@ from handful.service.http.capacity import Admission
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.serving.batcher import Batcher
 from handful.service.serving.champion import LoadedVersion
+from handful.service.serving.scores import ScoreMetrics
 from handful.service.serving.served import ServedModels
 from handful.service.settings import Settings
 
@@ -27,7 +28,7 @@ class Predictor:
         admission: Admission,
     ) -> None:
         self.models, self.metrics, self.decoders, self.admission = models, metrics, decoders, admission
-        self.batcher = Batcher(settings.batch_images, metrics)
+        self.batcher, self.scores = Batcher(settings.batch_images, metrics), ScoreMetrics(metrics)
 
     async def answer(
         self, images: list[bytes], model: str | None = None
@@ -56,4 +57,5 @@ class Predictor:
         self.metrics.images.inc()
         if prediction.unknown:
             self.metrics.unknown.inc()
+        self.scores.count(version.name, version.classifier.card, prediction)
         return prediction
