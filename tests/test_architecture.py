@@ -183,7 +183,7 @@ def test_only_the_command_line_and_the_python_interface_import_command_modules()
 
 def test_what_an_extra_installs_is_imported_where_it_is_used() -> None:
     """An installation without extras must import every module but the one that only `export` loads."""
-    extras = {"adlfs", "gcsfs", "onnx", "onnxruntime", "onnxscript", "openvino", "ray", "s3fs"}
+    extras = {"adlfs", "gcsfs", "onnx", "onnxruntime", "onnxscript", "openvino", "opentelemetry", "ray", "s3fs"}
     at_once = {
         name: {
             each for node in tree(name).body if isinstance(node, ast.Import | ast.ImportFrom) for each in named(node)
