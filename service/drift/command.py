@@ -11,8 +11,14 @@ from handful.service.terminal.output import EXIT_PROBLEMS, json_option, model_op
 @click.command()
 @click.argument("predictions", type=click.Path(path_type=Path))
 @model_option
+@click.option(
+    "--against",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Compare with an earlier file of the same model instead; also says which labels come more or less often.",
+)
 @json_option
-def drift(*, predictions: Path, model: str | None, as_json: bool) -> None:
+def drift(*, predictions: Path, model: str | None, against: Path | None, as_json: bool) -> None:
     """Compare classified photos with those that the model learned.
 
     PREDICTIONS is a .parquet, .csv or .jsonl file of `handful classify`, or what its --json printed. How unfamiliar
@@ -27,10 +33,10 @@ def drift(*, predictions: Path, model: str | None, as_json: bool) -> None:
     from handful.service.drift.predictions import open_predictions
     from handful.service.drift.words import drift_text
 
-    file = open_predictions(predictions)
+    file, earlier = open_predictions(predictions), open_predictions(against) if against else None
     store = Store()
     named = model or (file.model if len(store.names()) > 1 else None)
-    result = drift_result(file, read_card(store.resolve(named)))
+    result = drift_result(file, read_card(store.resolve(named)), earlier)
     print_result(result, drift_text(result), as_json=as_json)
     if result["verdict"] in {"moved", "far"}:
         raise click.exceptions.Exit(EXIT_PROBLEMS)

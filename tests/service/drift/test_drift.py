@@ -70,11 +70,11 @@ def test_photos_like_the_learned_ones_are_steady_in_every_format(home: Path, fol
     results = [drift(home, folder / f"same.{kind}") for kind in ("parquet", "csv", "jsonl", "json")]
     first = results[0]
     assert first["verdict"] == "steady"
-    assert (first["images"], first["failed"], first["training_images"]) == (2 * PER_LABEL + 1, 1, 2 * PER_LABEL)
+    assert (first["images"], first["failed"], first["against_images"]) == (2 * PER_LABEL + 1, 1, 2 * PER_LABEL)
     assert set(first["scores"]) == {"unknown_score", "confidence"}
     for each in first["scores"].values():
         assert sum(part["share"] for part in each["bins"]) == pytest.approx(1)
-        assert sum(part["training_share"] for part in each["bins"]) == pytest.approx(1)
+        assert sum(part["against_share"] for part in each["bins"]) == pytest.approx(1)
     for other in results[1:3]:
         assert other | {"predictions": ""} == first | {"predictions": ""}
     assert results[3]["verdict"] == "steady"  # of other batches: digits may differ
@@ -84,7 +84,7 @@ def test_photos_of_other_things_are_far(home: Path, folder: Path) -> None:
     result = drift(home, folder / "other.parquet", status=1)
     assert result["verdict"] == "far"
     assert result["scores"]["unknown_score"]["verdict"] == "far"
-    assert abs(result["scores"]["unknown_score"]["above_training"] - 0.5) > 0.2  # of a random network either way
+    assert abs(result["scores"]["unknown_score"]["above"] - 0.5) > 0.2  # of a random network either way
     text = handful(home, "drift", folder / "other.parquet", "--model", "colours").stdout
     assert text.startswith("Far: these photos look to colours:1 very different")
     assert "far: they resemble its labels" in text
@@ -93,14 +93,34 @@ def test_photos_of_other_things_are_far(home: Path, folder: Path) -> None:
 
 def test_a_handful_of_photos_is_no_reason_to_cry_wolf(home: Path, folder: Path, tmp_path: Path) -> None:
     lines = (folder / "same.csv").read_text().splitlines(keepends=True)
-    (tmp_path / "few.csv").write_text("".join([lines[0], *lines[2:6]]))  # the first row is the broken one
+    (tmp_path / "few.csv").write_text("".join(lines[:5]))
     result = drift(home, tmp_path / "few.csv")
     assert (result["verdict"], result["images"]) == ("too_few", 4)
     text = handful(home, "drift", tmp_path / "few.csv").stdout
     assert text.startswith("Too few photos to tell")
     assert f"About {result['images_to_tell']} photos would tell." in text
-    (tmp_path / "none.csv").write_text("".join(lines[:2]))
-    assert drift(home, tmp_path / "none.csv")["verdict"] == "too_few"
+    (tmp_path / "none.csv").write_text("".join([lines[0], *(line for line in lines if line.startswith("broken"))]))
+    nothing = drift(home, tmp_path / "none.csv")
+    assert (nothing["verdict"], nothing["scores"]["confidence"]["psi"]) == ("too_few", None)
+    assert "0 photos against" in handful(home, "drift", tmp_path / "none.csv").stdout
+
+
+def test_an_earlier_file_says_which_labels_come_more_often(home: Path, folder: Path, tmp_path: Path) -> None:
+    rows = list(csv.DictReader((folder / "same.csv").open()))
+    reds, blues = ([row for row in rows if row["label"] == label] for label in ("red", "blue"))
+    for name, some in (("before", reds[:30] + blues[:30]), ("now", reds + blues[:8])):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(some)
+    result = drift(home, tmp_path / "before.csv", "--against", str(folder / "same.csv"))
+    assert result["verdict"] == "steady"
+    assert not any(each["changed"] for each in result["labels"])
+    done = handful(home, "drift", tmp_path / "now.csv", "--against", tmp_path / "before.csv")
+    assert f"those of {tmp_path / 'before.csv'}" in done.stdout
+    assert "Answered more often: red " in done.stdout
+    assert "Answered less often: blue " in done.stdout
+    assert "(before 50%)" in done.stdout
 
 
 def test_the_card_keeps_scores_of_photos_that_the_model_had_not_seen(home: Path) -> None:
@@ -123,7 +143,9 @@ def test_a_model_of_an_earlier_release_says_what_to_do(tmp_path: Path) -> None:
             ["path", "label", "confidence", "unknown", "error", *(f"probability_{each}" for each in labels)]
         )
         writer.writerow(["a.jpg", labels[0], 0.9, False, "", *([1 / len(labels)] * len(labels))])
-    assert "made by an earlier release" in refused(tmp_path, tmp_path / "rows.csv")
+    message = refused(tmp_path, tmp_path / "rows.csv")
+    assert "made by an earlier release" in message
+    assert "--against" in message
 
 
 def test_a_file_of_an_earlier_release_is_compared_by_confidence(home: Path, folder: Path, tmp_path: Path) -> None:
