@@ -4,9 +4,9 @@ The population stability index (PSI) of two histograms with shares e and a is th
 zero for equal ones (N. Siddiqi, Credit Risk Scorecards, 2006, whose lines at 0.1 and 0.25 are the usual ones). It is
 never zero by chance: of n and m photos from one distribution it is (1/n + 1/m) times a chi-squared number with bins - 1
 degrees of freedom (B. Yurdakul, J. Naranjo, Statistical properties of the population stability index, Journal of Risk
-Model Validation 14, 2020), about (bins - 1) (1/n + 1/m). That much is subtracted before the lines are asked; a
-verdict of having moved needs more than chance gives once in a hundred times, and one of being steady that a far move
-can be ruled out. Between them there are too few photos to tell.
+Model Validation 14, 2020), about (bins - 1) (1/n + 1/m). That much is subtracted before the lines are asked. A verdict
+of having moved needs more than chance gives once in a thousand times, since two scores are asked again and again; one
+of being steady needs that a far move can be ruled out. Between them there are too few photos to tell.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 DriftLevel = Literal["steady", "too_few", "moved", "far"]  # from the least to the most that is to be told
 
 MOVED, FAR = 0.1, 0.25  # of the index beyond chance
-SURE, LIKELY = 2.326, 1.645  # standard normal deviates: one-sided 99 % and 95 %
+SURE, LIKELY = 3.090, 1.645  # standard normal deviates: one-sided 99.9 % and 95 %
 FEW_BINS, ENOUGH_FOR_ALL = 5, 100.0  # n m / (n + m) photos, under which fewer bins tell more
 LEVELS: tuple[DriftLevel, ...] = ("steady", "too_few", "moved", "far")
 
@@ -67,7 +67,7 @@ class ScoreDrift:
 
     @property
     def limit(self) -> float:
-        """The index that chance exceeds once in a hundred times."""
+        """The index that chance exceeds once in a thousand times."""
         return _chi2_limit(self._freedom) / self._counted if self._counted else math.inf
 
     @property
@@ -88,13 +88,16 @@ class ScoreDrift:
 
 
 def photos_to_tell(training: int) -> int | None:
-    """How many later photos it takes for a far move to exceed chance; None: no number does, training is too small."""
-    counted = (_chi2_limit(FEW_BINS - 1) - (FEW_BINS - 1)) / FAR
+    """How many later photos usually do; None: no number does, training is too small.
+
+    Twice what rules a far move out where the index is just what chance gives.
+    """
+    counted = 2 * LIKELY * math.sqrt(2 * (FEW_BINS - 1)) / FAR
     return math.ceil(counted * training / (training - counted)) if training > counted else None
 
 
 def _chi2_limit(freedom: int) -> float:
-    """What a chi-squared number exceeds once in a hundred times, as Wilson and Hilferty approximate it."""
+    """What a chi-squared number exceeds once in a thousand times, as Wilson and Hilferty approximate it."""
     ninth = 2 / (9 * freedom)
     return float(freedom * (1 - ninth + SURE * math.sqrt(ninth)) ** 3)
 

@@ -31,7 +31,7 @@ def test_the_index_is_the_textbooks() -> None:
 def test_the_limit_is_a_chi_squared_quantile(freedom: int) -> None:
     drift = ScoreDrift(np.full(freedom + 1, 100.0), np.full(freedom + 1, 100.0))
     counted = 50 * (freedom + 1)
-    assert drift.limit * counted == pytest.approx(chi2.ppf(0.99, freedom), rel=0.02)
+    assert drift.limit * counted == pytest.approx(chi2.ppf(0.999, freedom), rel=0.04)
     assert drift.by_chance * counted == freedom
 
 
@@ -62,7 +62,7 @@ def test_a_strangers_histogram_must_be_whole(edges: tuple[float, ...], counts: t
 def test_photos_that_have_not_moved_are_seldom_said_to(training: int, photos: int) -> None:
     random = np.random.default_rng(1)
     levels = [drift_of(random.normal(size=training), random.normal(size=photos)).level for _ in range(200)]
-    assert sum(level in {"moved", "far"} for level in levels) <= 6  # 2 are to be expected
+    assert sum(level in {"moved", "far"} for level in levels) <= 2
     assert levels.count("steady") >= 140
 
 
@@ -84,6 +84,6 @@ def test_few_photos_are_no_verdict() -> None:
     assert ScoreDrift.of([80, 80], [0, 0]).level == "too_few"
     assert photos_to_tell(30) is None
     assert photos_to_tell(160) == 49
-    assert ScoreDrift.of([32] * 5, [49 / 5] * 5).limit - ScoreDrift.of([32] * 5, [49 / 5] * 5).by_chance <= 0.25
+    assert ScoreDrift.of([32] * 5, [10, 9, 10, 10, 10]).level == "steady"
     assert worst(["steady", "too_few"]) == "too_few"
     assert worst(["moved", "too_few", "steady"]) == "moved"
