@@ -44,7 +44,10 @@ def of_training(file: PredictionFile, card: ModelCard) -> DriftReference:
 def of_earlier(file: PredictionFile, earlier: PredictionFile) -> DriftReference:
     """`UsageError` where the earlier file has no photo, or was answered in another way."""
     if file.tta != earlier.tta:
-        raise UsageError(f"Of {file.path} and {earlier.path}, one was answered with --tta and the other without.")
+        raise UsageError(
+            f"Of {file.path} and {earlier.path}, one was answered from ten views of each photo and the other"
+            " from one; two files of one kind are expected."
+        )
     collected: dict[str, list[np.ndarray]] = {name: [] for name in SCORES}
     for rows in earlier.batches():
         for name, scores in rows.scores.items():

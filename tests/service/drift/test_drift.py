@@ -196,3 +196,10 @@ def test_answers_of_another_model_are_refused(home: Path, folder: Path, tmp_path
     (tmp_path / "a.json").write_text(json.dumps(document | {"model": "colours:7"}))
     message = refused(home, tmp_path / "a.json", "--model", "colours")
     assert "holds answers of colours:7, not of colours:1" in message
+
+
+def test_answers_from_ten_views_are_compared_by_the_unknown_score(home: Path, folder: Path, tmp_path: Path) -> None:
+    document = json.loads((folder / "same.json").read_text())
+    (tmp_path / "ten.json").write_text(json.dumps(document | {"tta": True}))
+    assert set(drift(home, tmp_path / "ten.json")["scores"]) == {"unknown_score"}
+    assert "from ten views" in refused(home, tmp_path / "ten.json", "--against", str(folder / "same.json"))
