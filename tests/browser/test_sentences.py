@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from handful.service.artifact.card import ForecastCard
-from handful.service.artifact.verdict import verdict_on, verdict_on_one
+from handful.service.artifact.verdict import Trend, verdict_on, verdict_on_one
 from handful.training.metrics import wilson_interval
 from handful.training.retraining.gate import AnswersToCompare, GivenCorrections, decide
 from handful.training.retraining.refusals import objection_to_refusals
@@ -20,9 +20,8 @@ LABELS = ("bags (old)", "shoes. New: 2.5 cm?", "caps")
 def verdicts() -> Iterator[str]:
     """Of confusions from chance to perfect, level and lopsided, few and many photos, two and three labels."""
     rng = np.random.default_rng(0)
-    for count, share, most, trend in itertools.product(
-        (2, 3), (0.3, 0.6, 0.8, 0.93, 1), (6, 60, 900), ("rising", "flat", None)
-    ):
+    trends: tuple[Trend | None, ...] = ("rising", "flat", None)
+    for count, share, most, trend in itertools.product((2, 3), (0.3, 0.6, 0.8, 0.93, 1), (6, 60, 900), trends):
         for counts in ([most] * count, [most, *[max(most // 8, 2)] * (count - 1)]):
             confusion = np.array(
                 [rng.multinomial(each, _row(number, count, share)) for number, each in enumerate(counts)]
