@@ -197,12 +197,13 @@ def test_the_lean_container_installs_the_same_versions_without_torch() -> None:
 
 
 def stages() -> dict[str, list[str]]:
-    """Each stage's instructions, one string an instruction, without its FROM."""
+    """Each stage's instructions, one string an instruction: those of the stage that it is built on, and its own."""
     code = "\n".join(line for line in DOCKERFILE.splitlines() if not line.startswith("#")).replace("\\\n", " ")
     found: dict[str, list[str]] = {}
     for line in filter(None, map(str.strip, code.splitlines())):
         if line.startswith("FROM"):
-            found[line.split()[-1]] = []
+            _, base, _, name = line.split()
+            found[name] = list(found.get(base, ()))
         elif found:
             found[next(reversed(found))].append(" ".join(line.split()))
     return found
