@@ -30,6 +30,7 @@ NAMES = (
     "startup",
     "memory",
     "growth",
+    "cores",
     "cluster",
     "everywhere",
     "gpu",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import bentoml
 import pytest
+import yaml  # type: ignore[import-untyped]  # huggingface_hub installs it; there are no types for it
 from handful.service.bento import packed_model
 from handful.service.classifier import Classifier
 from packaging.requirements import Requirement
@@ -186,6 +187,15 @@ def test_bento_and_container_install_the_same_versions_and_the_container_checks_
         line for line in stages()["build"] if "requirements-gpu.txt ./" not in line and "requirements" in line
     )
     assert install.count("--require-hashes") == 2
+
+
+def test_the_lean_bento_differs_only_in_what_is_installed() -> None:
+    plain, lean = (
+        yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in ("bentofile.yaml", "bentofile-lean.yaml")
+    )
+    assert lean.pop("python")["requirements_txt"] == "requirements-lean.txt"
+    del plain["python"]
+    assert lean == plain
 
 
 def test_the_lean_container_installs_the_same_versions_without_torch() -> None:
