@@ -177,8 +177,8 @@ def _kills(bench: Bench) -> tuple[bool, int, str]:
     for part in range(1, SHARDS + 1):
         name = out / f"part-{part}.parquet"
         watch(bench, ["classify", folder, "--model", "tiny", "--shard", f"{part}/{SHARDS}", "--out", name])
-    bench.handful("merge", *sorted(out.glob("part-*.parquet")), "--out", out / "merged.parquet")
     sharded = time.perf_counter() - began
+    merged = watch(bench, ["merge", *sorted(out.glob("part-*.parquet")), "--out", out / "merged.parquet"])
     with two_nodes() as cluster:
         words: list[str | Path] = ["classify", folder, "--model", "tiny", "--out", out / "ray.parquet", "--resume"]
         words += RAY
@@ -192,9 +192,10 @@ def _kills(bench: Bench) -> tuple[bool, int, str]:
     return (
         good,
         files,
-        f"{files:,} small files and one broken: {said}. One process {local.seconds:.0f} s, {SHARDS} shards in turn with"
-        f" `merge` {sharded:.0f} s, Ray {first.seconds:.0f} s until the command was killed (before it an actor and a"
-        f" node, which was replaced) and {second.seconds:.0f} s after `--resume`.",
+        f"{files:,} small files and one broken: {said}. One process {local.seconds:.0f} s; {SHARDS} shards in turn"
+        f" {sharded:.0f} s, and `merge` {merged.seconds:.1f} s and {merged.memory['command']:.0f} MB; Ray"
+        f" {first.seconds:.0f} s until the command was killed (before it an actor and a node, which was replaced) and"
+        f" {second.seconds:.0f} s after `--resume`.",
     )
 
 
