@@ -33,6 +33,8 @@ WEB = ("http", "https")  # where nothing can be listed
 FILE = "file://"
 TRIES = 4
 FIRST_PAUSE_SECONDS = 0.2  # doubled after each try, and drawn by chance so that many machines do not come back at once
+# botocore's own tries come below s3fs's and these: together they take minutes to tell that a store is away
+HASTY = {"s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": 20}}}
 AGAIN = {408, 425, 429}  # statuses below 500 after which another try may help
 EMPTY = 416  # the status for a range of an empty file
 _URL = re.compile(rf"({'|'.join(SCHEMES)})://.+", re.DOTALL)
@@ -108,26 +110,26 @@ class RemoteFile:
 
 
 @cache
-def _filesystem(scheme: str) -> AbstractFileSystem:
+def _filesystem(scheme: str, *, hasty: bool = False) -> AbstractFileSystem:
     """One per process: the libraries keep connections, and none survives a fork."""
     import fsspec
 
     try:
-        return fsspec.filesystem(scheme)
+        return fsspec.filesystem(scheme, **(HASTY.get(scheme, {}) if hasty else {}))
     except ImportError as e:
         extra = EXTRAS.get(scheme)
         way = f'`pip install "handful[{extra}]"`' if extra else f"the package that it needs ({e})"
         raise UsageError(f"{scheme}:// addresses need {way}.") from e
 
 
-def filesystem(url: str) -> AbstractFileSystem:
-    """`UsageError` where its package is not installed."""
-    return _filesystem(url.partition("://")[0])
+def filesystem(url: str, *, hasty: bool = False) -> AbstractFileSystem:
+    """`UsageError` where its package is not installed. `hasty` for who asks again soon anyway."""
+    return _filesystem(url.partition("://")[0], hasty=hasty)
 
 
-def fetched(url: str, most_bytes: int | None = None) -> bytes:
+def fetched(url: str, most_bytes: int | None = None, *, hasty: bool = False) -> bytes:
     """A file's bytes, or as many of them. Raises `StoreError`."""
-    store = filesystem(url)
+    store = filesystem(url, hasty=hasty)
 
     def fetch() -> bytes:
         try:

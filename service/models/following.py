@@ -74,7 +74,7 @@ class Follower:
 
     def _look(self) -> None:
         """Raises whatever the store, the disk or the version have wrong with them."""
-        remote, store = RemoteModel(str(self.url)), Store()
+        remote, store = RemoteModel(str(self.url), hasty=True), Store()
         ref = remote.champion()
         if ref is None:
             raise StoreError(f"{self.url} has no champion yet; `handful models push NAME {self.url}` brings one.")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,10 +81,13 @@ class StoredRef:
 class RemoteModel:
     """The model at one address."""
 
-    def __init__(self, url: str) -> None:
-        """`UsageError` for an address that names no model, or whose package is not installed."""
-        self.name, self.url = check_model_url(url), url.rstrip("/")
-        filesystem(self.url)
+    def __init__(self, url: str, *, hasty: bool = False) -> None:
+        """`UsageError` for an address that names no model, or whose package is not installed.
+
+        `hasty` tries what fails again after shorter pauses, and gives up sooner.
+        """
+        self.name, self.url, self.hasty = check_model_url(url), url.rstrip("/"), hasty
+        filesystem(self.url, hasty=hasty)
 
     def __repr__(self) -> str:
         return self.url
@@ -145,29 +149,38 @@ class RemoteModel:
         Raises `StoreError` or `ArtifactInconsistent`.
         """
         stored, digest = self.contents(ref)
-        for file in (*FILES, *(each for each in OPTIONAL_FILES if each in stored.files)):
-            _download(self.address(VERSIONS, ref.folder, file), folder / file, stored.files[file])
+        files = (*FILES, *(each for each in OPTIONAL_FILES if each in stored.files))
+        with ThreadPoolExecutor(len(files), "download") as pool:
+            loads = [pool.submit(self._download, ref, folder / file, stored.files[file]) for file in files]
+        for each in loads:
+            each.result()
         return digest
 
+    def _download(self, ref: StoredRef, path: Path, announced: StoredFile) -> None:
+        from fsspec.callbacks import Callback  # type: ignore[import-untyped]  # it ships no types
+
+        url = self.address(VERSIONS, ref.folder, path.name)
+        most = min(MAX_TEXT_BYTES if path.name in TEXTS else MAX_TENSOR_BYTES, announced.bytes)
+        store = filesystem(url, hasty=self.hasty)
+
+        def check(size: int, value: int, **_: object) -> None:
+            """Called with the announced size and with what has arrived, so that nothing larger fills the disk."""
+            if max(size, value) > most:
+                raise ArtifactInconsistent(f"{url} has {max(size, value)} bytes; {most} are allowed.")
+
+        def get() -> None:
+            check(announced.bytes, 0)
+            store.get_file(url, str(path), callback=Callback(hooks={"check": check}))
+            if file_sha256(path) != announced.sha256:
+                raise OSError("what arrived has another sha256 than was announced")
+
+        tried(get, url)
+
     def _small(self, url: str) -> bytes:
-        data = fetched(url, MAX_POINTER_BYTES + 1)
+        data = fetched(url, MAX_POINTER_BYTES + 1, hasty=self.hasty)
         if len(data) > MAX_POINTER_BYTES:
             raise ArtifactInconsistent(f"{url} has more than {MAX_POINTER_BYTES} bytes.")
         return data
-
-
-def _download(url: str, path: Path, announced: StoredFile) -> None:
-    most, store = MAX_TEXT_BYTES if path.name in TEXTS else MAX_TENSOR_BYTES, filesystem(url)
-
-    def get() -> None:
-        size = store.info(url).get("size")  # first, so that nothing larger fills the disk
-        if announced.bytes > most or (size is not None and size > announced.bytes):
-            raise ArtifactInconsistent(f"{url} has {size} bytes; {min(most, announced.bytes)} are allowed.")
-        store.get_file(url, str(path))
-        if file_sha256(path) != announced.sha256:
-            raise OSError("what arrived has another sha256 than was announced")
-
-    tried(get, url)
 
 
 def _parsed(kind: type[B], data: bytes, url: str) -> B:
