@@ -27,7 +27,7 @@ from handful.service.settings import Settings
 
 logger = logging.getLogger(__name__)
 LOCK = "follow.lock"  # of the one thread that follows, among all workers of this home
-MOST_PAUSE_SECONDS = 30.0  # between two looks while they fail
+MOST_PAUSE_SECONDS = 15.0  # between two looks while they fail
 KEPT_CHAMPIONS = 5  # the latest, so that going back fetches nothing; older ones would fill the disk
 
 
@@ -112,10 +112,10 @@ class Follower:
             self.metrics.failures.inc()
         problem = type(error).__name__
         if problem != self._problem:
-            known = isinstance(error, HandfulError | OSError)
+            known, champion = isinstance(error, HandfulError | OSError), Store().champion(self.name)
             logger.warning(
-                "%s cannot be followed now, and is tried again for ever; what is in use here goes on answering: %s",
-                *(self.url, error),
+                "%s cannot be followed now, and is tried again for ever%s: %s",
+                *(self.url, f"; {self.name}:{champion} goes on answering" if champion else "", error),
                 exc_info=not known,
             )
         self._problem = problem

@@ -185,6 +185,22 @@ def test_a_version_keeps_its_number_unless_it_is_taken(maker: Store, artifact: P
     assert maker.publish("colours", write, 5).name == "5"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "follow", "words"),
+    [
+        ([], "s3:/bucket/colours", "'s3:/bucket/colours' is not the address of a model"),
+        (["--model", "colours:1"], "s3://bucket/colours", "is one version for ever, and HANDFUL_FOLLOW asks for"),
+        (["--onnx", "colours.onnx"], "s3://bucket/colours", "HANDFUL_FOLLOW and HANDFUL_MODEL are both set"),
+    ],
+)
+def test_a_service_that_cannot_follow_says_why(
+    home: Path, exported: Path, arguments: list[str], follow: str, words: str
+) -> None:
+    done = handful(home, "serve", *arguments, cwd=exported.parent, HANDFUL_FOLLOW=follow)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
 def metric(server: Server, name: str) -> float:
     lines = server.client.get("/metrics").text.splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))

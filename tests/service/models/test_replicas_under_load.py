@@ -60,6 +60,16 @@ class Clients:
                 thread.join()
 
 
+def push(maker: Store, version: int, *, promote: bool) -> None:
+    """As a person would: again until it is done. A push that fails has moved nothing."""
+    path = maker.path("colours", str(version))
+    for _ in range(50):
+        with suppress(StoreError):
+            push_to(URL, path, embeddings=None, promote=promote, is_champion=False)
+            return
+    raise AssertionError("the store never let it in")
+
+
 def problems(server: Server) -> int:
     """How often its log says that the store fails."""
     return server.output().count("cannot be followed now")
@@ -73,17 +83,10 @@ def test_all_agree_after_every_promotion_and_a_rollback_and_no_request_fails(
     for _ in range(VERSIONS + 1):
         publish_copy(maker.models.parent, artifact)
 
-    def promote(version: int) -> None:
-        """As a person would: again until it is done. A push that fails has moved nothing."""
-        for _ in range(50):
-            with suppress(StoreError):
-                path = maker.path("colours", str(version))
-                push_to(URL, path, embeddings=None, promote=True, is_champion=False)
-                return
-        raise AssertionError("the store never let it in")
-
     with object_store("models") as (faults, _), ExitStack() as stack:
-        promote(1)
+        push(maker, 1, promote=True)
+        for version in range(4, VERSIONS + 2):  # the others are uploaded while the store fails
+            push(maker, version, promote=False)
         homes = [tmp_path / f"replica-{number}" for number in range(3)]
         servers = [stack.enter_context(running(home, follow=URL, follow_seconds="1")) for home in homes]
         for server in servers:
@@ -92,7 +95,7 @@ def test_all_agree_after_every_promotion_and_a_rollback_and_no_request_fails(
         clients, seconds = Clients(servers), dict[str, float]()
 
         def agree_on(version: int, what: str) -> None:
-            promote(version)
+            push(maker, version, promote=True)
             began = time.monotonic()
             until(lambda: set(clients.last) == {f"colours:{version}"}, AGREED_SECONDS)
             seconds[what] = time.monotonic() - began
