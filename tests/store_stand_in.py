@@ -25,6 +25,8 @@ class Faults:
         self.cut: Counter[str] = Counter()  # end of the path -> bodies that are still to be cut off
         self.denied: set[str] = set()
         self.asked: Counter[str] = Counter()
+        self.held: set[str] = set()  # ends of paths that are not answered until `release` is set
+        self.release = threading.Event()
         self.share = 0.0  # of all requests that fail, whatever they ask for: half of them by 503, half by a cut body
         self._chance = random.Random(0)
         self._lock = threading.Lock()
@@ -50,6 +52,8 @@ def faulty(app: Any, faults: Faults) -> Any:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         with faults._lock:
             faults.asked[f"{method} {path}"] += 1
+        if any(path.endswith(name) for name in faults.held):
+            faults.release.wait(60)
         if any(path.endswith(name) for name in faults.denied):
             start_response("403 Forbidden", [("Content-Type", "application/xml")])
             return [b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"]

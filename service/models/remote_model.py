@@ -7,7 +7,8 @@ URL/versions/NUMBER-DIGEST/card.json ...
 
 A store shows an object when it is whole, so a reader sees the old pointer or the new one, and the pointer only ever
 names a version that is whole. Each hash leads to the next: from the pointer to version.json, from there to every file.
-What is read is data: JSON, tensors without pickle, an ONNX graph. Nothing in it is executed, and no report is taken.
+What is read is data: JSON, tensors without pickle, an ONNX graph where torch is not installed. Nothing in it is
+executed, and no report is taken.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 POINTER, VERSION, VERSIONS = "champion.json", "version.json", "versions"
 FILES = (CARD, CONFIG, WEIGHTS, EMBEDDINGS)
-OPTIONAL_FILES = (THUMBNAILS, ONNX)
 TEXTS = (CARD, CONFIG)
 MAX_POINTER_BYTES = 100_000
 FOLDER = r"[1-9][0-9]{0,17}-[0-9a-f]{16}"
@@ -143,13 +143,14 @@ class RemoteModel:
             raise ArtifactInconsistent(f"{url} names no {missing[0]}; a whole model is expected.")
         return stored, digest
 
-    def download(self, ref: StoredRef, folder: Path) -> str:
+    def download(self, ref: StoredRef, folder: Path, *, onnx: bool) -> str:
         """Brings the version's files into the folder, each compared with its sha256; returns what identifies it.
 
         Raises `StoreError` or `ArtifactInconsistent`.
         """
         stored, digest = self.contents(ref)
-        files = (*FILES, *(each for each in OPTIONAL_FILES if each in stored.files))
+        optional = (THUMBNAILS, ONNX) if onnx else (THUMBNAILS,)
+        files = (*FILES, *(each for each in optional if each in stored.files))
         with ThreadPoolExecutor(len(files), "download") as pool:
             loads = [pool.submit(self._download, ref, folder / file, stored.files[file]) for file in files]
         for each in loads:

@@ -10,9 +10,10 @@ from pathlib import Path
 from handful.service.artifact.atomic import partial_folder, sweep
 from handful.service.artifact.card import OriginCard
 from handful.service.artifact.errors import ArtifactError, UsageError
-from handful.service.artifact.folder import CARD, Artifact, open_artifact, read_card, write_card
+from handful.service.artifact.folder import CARD, Artifact, open_artifact, read_card, without_onnx, write_card
 from handful.service.artifact.names import check_name
 from handful.service.artifact.store import Store
+from handful.service.lean.engines import classifier_of, is_torch_installed
 from handful.service.models.remote_model import RemoteModel, StoredRef
 
 
@@ -43,6 +44,9 @@ def _parsed_target(text: str) -> tuple[RemoteModel, str]:
 
 
 def _check_loads(artifact: Artifact) -> None:
+    if not is_torch_installed():
+        classifier_of(artifact.path)  # says so where there is no file to answer from
+        return
     from handful.service.classifier import Classifier  # torch, which a wrong address does not need
 
     Classifier.from_artifact(artifact).check()
@@ -72,9 +76,11 @@ def take(
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     with partial_folder(folder) as arrived:
-        digest = remote.download(ref, arrived)
+        onnx = not is_torch_installed()  # else nobody needs it, and whether it answers as the model does is not known
+        digest = remote.download(ref, arrived, onnx=onnx)
         artifact = open_artifact(arrived)
         check(artifact)
+        card = artifact.card if onnx else without_onnx(artifact.card)
         origin = OriginCard(repo=remote.url, revision=digest, model=artifact.card.model)
 
         def write(target: Path, version: str) -> None:
@@ -82,6 +88,6 @@ def take(
                 if file.name != CARD:
                     shutil.copyfile(file, target / file.name)
             update = {"name": name, "version": version, "origin": origin}
-            write_card(target, artifact.card.model_copy(update=update))
+            write_card(target, card.model_copy(update=update))
 
         return store.publish(name, write, number)

@@ -114,6 +114,8 @@ def _push_to_address(
         pushed = push_to(url, path, embeddings=embeddings, promote=promote, is_champion=is_champion)
     kept = {"embeddings": pushed.embeddings, "thumbnails": pushed.thumbnails, "model.onnx": pushed.onnx}
     role = "the champion there" if pushed.champion else "not the champion there: --promote makes it"
+    if (path / "model.onnx").is_file() and not pushed.onnx:
+        role += "; model.onnx was made after the first push, and a version there is never changed"
     already = "" if pushed.uploaded else " was there already,"
     text = f"{pushed.model}{already} is at {pushed.url} as {pushed.version} ({_parts(kept)}), {role}"
     print_result(dataclasses.asdict(pushed), text, as_json=as_json)

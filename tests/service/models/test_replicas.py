@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import handful
+from commands import Command, handful
 from handful.service.artifact.errors import ArtifactInconsistent, StoreError, UsageError
 from handful.service.artifact.folder import open_artifact, read_card
 from handful.service.artifact.remote import check_model_url
@@ -111,6 +111,33 @@ def test_a_push_that_breaks_off_moves_nothing_and_can_be_begun_again(store: tupl
 
 
 @pytest.mark.usefixtures("store")
+def test_a_push_and_a_pull_that_are_killed_leave_nothing_half(
+    store: tuple[Faults, Any], maker: Store, tmp_path: Path
+) -> None:
+    faults, _ = store
+    url, here = "s3://models/killed/colours", Store(tmp_path / "here")
+
+    def killed(method: str, home: Path, *command: str) -> None:
+        faults.asked.clear()
+        faults.release.clear()
+        faults.held.add("model.safetensors")
+        running = Command("models", *command, environment={"HANDFUL_HOME": str(home)})
+        until(lambda: any(asked.startswith(method) and "model.safetensors" in asked for asked in faults.asked))
+        running.kill()
+        faults.held.clear()
+        faults.release.set()
+
+    killed("PUT", maker.models.parent, "push", "colours", url)
+    assert RemoteModel(url).champion() is None
+    assert not RemoteModel(url).versions()
+    assert push(maker, url).uploaded
+    killed("GET", here.models.parent, "pull", url)
+    assert not here.names()
+    assert list((here.models / "colours").glob(".partial-*"))
+    assert open_artifact(pull_from(url, here)).card.model == "colours:1"
+    assert not list((here.models / "colours").glob(".partial-*"))
+
+
 def test_a_number_is_never_used_for_another_version(maker: Store, artifact: Path, tmp_path: Path) -> None:
     url = "s3://models/numbers/colours"
     push(maker, url)
