@@ -83,9 +83,19 @@ class Follower:
             self._taken = ref.digest, path
         path = self._taken[1]
         if store.champion(self.name) != path.name:
-            store.promote(self.name, path.name)
+            self._promote(store, path)
             logger.warning("%s:%s is the champion at %s, and here now", self.name, path.name, self.url)
             self._drop_old(store)
+
+    def _promote(self, store: Store, path: Path) -> None:
+        """A copy that the disk has damaged is deleted, so that the next look fetches it again."""
+        try:
+            store.promote(self.name, path.name)
+        except ArtifactError:
+            self._taken = None
+            with suppress(HandfulError):
+                store.delete(self.name, path.name)
+            raise
 
     def _drop_old(self, store: Store) -> None:
         """Deletes what was taken from the address and was champion longest ago."""

@@ -114,10 +114,12 @@ class RemoteModel:
         """Those that are whole, oldest number first. Raises `StoreError`, and `UsageError` on the web."""
         if self.url.partition("://")[0] in WEB:
             raise UsageError(f"{self.url} cannot be listed: the web has no folders; only its champion can be pulled.")
+        try:
+            found = listed(self.address(VERSIONS), anew=True)
+        except StoreFileMissing:  # as some stores say of a folder in which nothing is yet
+            return []
         folders = {
-            match[1]
-            for url in listed(self.address(VERSIONS), anew=True)
-            if (match := re.search(rf"/{VERSIONS}/({FOLDER})/{re.escape(VERSION)}$", url))
+            match[1] for url in found if (match := re.search(rf"/{VERSIONS}/({FOLDER})/{re.escape(VERSION)}$", url))
         }
         refs = [StoredRef(folder, folder.partition("-")[2]) for folder in folders]
         return sorted(refs, key=lambda ref: (ref.number, ref.folder))

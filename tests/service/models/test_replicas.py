@@ -111,6 +111,7 @@ def test_a_push_that_breaks_off_moves_nothing_and_can_be_begun_again(store: tupl
 
 
 @pytest.mark.usefixtures("store")
+@pytest.mark.slow
 def test_a_push_and_a_pull_that_are_killed_leave_nothing_half(
     store: tuple[Faults, Any], maker: Store, tmp_path: Path
 ) -> None:
@@ -221,9 +222,10 @@ def test_a_version_keeps_its_number_unless_it_is_taken(maker: Store, artifact: P
     ],
 )
 def test_a_service_that_cannot_follow_says_why(
-    home: Path, exported: Path, arguments: list[str], follow: str, words: str
+    home: Path, tmp_path: Path, arguments: list[str], follow: str, words: str
 ) -> None:
-    done = handful(home, "serve", *arguments, cwd=exported.parent, HANDFUL_FOLLOW=follow)
+    (tmp_path / "colours.onnx").write_bytes(b"not looked into")
+    done = handful(home, "serve", *arguments, cwd=tmp_path, HANDFUL_FOLLOW=follow)
     assert done.returncode == 2
     assert words in done.stderr
 
@@ -278,6 +280,12 @@ def test_a_service_follows_the_champion_there_and_serves_on_when_the_store_is_aw
         push(maker, url, "1", promote=True)
         until(lambda: served(server) == "colours:1")
         assert not [asked for asked in faults.asked if asked.startswith("GET") and "model.safetensors" in asked]
+        damaged = home / "models/colours/3/model.safetensors"
+        damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+        push(maker, url, "3", promote=True)
+        until(lambda: served(server) == "colours:3")
+        push(maker, url, "1", promote=True)
+        until(lambda: served(server) == "colours:1")
         Store(home).promote("colours", "2")  # what is decided here does not last
         until(lambda: Store(home).champion("colours") == "1")
         answer = server.client.post("/models/colours/train", json={})
