@@ -122,10 +122,14 @@ class Follower:
             self.metrics.failures.inc()
         problem = type(error).__name__
         if problem != self._problem:
-            known, champion = isinstance(error, HandfulError | OSError), Store().champion(self.name)
+            here = ""
+            with suppress(OSError):  # the disk may be what is at fault
+                champion = Store().champion(self.name)
+                here = f"; {self.name}:{champion} goes on answering" if champion else ""
+            known = isinstance(error, HandfulError | OSError)
             logger.warning(
                 "%s cannot be followed now, and is tried again for ever%s: %s",
-                *(self.url, f"; {self.name}:{champion} goes on answering" if champion else "", error),
+                *(self.url, here, error),
                 exc_info=not known,
             )
         self._problem = problem

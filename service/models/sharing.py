@@ -60,7 +60,7 @@ def push(
     promoted: bool | None,
     as_json: bool,
 ) -> None:
-    """Upload a version to the Hugging Face Hub, or to a store at a URL.
+    """Upload a version to the Hugging Face Hub or to a URL.
 
     NAME:VERSION, or the champion (the version in use) of NAME, is uploaded in one commit to ORG/REPO. --model may name
     it instead. A missing repository is created, public unless --private is given. This needs a token that may write:
@@ -136,7 +136,7 @@ def _parts(kept: dict[str, bool]) -> str:
 )
 @json_option
 def pull(*, source: str, name: str | None, promoted: bool, as_json: bool) -> None:
-    """Download a version from the Hugging Face Hub, or from a store at a URL.
+    """Download a version from the Hugging Face Hub or from a URL.
 
     It becomes a new version here once it has been verified and loaded. No code in it is executed, and its report is
     not downloaded. From a URL it is the champion there (the version in use), or with @VERSION the one of that number.
