@@ -19,7 +19,7 @@ pytest.importorskip("moto")
 pytest.importorskip("s3fs")
 from store_stand_in import object_store
 
-URL = "s3://models/replicas/colours"
+URL = "s3://replicas/colours"
 VERSIONS = 10
 AGREED_SECONDS = 120  # to be within ten is measured and printed: how busy this machine is is not known
 
@@ -83,7 +83,7 @@ def test_all_agree_after_every_promotion_and_a_rollback_and_no_request_fails(
     for _ in range(VERSIONS + 1):
         publish_copy(maker.models.parent, artifact)
 
-    with object_store("models") as (faults, _), ExitStack() as stack:
+    with object_store("replicas") as (faults, _), ExitStack() as stack:
         push(maker, 1, promote=True)
         for version in range(4, VERSIONS + 2):  # the others are uploaded while the store fails
             push(maker, version, promote=False)
