@@ -44,6 +44,10 @@ COPY handful handful
 COPY service service
 COPY training training
 RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation .
+# What reads other stores (s3fs, gcsfs, adlfs), for HANDFUL_FOLLOW; the version that goes with fsspec, without a hash.
+ARG STORES=""
+# hadolint ignore=DL3013,SC2086
+RUN if [ -n "$STORES" ]; then pip install --no-cache-dir $STORES; fi
 
 FROM tools AS lean-build
 COPY requirements-lean.txt ./
@@ -54,7 +58,10 @@ COPY pyproject.toml README.md LICENSE ./
 COPY handful handful
 COPY service service
 COPY training training
-RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation . && pip uninstall --yes setuptools pip
+RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation .
+ARG STORES=""
+# hadolint ignore=DL3013,SC2086
+RUN if [ -n "$STORES" ]; then pip install --no-cache-dir $STORES; fi && pip uninstall --yes setuptools pip
 
 FROM ${CPU_BASE} AS runtime
 # hadolint ignore=DL3008
