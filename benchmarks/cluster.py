@@ -160,7 +160,7 @@ def run(bench: Bench) -> Section:
 
 def _tiny_network() -> Path:
     """So that a million rows are about the rows, not about the network."""
-    from tiny_networks import TINY, save_network  # type: ignore[import-not-found]  # of tests/
+    from tiny_networks import TINY, save_network  # of tests/
 
     folder = CACHE / "tiny-network"
     folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ NEEDED = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS
 def main() -> None:
     """Serves until it is killed."""
     sys.path.append(str(HERE.parent / "tests"))
-    from store_stand_in import object_store  # type: ignore[import-not-found]  # of tests/
+    from store_stand_in import object_store  # of tests/
 
     folder, said = Path(sys.argv[1]), Path(sys.argv[2])
     with object_store() as (_, store):
