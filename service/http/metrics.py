@@ -80,7 +80,7 @@ class ServiceMetrics:
         self.drift_training = Gauge(
             TRAINING, "Training images in the same bins", OF_SCORES, registry=registry, multiprocess_mode="mostrecent"
         )
-        self._registry = registry
+        self.registry = registry
 
     def text(self) -> bytes:
         """The counts of all workers in Prometheus's text format."""
@@ -88,13 +88,32 @@ class ServiceMetrics:
 
     def families(self) -> list[Metric]:
         """All series of all workers, with those that are computed from them."""
-        registry = self._registry
+        registry = self.registry
         if folder := os.environ.get(FOLDER):
             _forget_the_dead(Path(folder))
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus_client types its own calls only in part
         families = list(registry.collect())
         return [*families, *drift_families(families)]
+
+
+class FollowMetrics:
+    """Of a service that follows a store."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.up = Gauge(
+            "handful_follow_up",
+            "1 if the last look at the store of HANDFUL_FOLLOW succeeded, else 0",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self.seen = Gauge(
+            "handful_follow_seen_seconds",
+            "When a look at it last succeeded, in seconds since 1970",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self.failures = Counter("handful_follow_failures", "Looks at it that failed", registry=registry)
 
 
 class _Collected:
