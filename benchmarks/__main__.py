@@ -30,6 +30,8 @@ NAMES = (
     "startup",
     "memory",
     "growth",
+    "cores",
+    "cluster",
     "everywhere",
     "gpu",
 )

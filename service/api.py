@@ -17,6 +17,7 @@ from handful.service.http.endpoint import Answer, Endpoint, methods_by_path
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.one_image import OneImage
 from handful.service.http.openapi import openapi_document
+from handful.service.http.tracing import Tracing, TracingMiddleware
 from handful.service.jobs.model_routes import ModelJobRoutes
 from handful.service.jobs.output_routes import OutputRoutes
 from handful.service.jobs.routes import RetrainRoutes
@@ -27,6 +28,7 @@ from handful.service.library.correction_routes import CorrectionRoutes
 from handful.service.library.disk import LibraryDisk
 from handful.service.library.routes import LibraryRoutes
 from handful.service.models.disk import Disk
+from handful.service.models.following import Follower
 from handful.service.models.routes import ModelRoutes
 from handful.service.models.version_routes import VersionRoutes
 from handful.service.page.routes import PAGE_ENDPOINTS
@@ -49,12 +51,13 @@ class Api:
     def __init__(self, settings: Settings, schema: Mapping[str, object] | None = None) -> None:
         """`schema` is what BentoML's clients read."""
         self.schema = schema or {}
-        self.settings, self.metrics = settings, ServiceMetrics()
+        self.settings, self.metrics, self.tracing = settings, ServiceMetrics(), Tracing.from_environ()
         self.models = ServedModels(settings, self.metrics)
         self.champion = self.models.default
+        self.follower = Follower(settings, self.metrics)
         self.decoders = Decoders(settings, self.metrics)
         admission = Admission(settings.max_waiting_images, settings.answer_seconds)
-        self.predictor = Predictor(settings, self.models, self.metrics, self.decoders, admission)
+        self.predictor = Predictor(settings, self.models, self.metrics, self.decoders, admission, self.tracing)
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
         images = OneImage(settings, bodies, admission)
@@ -106,7 +109,9 @@ class Api:
     def _app(self) -> ASGIApp:
         router = Router([endpoint.route() for endpoint in self.endpoints], redirect_slashes=False)
         guarded = Deadline(router, self.settings)
-        app: ASGIApp = AuthMiddleware(guarded, self.settings, self.metrics, methods_by_path(self.endpoints))
+        checked = AuthMiddleware(guarded, self.settings, self.metrics, methods_by_path(self.endpoints))
+        tracer = self.tracing.tracer
+        app: ASGIApp = TracingMiddleware(checked, tracer, checked.route_of) if tracer else checked
         origins = self.settings.cors_origins
         return CORSMiddleware(app, origins, allow_methods=["*"], allow_headers=["*"]) if origins else app
 
@@ -116,7 +121,7 @@ class Api:
         gc.freeze()  # what torch and timm have made stays; searching it for garbage takes a second, in silence
         work = (
             *(self.models.follow(), self.of_models.follow()),
-            *(self.predictor.batcher.run(), self.retraining.follow()),
+            *(self.predictor.batcher.run(), self.retraining.follow(), self.follower.follow()),
         )
         tasks = [asyncio.create_task(each) for each in work]
         try:
@@ -126,6 +131,7 @@ class Api:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.decoders.close()
+            self.tracing.close()
 
     def _library_ids(self, name: str) -> Callable[[], Collection[str]]:
         """What reads, on the disk, the ids of the photos in a model's library."""
