@@ -10,9 +10,10 @@ import torch
 from handful.service.compute import engine
 from handful.service.compute.device import cpu_count
 from handful.service.compute.engine import Engine
-from handful.service.compute.fastest import EngineTimings, Workload, fastest_of
+from handful.service.compute.fastest import EngineTimings
 from handful.service.compute.int8 import calibrate
 from handful.service.compute.network import Network
+from handful.service.compute.timings import Workload, fastest_of
 from handful.training.backbone import load_backbone
 from torch import Tensor, nn
 

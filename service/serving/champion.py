@@ -154,7 +154,9 @@ def torch_answers_first(settings: Settings) -> bool:
     """Whether torch answers for the default model; if that does not load, the worker says why."""
     store = Store()
     try:
-        model = settings.model or (store.champion_path(settings.name or store.oldest()) if store.names() else None)
+        model = settings.model or (
+            store.champion_path(settings.default_name or store.oldest()) if store.names() else None
+        )
         return needs_torch(model)
     except (HandfulError, OSError):
         return False
