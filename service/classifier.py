@@ -16,6 +16,7 @@ from handful.service.artifact.prediction import Prediction as Prediction
 from handful.service.artifact.prediction import predictions_of
 from handful.service.artifact.preprocessing import Preprocessing, Source, stacked
 from handful.service.artifact.unknown import UnknownDetector
+from handful.service.compute.frozen_head import FrozenHead
 from handful.service.compute.network import Network, build_network
 from handful.service.compute.pipeline import Batch, run_batches
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ class Classifier:
     ) -> None:
         self.card, self.preprocessing, self.network, self.unknown = card, preprocessing, network, unknown
         self.labels = in_one_form(card.labels)
+        self.head = FrozenHead.of(network.head, card.temperature)
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -97,19 +99,15 @@ class Classifier:
         Only the first view decides whether the image is unknown, as the threshold was set on unchanged images.
         """
         embeddings = self.network.embed(views.flatten(0, 1)).view(*views.shape[:2], -1)  # (N, 11, D)
-        averaged = self._probabilities(embeddings[:, 1:]).mean(dim=1)
+        averaged = self.head.probabilities(embeddings[:, 1:].numpy()).mean(axis=1)
         return self._predictions(averaged, embeddings[:, 0])
 
     def predict_embeddings(self, embeddings: Tensor) -> list[Prediction]:
         """`(N, D)` float32 -> N predictions."""
-        return self._predictions(self._probabilities(embeddings), embeddings)
+        return self._predictions(self.head.probabilities(embeddings.numpy()), embeddings)
 
-    def _probabilities(self, embeddings: Tensor) -> Tensor:
-        """`(..., D)` -> `(..., L)` float64."""
-        return torch.softmax(self.network.logits(embeddings).double() / self.card.temperature, dim=-1)
-
-    def _predictions(self, probabilities: Tensor, embeddings: Tensor) -> list[Prediction]:
-        return predictions_of(self.labels, probabilities.numpy(), embeddings.numpy(), self.unknown)
+    def _predictions(self, probabilities: NDArray[np.float64], embeddings: Tensor) -> list[Prediction]:
+        return predictions_of(self.labels, probabilities, embeddings.numpy(), self.unknown)
 
     @property
     def engine_label(self) -> str:

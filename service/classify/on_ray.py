@@ -149,14 +149,13 @@ class RayClassifier:
         import ray
 
         os.environ.update(limits)
-        from handful.service.classifier import Classifier
         from handful.service.compute.device import limit_cpus
+        from handful.service.lean.engines import classifier_of, fastest_classifier
 
         limit_cpus(max(1, int(cpus)))
-        self.classifier = Classifier.load(_on_this_node(key, lambda: ray.get(files)))
-        if not tta:
-            self.classifier.choose_fastest_for(total)
-        self.classifier.network.make_even()
+        artifact = _on_this_node(key, lambda: ray.get(files))
+        self.classifier = classifier_of(artifact) if tta else fastest_classifier(artifact, total)
+        self.classifier.make_even()
         self._tta = tta
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -171,7 +170,7 @@ class RayClassifier:
             for name, result in zip(names, self._results(photos), strict=True)
         ]
         table = pa.Table.from_pylist(rows, parquet_schema(columns(self.classifier.labels)))
-        return table.append_column("engine", [[self.classifier.network.engine.label] * len(rows)])
+        return table.append_column("engine", [[self.classifier.engine_label] * len(rows)])
 
     def _results(self, photos: list[Photo]) -> Iterator[Any]:
         """One bad photo must not end a run of millions, whatever a decoder does with it."""

@@ -1,7 +1,6 @@
 """The classifier of an artifact whose network is kept for OpenVINO: the calls of `service.classifier.Classifier`.
 
-Its embeddings are the same to the last bit as those of the engine `openvino` there; the head and the softmax are
-computed by numpy, in float64.
+Its answers are the same to the last bit as those of the engine `openvino` there.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from handful.service.artifact.prediction import Prediction, predictions_of
 from handful.service.artifact.preprocessing import Preprocessing, Source
 from handful.service.artifact.unknown import UnknownDetector
 from handful.service.compute.device import CPU_BATCH, MOST_PARALLEL_BATCHES, SMALL_BATCH, cpu_count
+from handful.service.compute.frozen_head import FrozenHead, Layers
 from handful.service.compute.kept import can_be_kept, is_fastest, kept_folder, kept_network, read_models
 from handful.service.compute.openvino_models import OpenVinoModels
 from handful.service.compute.pipeline import Batch, run_batches
@@ -31,7 +31,6 @@ from safetensors import SafetensorError
 
 logger = logging.getLogger(__name__)
 S = TypeVar("S", bound=Source)
-Layers = Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]  # weight (out, in) and bias (out,) of each
 
 
 class KeptClassifier:
@@ -45,7 +44,7 @@ class KeptClassifier:
         parts = arrays(artifact.path / EMBEDDINGS, "unknown.")
         described = {f"unknown.{name}": array for name, array in parts.items()}
         self.unknown = UnknownDetector.from_parts(described, artifact.card.unknown.model_dump())
-        self.layers = _layers(artifact, models.width)
+        self.head = FrozenHead(_layers(artifact, models.width), artifact.card.temperature)
         self.models, self.timed = models, timed
         self.batch, self.parallel_batches = CPU_BATCH, min(cpu_count(), MOST_PARALLEL_BATCHES)
         self._smallest = 1  # images that are computed at once; fewer are padded
@@ -110,7 +109,7 @@ class KeptClassifier:
         """`(N, S, S, 3)` float32 -> N predictions."""
         batches = (pixels[start : start + self.batch] for start in range(0, len(pixels), self.batch))
         embeddings = np.concatenate([self._embed(batch) for batch in batches])
-        return predictions_of(self.labels, self._probabilities(embeddings), embeddings, self.unknown)
+        return predictions_of(self.labels, self.head.probabilities(embeddings), embeddings, self.unknown)
 
     def _embed(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Padded as `Network.embed` does, so that the result is the same."""
@@ -119,14 +118,6 @@ class KeptClassifier:
         if missing:
             pixels = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.float32)])
         return self.models(pixels)[:count]
-
-    def _probabilities(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-        values = embeddings.astype(np.float64)
-        for number, (weight, bias) in enumerate(self.layers):
-            values = (np.maximum(values, 0) if number else values) @ weight.T + bias
-        values /= self.card.temperature
-        shares = np.exp(values - values.max(axis=1, keepdims=True))
-        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
     def classify(self, photos: Iterable[S], *, tta: bool = False) -> Iterator[tuple[S, Prediction | ImageError]]:
         """Yields each photo once, in order, with its prediction or its error; memory does not grow with the photos.

@@ -22,6 +22,7 @@ from handful.service.artifact.folder import CARD, WEIGHTS, file_sha256, open_art
 from handful.service.artifact.prediction import Prediction
 from handful.service.artifact.store import Store
 from handful.service.classifier import Classifier
+from handful.service.compute.frozen_head import FrozenHead
 from handful.service.compute.kept import DESCRIPTION, MOST, can_be_kept, keep_network, kept_folder, kept_network
 from handful.service.lean.engines import fastest_classifier
 from handful.service.lean.kept_classifier import KeptClassifier
@@ -32,7 +33,6 @@ from handful import load
 
 if not can_be_kept():
     pytest.skip("the extra openvino is not installed, or there may be a GPU", allow_module_level=True)
-SAME_HEAD = 1e-6  # of a probability: torch adds the head's products in float32, the kept classifier in float64
 WITH_TORCH = """
 import sys
 from handful.__main__ import handful
@@ -147,7 +147,7 @@ def test_it_answers_as_the_engine_on_torch_does(version: Path, photos: Path, cou
         assert np.array_equal(expected.embedding, got.embedding)
         assert expected.unknown_score == got.unknown_score
         assert (expected.label, expected.unknown) == (got.label, got.unknown)
-        assert got.probabilities == pytest.approx(expected.probabilities, abs=SAME_HEAD)
+        assert got.probabilities == expected.probabilities
 
 
 def test_it_serves_as_the_engine_on_torch_does(version: Path) -> None:
@@ -162,23 +162,20 @@ def test_it_serves_as_the_engine_on_torch_does(version: Path) -> None:
     got = kept.answer([kept.prepare(picture) for picture in pictures], 1)
     assert [each.label for each in got] == [each.label for each in expected]
     assert all(np.array_equal(a.embedding, b.embedding) for a, b in zip(got, expected, strict=True))
+    assert [each.probabilities for each in got] == [each.probabilities for each in expected]
 
 
-def test_a_hidden_head_is_computed_as_torch_does(version: Path, photos: Path) -> None:
-    there = Classifier.load(version)
-    kept = KeptClassifier.find(version)
-    assert kept is not None
-    random = np.random.default_rng(0)
-    width, labels = kept.models.width, len(kept.labels)
-    layers = [(random.normal(size=(6, width)), random.normal(size=6)), (random.normal(size=(labels, 6)), np.zeros(2))]
-    kept.layers = layers
-    head = torch.nn.Sequential(torch.nn.Linear(width, 6), torch.nn.ReLU(), torch.nn.Linear(6, labels)).double()
-    for layer, (weight, bias) in zip((head[0], head[2]), layers, strict=True):
-        layer.load_state_dict({"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
-    for each in answers(kept, sorted(photos.rglob("*.*"))):
+def test_a_head_is_computed_as_torch_does() -> None:
+    random = torch.Generator().manual_seed(0)
+    for head in (
+        torch.nn.Linear(16, 3),
+        torch.nn.Sequential(torch.nn.Linear(16, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3)),
+    ):
+        embeddings = torch.randn(5, 16, generator=random)
         with torch.inference_mode():
-            logits = head(torch.from_numpy(each.embedding).double()) / there.card.temperature
-        assert each.probabilities == pytest.approx(torch.softmax(logits, dim=-1).tolist(), abs=1e-9)
+            expected = torch.softmax(head.double()(embeddings.double()) / 0.7, dim=-1)
+        got = FrozenHead.of(head, 0.7).probabilities(embeddings.numpy())
+        assert np.allclose(got, expected.numpy(), atol=1e-12, rtol=0)
 
 
 def test_when_another_engine_is_the_fastest_it_answers(kept_home: Path, version: Path) -> None:
@@ -207,7 +204,7 @@ def test_another_head_has_the_same_network_and_another_backbone_its_own(version:
     assert kept_folder(open_artifact(head)) == own
     found = KeptClassifier.find(head)
     assert found is not None
-    assert np.array_equal(found.layers[0][0], load_file(head / WEIGHTS)["fc.weight"].astype(np.float64))
+    assert np.array_equal(found.head.layers[0][0], load_file(head / WEIGHTS)["fc.weight"].astype(np.float64))
     backbone = other_weights(version, tmp_path / "backbone", "conv1.weight")
     assert kept_folder(open_artifact(backbone)) != own
     assert KeptClassifier.find(backbone) is None
