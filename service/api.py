@@ -22,6 +22,7 @@ from handful.service.jobs.output_routes import OutputRoutes
 from handful.service.jobs.routes import RetrainRoutes
 from handful.service.jobs.starting import JobStarter
 from handful.service.jobs.worker import JobWorker
+from handful.service.labelling.routes import LabellingRoutes
 from handful.service.library.adding import PhotoUploads
 from handful.service.library.correction_routes import CorrectionRoutes
 from handful.service.library.disk import LibraryDisk
@@ -61,6 +62,7 @@ class Api:
         self.serving = ServingRoutes(settings, self.models, self.predictor, images)
         self.libraries, disk, starter = LibraryDisk(settings), Disk(), JobStarter(settings, self.retraining)
         uploads = PhotoUploads(self.libraries, self.decoders, self.metrics)
+        self.labelling = LabellingRoutes(self.libraries, uploads, self.predictor, bodies)
         self.of_models = ModelRoutes(settings, self.models, bodies, disk, self._models_of_jobs)
         self.endpoints = (
             *self.serving.endpoints,
@@ -69,6 +71,7 @@ class Api:
             *ExplainRoutes(self.models, images, self.decoders).endpoints,
             *SmallPictures(images, self.decoders).endpoints,
             *LibraryRoutes(self.libraries, uploads, bodies).endpoints,
+            *self.labelling.endpoints,
             *CorrectionRoutes(self.libraries, uploads, bodies).endpoints,
             *RetrainRoutes(settings, self.retraining, starter).endpoints,
             *ModelJobRoutes(self.retraining, starter, self.libraries, bodies).endpoints,
@@ -116,7 +119,7 @@ class Api:
         gc.freeze()  # what torch and timm have made stays; searching it for garbage takes a second, in silence
         work = (
             *(self.models.follow(), self.of_models.follow()),
-            *(self.predictor.batcher.run(), self.retraining.follow()),
+            *(self.predictor.batcher.run(), self.retraining.follow(), self.labelling.follow()),
         )
         tasks = [asyncio.create_task(each) for each in work]
         try:

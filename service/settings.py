@@ -160,6 +160,14 @@ class Settings(BaseSettings):
         20_000.0, gt=0, description="MB of photos in the photo library of one model, all labels together"
     )
     max_library_photos: int = Field(20_000, ge=1, le=1_000_000, description="photos in the photo library of one model")
+    label_source: Path | None = Field(
+        None, description="folder of unlabelled photos that the page's screen Label shows; `handful label` sets it"
+    )
+    label_model: str | None = Field(None, description="the model that learns them; unset: called as that folder is")
+    label_out: Path | None = Field(
+        None, description="folder that gets a link to each of them in a folder of its label, and a manifest.csv"
+    )
+    label_copy: bool = Field(default=False, description="whether it gets copies instead of links")
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="comma-separated origins whose web pages may call the service; none: CORS is off"
     )

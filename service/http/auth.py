@@ -54,7 +54,7 @@ ASKED_BY_POST = frozenset(
         *(f"/models/{{name}}/{call}" for call in ("predict", "predict_many", "explain")),
     }
 )
-_NOT_FOR_ASKING = re.compile(r"/(?:photos|corrections|thumbnails|findings|report|file)(?:/|$)")
+_NOT_FOR_ASKING = re.compile(r"/(?:photos|pool|corrections|thumbnails|findings|report|file)(?:/|$)")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_QUERY_BYTES = 4096  # the longest label, percent-encoded, has 1200
 MAX_HOST = 260  # characters: the longest name has 253

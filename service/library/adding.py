@@ -53,11 +53,11 @@ class PhotoUploads:
         limits = UploadLimits(settings.max_retrain_files, int(settings.max_image_megabytes * 1e6))
         limit_bytes = int(settings.max_retrain_megabytes * 1e6) + OVERHEAD_BYTES
         with self.uploads.reserve(1):
-            async with self._folder(library) as folder:
+            async with self.folder(library) as folder:
                 body = folder / "body"
                 await self._save(request, limit_bytes, body)
                 files = await self.disk.call(split_upload, content_type, body, folder, limits)
-                return await self._add(library, files, label)
+                return await self.add(library, files, label)
 
     async def _save(self, request: Request, limit_bytes: int, body: Path) -> None:
         try:
@@ -71,7 +71,7 @@ class PhotoUploads:
             data = await self.disk.call(photo.part.read_bytes)
             return Decoded(photo, await self.decoders.thumbnail(data, SIDE))
 
-    async def _add(self, library: PhotoLibrary, files: Sequence[NewPhoto | RefusedPhoto], label: str) -> UploadedBody:
+    async def add(self, library: PhotoLibrary, files: Sequence[NewPhoto | RefusedPhoto], label: str) -> UploadedBody:
         known = {photo.id for photo in await self.disk.call(library.photos)}
         checked = await asyncio.gather(*(self._check(file, known) for file in files))
         usable = [each for each in checked if isinstance(each, Decoded)]
@@ -102,7 +102,7 @@ class PhotoUploads:
             return RefusedPhoto(file.sent_name, e)
 
     @asynccontextmanager
-    async def _folder(self, library: PhotoLibrary) -> AsyncIterator[Path]:
+    async def folder(self, library: PhotoLibrary) -> AsyncIterator[Path]:
         """A hidden folder in the library, removed afterwards with what is still in it."""
         folder = await self.disk.call(_scratch, library)
         try:
