@@ -214,6 +214,7 @@ export const en = {
   "label.drop": "Drop photos without labels here, or a whole folder.",
   "label.row": "Photos of one answer",
   "label.these": "Is this {label}? Click what is not.",
+  "label.cold": "Click photos of one label, then its key, or E for a new one.",
   "label.accept": ({n: count}) => count ? `Accept ${photos(count)}` : "Not these",
   "label.given": ({n: count, label}) => `${photos(count)}: ${label}`,
   "label.asking": ({n: count}) => `${photos(count)} to look at first …`,
