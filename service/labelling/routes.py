@@ -140,7 +140,7 @@ class LabellingRoutes:
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
     async def follow(self) -> None:
-        """Writes what a killed service could not, and what is changed in the library by other calls, until cancelled."""
+        """Writes what a killed service could not, and what other calls change in the library, until cancelled."""
         failed = ""
         while self.name is not None and self.out:
             try:
