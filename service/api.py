@@ -22,6 +22,7 @@ from handful.service.jobs.output_routes import OutputRoutes
 from handful.service.jobs.routes import RetrainRoutes
 from handful.service.jobs.starting import JobStarter
 from handful.service.jobs.worker import JobWorker
+from handful.service.label_studio.routes import LabelStudioRoutes
 from handful.service.labelling.routes import LabellingRoutes
 from handful.service.library.adding import PhotoUploads
 from handful.service.library.correction_routes import CorrectionRoutes
@@ -77,6 +78,7 @@ class Api:
             *ModelJobRoutes(self.retraining, starter, self.libraries, bodies).endpoints,
             *OutputRoutes(settings, self.retraining, starter, bodies).endpoints,
             *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
+            *LabelStudioRoutes(self.libraries, uploads, self.predictor, starter, bodies).endpoints,
             *self._own_endpoints(),
         )
         self._metrics_thread = ThreadPoolExecutor(1, "metrics")  # nothing else that a client asks for holds it up

@@ -76,7 +76,12 @@ def _version(artifact: Path) -> str:
 @onnx_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The port to listen on.")
-def serve(*, model: str | None, onnx: Path | None, host: str, port: int) -> None:
+@click.option(
+    "--label-studio",
+    is_flag=True,
+    help="Also be a machine-learning backend of the Label Studio at HANDFUL_LABEL_STUDIO_URL, below /label-studio.",
+)
+def serve(*, model: str | None, onnx: Path | None, host: str, port: int, label_studio: bool) -> None:
     """Answer over HTTP, with a web page to try it.
 
     Every model is served under its name, and one of them, the default model, by the short calls such as /predict: that
@@ -85,6 +90,8 @@ def serve(*, model: str | None, onnx: Path | None, host: str, port: int) -> None
     HANDFUL_...; an address that other machines can reach needs HANDFUL_API_KEY.
     """
     check_onnx(onnx, model)
+    if label_studio:
+        os.environ["HANDFUL_LABEL_STUDIO"] = "1"
     _serve(model, host, port, onnx=onnx)
 
 

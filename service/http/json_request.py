@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, TypeVar
 
 from handful.service.artifact.label_names import printable
-from handful.service.http.body import JSON, read_body
+from handful.service.http.body import JSON, off_loop, read_body
 from handful.service.http.capacity import Capacity
 from handful.service.http.endpoint import Schema
 from handful.service.http.errors import JsonBroken, MediaTypeUnsupported
@@ -25,15 +26,17 @@ class JsonRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-async def read_json(request: Request, kind: type[M], seconds: float, bodies: Capacity) -> M:
+async def read_json(
+    request: Request, kind: type[M], seconds: float, bodies: Capacity, limit_bytes: int = MAX_JSON_BYTES
+) -> M:
     """Raises `JsonBroken`, `MediaTypeUnsupported`, or what `read_body` raises."""
     content_type = request.headers.get("content-type", "")
     if media_type(content_type) != JSON:
         raise MediaTypeUnsupported(f"The Content-Type is {quoted(content_type)}; {JSON} is allowed.")
     with bodies.reserve() as reservation:
-        body = await read_body(request.headers, request.receive, MAX_JSON_BYTES, seconds, reservation)
+        body = await read_body(request.headers, request.receive, limit_bytes, seconds, reservation)
         try:
-            return kind.model_validate_json(bytes(body))
+            return await off_loop(partial(kind.model_validate_json, bytes(body)), len(body))
         except ValidationError as e:
             raise JsonBroken(_sentence(e, kind)) from e
 

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from handful.service.artifact.atomic import scratch_folder, sweep
+from handful.service.artifact.atomic import partial_folder, scratch_folder, sweep, sync_file
 from handful.service.artifact.errors import HandfulError, ImageError
+from handful.service.artifact.images import content_sha256
 from handful.service.artifact.label_names import printable
 from handful.service.decoding.decoders import Decoders
 from handful.service.http.body import OVERHEAD_BYTES, check_form, save_body
@@ -20,7 +21,9 @@ from handful.service.http.errors import Overloaded
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.library.bodies import AddedPhoto, RefusedBody, SamePhoto, UploadedBody
 from handful.service.library.disk import LibraryDisk
+from handful.service.library.labels import suffix_of
 from handful.service.library.library import Kept, NewPhoto, PhotoLibrary
+from handful.service.library.photo_names import sent_name
 from handful.service.library.thumbnails import SIDE, Thumbnails
 from handful.service.library.uploads import RefusedPhoto, UploadLimits, split_upload
 from starlette.requests import Request
@@ -125,6 +128,23 @@ def keep(
         library.swept = time.monotonic()
         thumbnails.sweep({photo.id for photo in library.photos()})
     return list(results)
+
+
+def keep_one(library: PhotoLibrary, image: bytes, filename: str | None, jpeg: bytes, label: str) -> Kept:
+    """Puts a photo and its thumbnail under the label, to which one that is there under another label moves.
+
+    Raises `LibraryFull` or `LabelWrong`.
+    """
+    library.create()
+    with partial_folder(library.hidden) as folder:
+        part = folder / "photo"
+        part.write_bytes(image)
+        sync_file(part)
+        new = NewPhoto(part, sent_name(filename), content_sha256(image), suffix_of(image))
+        (result,) = keep(library, [Decoded(new, jpeg)], label, move=True)
+    if not isinstance(result, Kept):
+        raise result
+    return result
 
 
 def _scratch(library: PhotoLibrary) -> Path:

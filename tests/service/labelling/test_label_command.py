@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
+import psutil  # type: ignore[import-untyped]  # as in running_server.py
 import pytest
 from commands import handful
 from conftest import COLOURS, write_photo
@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
 
 @contextmanager
 def labelling(place: Path, *flags: str) -> Iterator[Server]:
-    command = ("label", place / "photos", "--model", "colours", "--out", place / "out", *flags)
+    command: Sequence[str | Path] = ("label", place / "photos", "--model", "colours", "--out", place / "out", *flags)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("BROWSER", "true")
         with running(place / "home", None, command) as server:
