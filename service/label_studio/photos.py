@@ -124,7 +124,7 @@ def _answering(address: str) -> Iterator[None]:
         ) from e
 
 
-def file_name(address: str) -> str:
+def studio_file_name(address: str) -> str:
     """What the photo is called: the last part of its address, or of the local file that it names."""
     if address.startswith("data:"):
         return ""

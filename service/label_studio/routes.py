@@ -28,7 +28,7 @@ from handful.service.http.library_errors import LibraryFull, ModelUnknown, Nothi
 from handful.service.http.model_errors import ModelTooLarge
 from handful.service.jobs.starting import JobStarter
 from handful.service.label_studio.label_config import LabelConfig
-from handful.service.label_studio.photos import LabelStudioPhotos, file_name
+from handful.service.label_studio.photos import LabelStudioPhotos, studio_file_name
 from handful.service.label_studio.requests import (
     EventBody,
     EventRequest,
@@ -219,7 +219,7 @@ class LabelStudioRoutes:
             image = await self._photo(task, config)
             with self.bodies.reserve(len(image)):
                 jpeg = await self.uploads.decoders.thumbnail(image, SIDE)
-                filename = file_name(str(task.data[config.field]))
+                filename = studio_file_name(str(task.data[config.field]))
                 kept = await self.disk.call(keep_one, library, image, filename, jpeg, label)
         self.uploads.metrics.feedback.inc()
         return not (kept.same and kept.photo.label == label)
