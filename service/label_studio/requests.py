@@ -33,6 +33,8 @@ class TasksRequest(_FromLabelStudio):
 
 
 class StudioProject(_FromLabelStudio):
+    """A project; its labelling configuration."""
+
     label_config: str = ""
 
 
@@ -63,11 +65,15 @@ class EventRequest(_FromLabelStudio):
 
 
 class HealthBody(BaseModel):
+    """That the service runs."""
+
     status: str = Field(description="UP")
     model_class: str = Field(description="handful")
 
 
 class SetupBody(BaseModel):
+    """The version that answers."""
+
     model_version: str | None = Field(description="NAME:VERSION; null before the first one")
 
 
@@ -80,6 +86,8 @@ class StudioPrediction(BaseModel):
 
 
 class TaskAnswersBody(BaseModel):
+    """The answers."""
+
     results: list[StudioPrediction | list[Any]] = Field(
         description="for each task; [] where its photo cannot be read. Of too many tasks the first alone: Label Studio"
         " then asks one by one"
@@ -87,6 +95,8 @@ class TaskAnswersBody(BaseModel):
 
 
 class EventBody(BaseModel):
+    """What became of an event."""
+
     status: str = Field(description="ok or ignored")
     stored: int = Field(description="photos that lie under a new label in the photo library")
     learning: bool = Field(description="whether a job was started that learns them")

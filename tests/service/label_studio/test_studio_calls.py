@@ -128,6 +128,8 @@ def test_what_cannot_be_answered_is_said_in_one_sentence(server: Server) -> None
         assert send(server, "predict", body, status=status)["error"]["code"] == code
     assert send(server, "setup", {"schema": "<View/>"}, status=400)["error"]["code"] == "label_config_wrong"
     send(server, "setup", {"schema": CONFIG}, "nothing", 404)
+    bomb = asked({"id": 1, "data": {"image": [0] * 600_000}})
+    assert "more than 200,000 values" in send(server, "predict", bomb, status=400)["error"]["message"]
     many = send(server, "predict", asked(*(task("blue-0.png", number) for number in range(65))))
     assert len(many["results"]) == 1  # Label Studio then asks one by one
 
