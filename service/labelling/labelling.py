@@ -45,10 +45,11 @@ class Labelling:
         self._contents = Contents(self.library.hidden / HIDDEN)
 
     def open(self) -> list[PoolPhoto]:
-        """The photos without a label, listed anew. What the folder of labelled photos holds is labelled."""
+        """The photos without a label, listed anew. At first, what the folder of labelled photos holds is labelled."""
         self.pool.look()
         with self._locked():
-            self._take_over()
+            if self.written is None:  # later, what the library lacks was taken back
+                self._take_over()
             self._write()
         return self.waiting()
 
@@ -86,7 +87,9 @@ class Labelling:
         labels, photos = self._found(), self.pool.photos()
         if self.out:
             gone = [photos[each].path for each in self._labels.keys() - labels.keys() if each in photos]
-            self.out.write({photos[each].path: label for each, label in labels.items()}, gone)
+            new = {photos[each].path: label for each, label in labels.items() if self._labels.get(each) != label}
+            if new or gone:
+                self.out.write(new, gone)
         self._labels, self.written = labels, stamp
 
     def _found(self) -> dict[str, str]:

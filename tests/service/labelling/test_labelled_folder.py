@@ -94,6 +94,9 @@ def test_what_is_undone_moved_or_renamed_elsewhere_is_followed(
     assert tree(folder)[0].startswith("blue/")
     assert not (folder.root / "red").exists()
     assert len(labelling.waiting()) == 4
+    (third,) = give(labelling, "red", "d.png")
+    labelling.library.delete([third])
+    assert "d.png" in {each.name for each in labelling.open()}  # at once, before it was followed
     labelling.library.rename_label("blue", "green")
     labelling.write()
     assert tree(folder)[0].startswith("green/")
