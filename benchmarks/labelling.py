@@ -86,7 +86,7 @@ class Person:
         left = np.flatnonzero(self.waiting)
         answers, surety = shares[left].argmax(axis=1), shares[left].max(axis=1)
         order = np.argsort(surety, kind="stable")
-        return left[order[answers[order] == answers[order[0]]][:ROW]]
+        return np.asarray(left[order[answers[order] == answers[order[0]]][:ROW]])
 
     def _take_answers(self) -> None:
         if self._learned and self.clicks >= self._learned[0]:

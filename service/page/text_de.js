@@ -229,7 +229,7 @@ export const de = {
   "label.drop": "Fotos ohne Label hier ablegen oder einen ganzen Ordner.",
   "label.row": "Fotos mit einer Antwort",
   "label.these": "Ist das {label}? Anklicken, was es nicht ist.",
-  "label.cold": "Klicken Sie Fotos eines Labels an, dann seine Taste oder E für ein neues.",
+  "label.cold": "Fotos eines Labels anklicken, dann dessen Taste, oder E für ein neues.",
   "label.accept": ({n: count}) => count ? `${photos(count)} annehmen` : "Keines davon",
   "label.given": ({n: count, label}) => `${photos(count)}: ${label}`,
   "label.asking": ({n: count}) => `${photos(count)} zuerst anzusehen …`,
