@@ -12,12 +12,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from handful.service.artifact.image_files import images
 from handful.training.head.calibration import calibrated, fit_temperature
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.head.selection import HeadSettings, fit_head
 from numpy.typing import NDArray
 
+from benchmarks import photos
 from benchmarks.bench import Bench
 from benchmarks.intervals import embedded
 from benchmarks.sections import Section, judged
@@ -127,10 +129,12 @@ def run(bench: Bench) -> Section:
         ]
         for place, moments in enumerate(zip(*draws, strict=True))
     ]
+    originals = len(list(images(photos.source(bench))))
     worst = min(draw[-1].right for draw in draws)
     text = (
-        f"{len(labels):,} crops and colour changes of {len(inspected.labels)} labels' photos, the built-in network;"
-        f" mean of {len(draws)} draws. A row that begins before the last click is finished.\n\n"
+        f"{len(labels):,} crops and colour changes of {originals} photos of {len(inspected.labels)} labels, so that"
+        f" most have a like among those that were seen; the built-in network, mean of {len(draws)} draws. A row that begins"
+        " before the last click is finished.\n\n"
     )
     columns = ["clicks", "minutes", "photos seen", "of the others right (%)", "of all right (%)", "in the worst draw"]
     target = judged(
