@@ -133,8 +133,8 @@ def run(bench: Bench) -> Section:
     worst = min(draw[-1].right for draw in draws)
     text = (
         f"{len(labels):,} crops and colour changes of {originals} photos of {len(inspected.labels)} labels, so that"
-        f" most have a like among those that were seen; the built-in network, mean of {len(draws)} draws. A row that begins"
-        " before the last click is finished.\n\n"
+        f" most have a like among those that were seen; the built-in network, mean of {len(draws)} draws. A row that"
+        " begins before the last click is finished.\n\n"
     )
     columns = ["clicks", "minutes", "photos seen", "of the others right (%)", "of all right (%)", "in the worst draw"]
     target = judged(

@@ -170,8 +170,8 @@ def test_a_key_may_be_a_password_and_one_for_asking_changes_nothing(server: Serv
             (KEY, "/models/new/label-studio/webhook", event, 200),
             (KEY, "/models/new/retrain", event, 401),  # elsewhere a key is a bearer's
         ):
-            client.auth = httpx.BasicAuth("any", password) if password else None
-            assert client.post(path, json=sent).status_code == status
+            auth = httpx.BasicAuth("any", password) if password else httpx.Auth()
+            assert client.post(path, json=sent, auth=auth).status_code == status
 
 
 def test_where_it_is_not_switched_on_it_is_not_there() -> None:
