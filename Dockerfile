@@ -21,12 +21,14 @@ ARG GPU_BASE=nvidia/cuda:13.0.2-base-ubuntu24.04
 # Used without --build-context models=FOLDER: no model.
 FROM scratch AS models
 
-FROM ${CPU_BASE} AS build
+FROM ${CPU_BASE} AS tools
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/handful
 ENV PATH=/opt/handful/bin:$PATH
 WORKDIR /src
+
+FROM tools AS build
 COPY requirements.txt requirements-gpu.txt ./
 ARG PIP_ARGS=""
 # The cache mount keeps gigabytes of wheels between builds without putting them into the image. A file whose hash is not
@@ -42,14 +44,29 @@ COPY handful handful
 COPY service service
 COPY training training
 RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation .
+# What reads other stores (s3fs, gcsfs, adlfs), for HANDFUL_FOLLOW; the version that goes with fsspec, without a hash.
+ARG STORES=""
+# hadolint ignore=DL3013,SC2086
+RUN if [ -n "$STORES" ]; then pip install --no-cache-dir $STORES; fi
 
-FROM ${CPU_BASE} AS cpu
+FROM tools AS lean-build
+COPY requirements-lean.txt ./
+# hadolint ignore=DL3042
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --require-hashes --no-deps --only-binary :all: --requirement requirements-lean.txt && pip check
+COPY pyproject.toml README.md LICENSE ./
+COPY handful handful
+COPY service service
+COPY training training
+RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation .
+ARG STORES=""
+# hadolint ignore=DL3013,SC2086
+RUN if [ -n "$STORES" ]; then pip install --no-cache-dir $STORES; fi && pip uninstall --yes setuptools pip
+
+FROM ${CPU_BASE} AS runtime
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --no-create-home handful && install --directory --owner handful /srv/handful
-COPY --from=build /opt/handful /opt/handful
-RUN ! ls -d /opt/handful/lib/python3*/site-packages/nvidia || { echo 'That is CUDA: set PIP_ARGS, described at the top of the Dockerfile.'; exit 1; }
-COPY --from=models --chown=10001:10001 . /srv/handful/models/
 # Everything that is written lies in HOME and BENTOML_HOME, so --read-only with --tmpfs /tmp works.
 # OMP_NUM_THREADS is not set: the service counts the cores that the container may use.
 ENV PATH=/opt/handful/bin:$PATH \
@@ -59,56 +76,29 @@ ENV PATH=/opt/handful/bin:$PATH \
     BENTOML_DO_NOT_TRACK=true \
     PYTHONUNBUFFERED=1
 WORKDIR /srv/handful
-USER 10001:10001
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
 # HANDFUL_API_KEY is required: without a key only loopback addresses are served.
 CMD ["handful", "serve", "--host", "0.0.0.0"]
 
-# It can neither train nor explain, and says so.
-FROM ${CPU_BASE} AS lean-build
-# hadolint ignore=DL3008
-RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
-RUN python3 -m venv /opt/handful
-ENV PATH=/opt/handful/bin:$PATH
-WORKDIR /src
-COPY requirements-lean.txt ./
-# hadolint ignore=DL3042
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --require-hashes --no-deps --only-binary :all: --requirement requirements-lean.txt && pip check
-COPY pyproject.toml README.md LICENSE ./
-COPY handful handful
-COPY service service
-COPY training training
-RUN pip install --no-cache-dir --no-index --no-deps --no-build-isolation . && pip uninstall --yes setuptools pip
+FROM runtime AS cpu
+COPY --from=build /opt/handful /opt/handful
+RUN ! ls -d /opt/handful/lib/python3*/site-packages/nvidia || { echo 'That is CUDA: set PIP_ARGS, described at the top of the Dockerfile.'; exit 1; }
+COPY --from=models --chown=10001:10001 . /srv/handful/models/
+USER 10001:10001
 
-FROM ${CPU_BASE} AS lean
-# hadolint ignore=DL3008
-RUN apt-get update && apt-get install --yes --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
-RUN useradd --uid 10001 --no-create-home handful && install --directory --owner handful /srv/handful
+# It can neither train nor explain, and says so.
+FROM runtime AS lean
 COPY --from=lean-build /opt/handful /opt/handful
 COPY --from=models --chown=10001:10001 . /srv/handful/models/
-ENV PATH=/opt/handful/bin:$PATH \
-    HANDFUL_HOME=/srv/handful \
-    HOME=/tmp \
-    BENTOML_HOME=/tmp/bentoml \
-    BENTOML_DO_NOT_TRACK=true \
-    PYTHONUNBUFFERED=1
-WORKDIR /srv/handful
 USER 10001:10001
-EXPOSE 3000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
-CMD ["handful", "serve", "--host", "0.0.0.0"]
 
-# The same as the cpu target from here on.
+# Another base, so what stands under runtime stands here once more.
 FROM ${GPU_BASE} AS gpu
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --no-create-home handful && install --directory --owner handful /srv/handful
-COPY --from=build /opt/handful /opt/handful
-COPY --from=models --chown=10001:10001 . /srv/handful/models/
 ENV PATH=/opt/handful/bin:$PATH \
     HANDFUL_HOME=/srv/handful \
     HOME=/tmp \
@@ -116,8 +106,10 @@ ENV PATH=/opt/handful/bin:$PATH \
     BENTOML_DO_NOT_TRACK=true \
     PYTHONUNBUFFERED=1
 WORKDIR /srv/handful
-USER 10001:10001
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
 CMD ["handful", "serve", "--host", "0.0.0.0"]
+COPY --from=build /opt/handful /opt/handful
+COPY --from=models --chown=10001:10001 . /srv/handful/models/
+USER 10001:10001

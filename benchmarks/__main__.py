@@ -31,6 +31,8 @@ NAMES = (
     "startup",
     "memory",
     "growth",
+    "cores",
+    "cluster",
     "everywhere",
     "gpu",
 )

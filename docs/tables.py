@@ -14,8 +14,9 @@ from handful.service.api import Api
 from handful.service.artifact.errors import ImageError
 from handful.service.http.endpoint import Endpoint
 from handful.service.http.errors import RequestError, status_of
-from handful.service.http.metrics import ServiceMetrics
+from handful.service.http.metrics import FollowMetrics
 from handful.service.settings import Settings, variable
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from docs.blocks import replace_blocks
@@ -34,7 +35,8 @@ def tables() -> dict[str, str]:
         "settings": setting_table(),
         "calls": call_table(api().endpoints),
         "errors": error_table(),
-        "metrics": metric_table(api().metrics),
+        "metrics": metric_table(api().metrics.registry),
+        "follow metrics": metric_table(_follow_metrics()),
     }
 
 
@@ -133,8 +135,14 @@ def _first_line(kind: type[Any]) -> str:
     return (inspect.getdoc(kind) or "").partition("\n")[0]
 
 
-def metric_table(metrics: ServiceMetrics) -> str:
-    families: Iterable[Metric] = metrics._registry.collect()
+def _follow_metrics() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    FollowMetrics(registry)
+    return registry
+
+
+def metric_table(registry: CollectorRegistry) -> str:
+    families: Iterable[Metric] = registry.collect()
     rows = [(f"`{_series(family)}`", family.documentation) for family in families]
     return table(("series", "what"), rows)
 

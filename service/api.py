@@ -29,6 +29,7 @@ from handful.service.library.correction_routes import CorrectionRoutes
 from handful.service.library.disk import LibraryDisk
 from handful.service.library.routes import LibraryRoutes
 from handful.service.models.disk import Disk
+from handful.service.models.following import Follower
 from handful.service.models.routes import ModelRoutes
 from handful.service.models.version_routes import VersionRoutes
 from handful.service.page.routes import PAGE_ENDPOINTS
@@ -54,6 +55,7 @@ class Api:
         self.settings, self.metrics = settings, ServiceMetrics()
         self.models = ServedModels(settings, self.metrics)
         self.champion = self.models.default
+        self.follower = Follower(settings, self.metrics)
         self.decoders = Decoders(settings, self.metrics)
         admission = Admission(settings.max_waiting_images, settings.answer_seconds)
         self.predictor = Predictor(settings, self.models, self.metrics, self.decoders, admission)
@@ -121,7 +123,7 @@ class Api:
         gc.freeze()  # what torch and timm have made stays; searching it for garbage takes a second, in silence
         work = (
             *(self.models.follow(), self.of_models.follow()),
-            *(self.predictor.batcher.run(), self.retraining.follow(), self.labelling.follow()),
+            *(self.predictor.batcher.run(), self.retraining.follow(), self.follower.follow(), self.labelling.follow()),
         )
         tasks = [asyncio.create_task(each) for each in work]
         try:

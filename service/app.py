@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # read at import, because BentoML then needs the number of workers
 settings = Settings.from_environ()
-if settings.model is None:
+if settings.model is None and settings.follow is None:
     settings = settings.model_copy(update={"model": packed_model()})
 # else BentoML tells of its own beginning and end; a filter stays when it sets up its logs
 logging.getLogger("bentoml.serve").addFilter(lambda record: record.levelno >= logging.WARNING)

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import click
+from handful.service.artifact.errors import UsageError
 from handful.service.classify.command import classify, merge
 from handful.service.export.command import export
 from handful.service.models.commands import models
@@ -144,8 +145,11 @@ def _serve(model: str | None, host: str, port: int, *, page: str | None = None, 
     from handful.service.artifact.store import Store
 
     store = Store()
+    follow = os.environ.get("HANDFUL_FOLLOW") or None
     if onnx is not None:
         os.environ["HANDFUL_MODEL"] = str(onnx)
+    elif follow:
+        _check_follow(store.models, model)
     elif name := model or os.environ.get("HANDFUL_NAME"):
         artifact = store.resolve(name)
         os.environ["HANDFUL_NAME"] = artifact.parent.name
@@ -158,7 +162,7 @@ def _serve(model: str | None, host: str, port: int, *, page: str | None = None, 
     from handful.service.terminal.serving import announce, check_address, check_bentoml_home, open_page, starting_words
 
     has_model = bool(page or os.environ.get("HANDFUL_MODEL") or store.names())  # a screen makes its own
-    click.echo(starting_words(host, port, None if has_model else store.models), err=True)
+    click.echo(starting_words(host, port, None if has_model else store.models, follow), err=True)
 
     from handful.service.settings import ANNOUNCED, Settings
 
@@ -175,6 +179,21 @@ def _serve(model: str | None, host: str, port: int, *, page: str | None = None, 
     from handful.service.app import serve_http
 
     serve_http(host, port)
+
+
+def _check_follow(models: Path, model: str | None) -> None:
+    """A service that follows an address is told its model by that, and keeps what it takes."""
+    from handful.service.terminal.serving import can_be_made
+
+    if model and ":" in model:
+        raise UsageError(f"--model {model} is one version for ever, and HANDFUL_FOLLOW asks for a champion; unset one.")
+    if model:
+        os.environ["HANDFUL_NAME"] = model
+    if not can_be_made(models):
+        raise UsageError(
+            f"HANDFUL_FOLLOW keeps what it takes in {models}, where this user may not write; set HANDFUL_HOME to a"
+            " folder that may be written."
+        )
 
 
 commands: dict[str, click.Command] = {

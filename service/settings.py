@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.limits import MAX_DECODE_MEGABYTES, MAX_MEGABYTES, MAX_MEGAPIXELS, decode_megabytes
+from handful.service.artifact.remote import check_model_url
 from pydantic import AliasGenerator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -65,6 +66,12 @@ class Settings(BaseSettings):
         None,
         description="folder of one artifact, or an exported .onnx file, served for ever instead of a champion",
     )
+    follow: str | None = Field(
+        None,
+        description="address of a model, such as s3://bucket/models/NAME, that `handful models push` fills: its"
+        " champion is the default model's here, and swapped when it changes there",
+    )
+    follow_seconds: float = Field(3.0, gt=0, le=3600, description="seconds between looks at that address")
     api_key: SecretStr | None = Field(
         None,
         description="clients send it as `Authorization: Bearer KEY`; 16 characters or more; two, comma-separated, are"
@@ -192,6 +199,11 @@ class Settings(BaseSettings):
         return decode_megabytes(self.max_megapixels)
 
     @property
+    def default_name(self) -> str | None:
+        """Of the model that answers the short calls: as it is set, else as the followed address ends."""
+        return self.name or (check_model_url(self.follow) if self.follow else None)
+
+    @property
     def api_keys(self) -> tuple[str, ...]:
         """The keys that are valid now: none, one or two."""
         return _keys(self.api_key)
@@ -200,6 +212,21 @@ class Settings(BaseSettings):
     def predict_keys(self) -> tuple[str, ...]:
         """The keys that may only ask: none, one or two."""
         return _keys(self.predict_key)
+
+    @model_validator(mode="after")
+    def _check_follow(self) -> Self:
+        if self.follow is None:
+            return self
+        if self.model is not None:
+            raise ValueError(
+                f"{variable('follow')} and {variable('model')} are both set; one of them is expected: the champion of"
+                " an address, or one version for ever"
+            )
+        try:
+            check_model_url(self.follow)
+        except UsageError as e:
+            raise ValueError(f"{variable('follow')}: {str(e).rstrip('.')}") from e
+        return self
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:

@@ -6,6 +6,7 @@ Needs moto and s3fs; a module that uses it begins with `pytest.importorskip`.
 from __future__ import annotations
 
 import os
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +25,17 @@ class Faults:
         self.cut: Counter[str] = Counter()  # end of the path -> bodies that are still to be cut off
         self.denied: set[str] = set()
         self.asked: Counter[str] = Counter()
+        self.held: set[str] = set()  # ends of paths that are not answered until `release` is set
+        self.release = threading.Event()
+        self.share = 0.0  # of all requests that fail, whatever they ask for: half of them by 503, half by a cut body
+        self._chance = random.Random(0)
         self._lock = threading.Lock()
+
+    def by_chance(self) -> float | None:
+        """Between 0 and 1 for a request that is to fail."""
+        with self._lock:
+            drawn = self._chance.random()
+        return drawn / self.share if drawn < self.share else None
 
     def take(self, left: Counter[str], path: str) -> bool:
         with self._lock:
@@ -41,14 +52,17 @@ def faulty(app: Any, faults: Faults) -> Any:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         with faults._lock:
             faults.asked[f"{method} {path}"] += 1
+        if any(path.endswith(name) for name in faults.held):
+            faults.release.wait(60)
         if any(path.endswith(name) for name in faults.denied):
             start_response("403 Forbidden", [("Content-Type", "application/xml")])
             return [b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"]
-        if faults.take(faults.unavailable, path):
+        bad = faults.by_chance()
+        if faults.take(faults.unavailable, path) or (bad is not None and (bad < 0.5 or method != "GET")):
             start_response("503 Slow Down", [("Content-Type", "application/xml")])
             return [b"<Error><Code>SlowDown</Code><Message>busy</Message></Error>"]
         body = app(environ, start_response)
-        if method == "GET" and faults.take(faults.cut, path):
+        if method == "GET" and (bad is not None or faults.take(faults.cut, path)):
             return [b"".join(body)[:100]]  # fewer bytes than were announced
         return body
 

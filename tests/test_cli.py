@@ -125,7 +125,7 @@ def test_everything_of_a_name_is_deleted_only_when_told_so(tmp_path: Path, artif
         (["models", "delete", "other", "--yes"], "models here: colours"),
         (["models", "delete"], "Which model? NAME[:VERSION] is expected"),
         (["models", "delete", "colours", "--model", "colours"], "one of them is enough"),
-        (["models", "push", "a", "b", "c/d"], "NAME[:VERSION] ORG/REPO is expected"),
+        (["models", "push", "a", "b", "c/d"], "NAME[:VERSION] ORG/REPO|URL is expected"),
         (["models", "rollback", "--model", "colours:1"], "so NAME is expected: colours"),
         (["retrain", "--drop", "red", "--model", "other"], "models here: colours"),
         (["retrain", "--drop", "red", "--name", "other"], "models here: colours"),

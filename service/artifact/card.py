@@ -155,10 +155,10 @@ class GateCard(_Part):
 
 
 class OriginCard(_Part):
-    """The repository of a pulled version; the card's `parent` is then a version there, not here."""
+    """Where a pulled version comes from; the card's `parent` is then a version there, not here."""
 
-    repo: str = Field(description="ORG/NAME on the Hub")
-    revision: str = Field(description="its commit")
+    repo: str = Field(description="ORG/NAME on the Hub, or the address of the model in another store")
+    revision: str = Field(description="its commit; in another store the sha256 of the version's version.json")
     model: str = Field(description="NAME:VERSION of the card there")
 
 

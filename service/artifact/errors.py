@@ -13,6 +13,7 @@
     ├── UndoTaken
     ├── DataError
     ├── StoreError
+    │   └── StoreFileMissing
     ├── BackboneError
     │   ├── BackboneNotFound
     │   └── BackboneUnsupported
@@ -98,6 +99,10 @@ class DataError(HandfulError):
 
 class StoreError(HandfulError):
     """A store at an address did not deliver something, or did not accept it."""
+
+
+class StoreFileMissing(StoreError):
+    """The store has no such file."""
 
 
 class BackboneError(HandfulError):

@@ -1,12 +1,14 @@
 """Addresses such as s3://bucket/photo.jpg: listed, read and written through fsspec, tried again where that can help.
 
-Only what a person names on the command line or in a table given there is fetched; the service fetches nothing.
+Only what a person names is fetched, on the command line, in a table given there or as the store that a service follows;
+nothing that a client sends.
 """
 
 from __future__ import annotations
 
 import random
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -16,7 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from handful.service.artifact.errors import HandfulError, ImageUnreadable, StoreError, UsageError
+from handful.service.artifact.atomic import replacement
+from handful.service.artifact.errors import HandfulError, ImageUnreadable, StoreError, StoreFileMissing, UsageError
+from handful.service.artifact.names import can_be_name
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it ships no types
@@ -26,8 +30,11 @@ T = TypeVar("T")
 EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 SCHEMES = (*EXTRAS, "hf", "http", "https", "memory")
 WEB = ("http", "https")  # where nothing can be listed
+FILE = "file://"
 TRIES = 4
 FIRST_PAUSE_SECONDS = 0.2  # doubled after each try, and drawn by chance so that many machines do not come back at once
+# botocore's own tries come below s3fs's and these: together they take minutes to tell that a store is away
+HASTY = {"s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": 20}}}
 AGAIN = {408, 425, 429}  # statuses below 500 after which another try may help
 EMPTY = 416  # the status for a range of an empty file
 _URL = re.compile(rf"({'|'.join(SCHEMES)})://.+", re.DOTALL)
@@ -43,6 +50,24 @@ def url_of(path: Path) -> str | None:
     """The address that a path was written as: `Path` makes one slash of two. A dataset of the Hub is none."""
     text = re.sub(r"^(\w+):/+", r"\1://", path.as_posix())
     return text if is_url(text) and not text.startswith("hf://datasets/") else None
+
+
+def is_model_url(text: str) -> bool:
+    """Whether it is the address of a model, which may also lie in a folder that machines share."""
+    return is_url(text) or text.startswith(FILE)
+
+
+def check_model_url(text: str) -> str:
+    """The address of a model, which ends in its name; the name. Raises `UsageError`."""
+    name = PurePosixPath(urlsplit(text).path if text.startswith(FILE) else text.partition("://")[2]).name
+    if not is_model_url(text) or not can_be_name(name) or re.search(r"[?#\s]|/\.\.?(/|$)", text):
+        raise UsageError(
+            f"{text!r} is not the address of a model; SCHEME://…/NAME is expected, as s3://bucket/models/bags, with"
+            f" one of {', '.join((*SCHEMES, 'file'))}."
+        )
+    if text.startswith(FILE) and not text.startswith(f"{FILE}/"):
+        raise UsageError(f"{text!r} names no folder from the root on; file:///FOLDER/NAME, with three slashes, does.")
+    return name
 
 
 class RemoteFile:
@@ -85,26 +110,26 @@ class RemoteFile:
 
 
 @cache
-def _filesystem(scheme: str) -> AbstractFileSystem:
+def _filesystem(scheme: str, *, hasty: bool = False) -> AbstractFileSystem:
     """One per process: the libraries keep connections, and none survives a fork."""
     import fsspec
 
     try:
-        return fsspec.filesystem(scheme)
+        return fsspec.filesystem(scheme, **(HASTY.get(scheme, {}) if hasty else {}))
     except ImportError as e:
         extra = EXTRAS.get(scheme)
         way = f'`pip install "handful[{extra}]"`' if extra else f"the package that it needs ({e})"
         raise UsageError(f"{scheme}:// addresses need {way}.") from e
 
 
-def filesystem(url: str) -> AbstractFileSystem:
-    """`UsageError` where its package is not installed."""
-    return _filesystem(url.partition("://")[0])
+def filesystem(url: str, *, hasty: bool = False) -> AbstractFileSystem:
+    """`UsageError` where its package is not installed. `hasty` for who asks again soon anyway."""
+    return _filesystem(url.partition("://")[0], hasty=hasty)
 
 
-def fetched(url: str, most_bytes: int | None = None) -> bytes:
+def fetched(url: str, most_bytes: int | None = None, *, hasty: bool = False) -> bytes:
     """A file's bytes, or as many of them. Raises `StoreError`."""
-    store = filesystem(url)
+    store = filesystem(url, hasty=hasty)
 
     def fetch() -> bytes:
         try:
@@ -118,11 +143,19 @@ def fetched(url: str, most_bytes: int | None = None) -> bytes:
     return tried(fetch, url)
 
 
-def listed(url: str) -> list[str]:
-    """The addresses of all files below, in the order in which a folder's files are listed. Raises `StoreError`."""
+def listed(url: str, *, anew: bool = False) -> list[str]:
+    """The addresses of all files below, in the order in which a folder's files are listed. Raises `StoreError`.
+
+    `anew` also shows what was written since this process listed it last.
+    """
     scheme, store = url.partition("://")[0], filesystem(url)
+    if anew:
+        store.invalidate_cache()
     found = tried(lambda: store.find(url), url)
-    return [f"{scheme}://{path.lstrip('/')}" for path in sorted(found, key=lambda path: path.split("/"))]
+    return [
+        f"{scheme}://{path if scheme == 'file' else path.lstrip('/')}"
+        for path in sorted(found, key=lambda path: path.split("/"))
+    ]
 
 
 def download(url: str, path: Path) -> None:
@@ -133,8 +166,39 @@ def download(url: str, path: Path) -> None:
 
 def upload(path: Path, url: str) -> None:
     """Stores make an object visible when it is complete, so it appears whole. Raises `StoreError`."""
+    if local := local_path(url):
+        tried(lambda: _put_file(path, local), url, "written")
+        return
     store = filesystem(url)
     tried(lambda: store.put_file(str(path), url), url, "written")
+
+
+def upload_bytes(data: bytes, url: str) -> None:
+    """As `upload`, of a small file."""
+    if local := local_path(url):
+        tried(lambda: _put_bytes(data, local), url, "written")
+        return
+    store = filesystem(url)
+    tried(lambda: store.pipe_file(url, data), url, "written")
+
+
+def local_path(url: str) -> Path | None:
+    """The file that a file:// address names; a disk shows a file that is still being written, so it is renamed."""
+    return Path(url.removeprefix(FILE)) if url.startswith(FILE) else None
+
+
+def _put_file(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacement(target) as part:
+        shutil.copyfile(path, part)
+        shutil.copymode(path, part)  # what tells of single photos stays its owner's
+
+
+def _put_bytes(data: bytes, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacement(target) as part:
+        part.write_bytes(data)
+        part.chmod(0o644)
 
 
 def tried(action: Callable[[], T], url: str, verb: str = "read") -> T:
@@ -146,7 +210,8 @@ def tried(action: Callable[[], T], url: str, verb: str = "read") -> T:
             raise
         except Exception as e:  # each store's library raises errors of its own
             if number + 1 == TRIES or not _may_pass(e):
-                raise StoreError(f"{url} cannot be {verb}: {_reason(e)}.") from e
+                kind = StoreFileMissing if _is_missing(e) else StoreError
+                raise kind(f"{url} cannot be {verb}: {_reason(e)}.") from e
         time.sleep(FIRST_PAUSE_SECONDS * 2**number * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
     raise AssertionError  # the last try returns or raises
 
@@ -174,9 +239,13 @@ def _status(error: BaseException) -> int | None:
     return None
 
 
+def _is_missing(error: BaseException) -> bool:
+    return isinstance(error, FileNotFoundError) or _status(error) == 404
+
+
 def _reason(error: BaseException) -> str:
     status = _status(error)
-    if isinstance(error, FileNotFoundError) or status == 404:
+    if _is_missing(error):
         return "it is not there"
     if isinstance(error, PermissionError) or status in {401, 403}:
         return "access is denied (or it is not there, which a store does not tell everybody)"

@@ -8,7 +8,7 @@ HANDFUL_HOME/models/NAME/lock          held by the process that moves the pointe
 HANDFUL_HOME/cache/                    embeddings
 
 A version number is never used twice, even after all versions of a name were deleted: cards, Bentos and repositories
-on the Hub refer to it.
+on the Hub refer to it. A version that comes back from elsewhere comes back under its number.
 """
 
 from __future__ import annotations
@@ -238,29 +238,32 @@ class Store:
             raise ModelNotFound("There is no model yet; `handful train FOLDER` makes one.")
         raise UsageError(f"Which model? Say --model NAME; models here: {', '.join(names)}.")
 
-    def publish(self, name: str, write: Callable[[Path, str], None]) -> Path:
+    def publish(self, name: str, write: Callable[[Path, str], None], number: int | None = None) -> Path:
         """Calls `write(folder, version)` on a hidden folder, then makes it visible by one rename.
 
         The first version of a name becomes its champion. If the process is killed at any moment, either the whole
-        version exists or none.
+        version exists or none. `number` is the one that the version has where it comes from; it gets another one only
+        if a version here has that.
         """
         folder = self.models / check_name(name)
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
         with partial_folder(folder) as partial:
             while True:
-                version = str(self.highest(name) + 1)
+                is_free = number is not None and not (folder / str(number)).exists()
+                version = str(number if is_free else self.highest(name) + 1)
                 write(partial, version)
                 for personal in PERSONAL:
                     protect(partial / personal)
                 sync_tree(partial)
                 with locked(folder / LOCK):
-                    if self._rename_into_place(partial, name, version):
+                    used = not is_free and self.highest(name) >= int(version)  # even if only for a time
+                    if not used and self._rename_into_place(partial, name, version):
                         return folder / version
 
     def _rename_into_place(self, partial: Path, name: str, version: str) -> bool:
-        """Renames it into place; False if another process has used the number meanwhile, even if only for a time."""
-        if self.highest(name) >= int(version) or not rename_unless_taken(partial, self.models / name / version):
+        """Renames it into place; False if another process has taken the number meanwhile."""
+        if not rename_unless_taken(partial, self.models / name / version):
             return False
         former = self.champion(name)
         if former != version and (former is None or self.versions(name) == [version]):

@@ -44,12 +44,31 @@ class ServiceMetrics:
         self.version = Gauge(
             "handful_model_version", "Version being served", registry=registry, multiprocess_mode="mostrecent"
         )
-        self._registry = registry
+        self.registry = registry
 
     def text(self) -> bytes:
         """The counts of all workers in Prometheus's text format."""
         if FOLDER not in os.environ:
-            return generate_latest(self._registry)
+            return generate_latest(self.registry)
         workers = CollectorRegistry()
         MultiProcessCollector(workers)  # type: ignore[no-untyped-call]  # prometheus_client types its own calls only in part
         return generate_latest(workers)
+
+
+class FollowMetrics:
+    """Of a service that follows a store."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.up = Gauge(
+            "handful_follow_up",
+            "1 if the last look at the store of HANDFUL_FOLLOW succeeded, else 0",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self.seen = Gauge(
+            "handful_follow_seen_seconds",
+            "When a look at it last succeeded, in seconds since 1970",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self.failures = Counter("handful_follow_failures", "Looks at it that failed", registry=registry)

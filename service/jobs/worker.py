@@ -88,6 +88,8 @@ class JobWorker:
         """Raises `RetrainOff` where no job can run."""
         if self.settings.model is not None:
             raise RetrainOff("This service always answers with one fixed version; there is nothing to retrain.")
+        if self.settings.follow:
+            raise RetrainOff("This service takes its model from another store; train where that store is filled.")
         if not self.settings.max_jobs:
             raise RetrainOff("Training is switched off here (HANDFUL_MAX_JOBS is 0).")
         if not _can_train():

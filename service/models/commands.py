@@ -5,7 +5,6 @@ Nothing heavy is imported before a command runs.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import sys
 from collections.abc import Callable
@@ -14,21 +13,18 @@ from typing import Any
 
 import click
 from handful.service.artifact.errors import UsageError
+from handful.service.models.sharing import pull, push
 from handful.service.terminal.output import (
     EXIT_PROBLEMS,
     Command,
     CommandGroup,
     check_onnx,
     json_option,
-    model_and_target,
     model_flag,
     one_model,
     onnx_option,
     print_result,
 )
-from handful.service.terminal.progress import paused, working
-
-HUB_STAGES = {"starting": 1.0}  # the Hub's library then shows bars of its own
 
 
 def takes_model(metavar: str = "NAME[:VERSION]", *, required: bool = True) -> Callable[[Command], Command]:
@@ -169,97 +165,8 @@ def _confirm(question: str) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-@models.command()
-@click.argument("words", metavar="NAME[:VERSION] ORG/REPO", nargs=-1, required=True)
-@model_flag(required=True)
-@click.option(
-    "--private", is_flag=True, help="Create the repository as private: only you and people you invite can read it."
-)
-@click.option(
-    "--embeddings/--no-embeddings",
-    default=None,
-    help="Include the embeddings and content hashes of the training photos, which a retrain needs, and their thumbnails"
-    " and file names, or leave all out; default: if the repository is private, embeddings without thumbnails.",
-)
-@click.option("--with-report", is_flag=True, help="Include the report, which shows thumbnails of the training photos.")
-@click.option(
-    "--license", "licence", metavar="ID", help="The licence in the model card, such as apache-2.0; default: none."
-)
-@json_option
-def push(
-    *,
-    words: tuple[str, ...],
-    model: str | None,
-    private: bool,
-    embeddings: bool | None,
-    with_report: bool,
-    licence: str | None,
-    as_json: bool,
-) -> None:
-    """Upload a version to the Hugging Face Hub.
-
-    NAME:VERSION, or the champion (the version in use) of NAME, is uploaded in one commit to ORG/REPO. --model may name
-    it instead. A missing repository is created, public unless --private is given. This needs a token that may write:
-    set HF_TOKEN or run `hf auth login`.
-    Everything that was pushed stays in the repository's history.
-    """
-    from handful.service.artifact.store import Store
-
-    named, repo = model_and_target(words, model, "NAME[:VERSION] ORG/REPO")
-    path = Store().resolve(named)
-    with working(f"Uploading {path.parent.name}:{path.name} to {repo} on the Hugging Face Hub.", HUB_STAGES):
-        from handful.service.models.publishing import PushSettings, push_version
-
-        settings = PushSettings(private=private, embeddings=embeddings, report=with_report, licence=licence)
-        with paused():
-            pushed = push_version(path, repo, settings)
-    kept = {"embeddings": pushed.embeddings, "thumbnails": pushed.thumbnails, "report": pushed.report}
-    parts = ", ".join(f"{'with' if there else 'without'} {part}" for part, there in kept.items())
-    access = "private" if pushed.private else "public"
-    text = f"{pushed.model} is at {pushed.url} ({access}, {parts}), commit {pushed.commit}"
-    print_result(dataclasses.asdict(pushed), text, as_json=as_json)
-
-
-@models.command()
-@click.argument("repo", metavar="ORG/REPO[@REVISION]")
-@click.option("--name", help="The model's name here; default: the name in its card.")
-@click.option(
-    "--promote",
-    "promoted",
-    is_flag=True,
-    help="Make it the champion (the version in use); the first version of a name always is.",
-)
-@json_option
-def pull(*, repo: str, name: str | None, promoted: bool, as_json: bool) -> None:
-    """Download a version from the Hugging Face Hub.
-
-    It becomes a new version here once it has been verified and loaded. No code in it is executed, and its report is
-    not downloaded.
-    """
-    from handful.service.artifact.folder import read_card
-    from handful.service.artifact.store import Store
-
-    store = Store()
-    with working(f"Downloading {repo} from the Hugging Face Hub.", HUB_STAGES):
-        from handful.service.models.publishing import pull_version
-
-        with paused():
-            path = pull_version(repo, store, name, promote=promoted)
-    card = read_card(path)
-    champion = store.champion(card.name)
-    result: dict[str, Any] = {
-        "model": card.model,
-        "path": str(path),
-        "labels": list(card.labels),
-        "cv": card.cross_validation.model_dump(mode="json"),
-        "embeddings": card.data.embeddings_kept,
-        "origin": card.origin and card.origin.model_dump(mode="json"),
-        "champion": champion == card.version,
-    }
-    role = "the champion" if champion == card.version else f"not the champion, which is {card.name}:{champion}"
-    retrain = "" if card.data.embeddings_kept else "; without embeddings, so it cannot be retrained"
-    text = f"{repo} is here as {card.model}, {role}; labels: {', '.join(card.labels)}{retrain}"
-    print_result(result, text, as_json=as_json)
+models.add_command(push)
+models.add_command(pull)
 
 
 @models.command()

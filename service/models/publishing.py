@@ -26,10 +26,12 @@ from handful.service.artifact.folder import (
     CONFIG,
     EMBEDDINGS,
     MODEL_CARD,
+    ONNX,
     THUMBNAILS,
     WEIGHTS,
     Artifact,
     card_json,
+    has_onnx,
     open_artifact,
     tensor_files,
     without_onnx,
@@ -113,22 +115,34 @@ def _repository(repo: str) -> HubRef:
 
 def _files(artifact: Artifact, ref: HubRef, settings: PushSettings, *, embeddings: bool) -> dict[str, Path | bytes]:
     """The repository's files by name; the hashes in the card match them."""
-    path, card = artifact.path, without_onnx(_without_path(artifact.card))
-    if not settings.embeddings:
+    files, card = shared_files(artifact, embeddings=embeddings, thumbnails=bool(settings.embeddings), onnx=False)
+    files[MODEL_CARD] = render_model_card(card, ref.repo, settings.licence).encode()
+    if settings.report:
+        report = sorted(file for file in (artifact.path / REPORT).rglob("*") if file.is_file())
+        files |= {file.relative_to(artifact.path).as_posix(): file for file in report}
+    return files
+
+
+def shared_files(
+    artifact: Artifact, *, embeddings: bool, thumbnails: bool, onnx: bool
+) -> tuple[dict[str, Path | bytes], ModelCard]:
+    """What leaves this machine, by name, and the card that is among it, whose hashes match the others."""
+    path, card = artifact.path, _without_path(artifact.card)
+    onnx = onnx and has_onnx(path, card)
+    if not onnx:
+        card = without_onnx(card)
+    if not thumbnails:
         hashes = {name: sha256 for name, sha256 in card.files.items() if name != THUMBNAILS}
         card = card.model_copy(update={"files": hashes})
-    files: dict[str, Path | bytes] = {name: path / name for name in (CONFIG, *tensor_files(card))}
+    names = (CONFIG, *tensor_files(card), *([ONNX] if onnx else []))
+    files: dict[str, Path | bytes] = {name: path / name for name in names}
     if not embeddings:
         files[EMBEDDINGS] = content = _unknown_only(artifact)
         hashes = card.files | {EMBEDDINGS: hashlib.sha256(content).hexdigest()}
         data = card.data.model_copy(update={"embeddings_kept": False})
         card = card.model_copy(update={"files": hashes, "data": data})
     files[CARD] = card_json(card).encode()
-    files[MODEL_CARD] = render_model_card(card, ref.repo, settings.licence).encode()
-    if settings.report:
-        report = sorted(file for file in (path / REPORT).rglob("*") if file.is_file())
-        files |= {file.relative_to(path).as_posix(): file for file in report}
-    return files
+    return files, card
 
 
 def _operations(

@@ -43,7 +43,7 @@ class Improving {
     if (!waiting) {
       return h("section", {class: "card"}, h("h2", {}, t("improve.nothing")), h("p", {class: "quiet"}, t("improve.nothing.how")),
         h("div", {class: "actions"}, h("a", {class: "button", href: this.address(this.name, "try")}, icon("eye"), h("span", {}, t("improve.try"))),
-          h("a", {class: "button", href: this.address(this.name, "photos")}, icon("photos"), h("span", {}, t("improve.photos")))))
+          h("a", {class: "button", href: this.address(this.name, "photos")}, icon("photos"), h("span", {}, t("photos.add")))))
     }
     const few = this.labels.filter(({label, photos: count}) => count && count < FEW && label !== OTHER && !this.model.labels.includes(label))
     const small = new Set(few.map(({label}) => label)), nothing = photos.every(({label}) => small.has(label))

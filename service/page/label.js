@@ -3,11 +3,11 @@
 import {api, path, sentence} from "./api.js"
 import {chooseLabel} from "./choose.js"
 import {fill, h, icon} from "./dom.js"
-import {fromInput, hasFiles, onDrop} from "./files.js"
+import {onDrop, pickers} from "./files.js"
 import {running, showJob, whyNot} from "./jobs.js"
 import {filePicture, picture} from "./pictures.js"
 import {accuracyText, allLabels, labelText, OTHER, percent, t} from "./text.js"
-import {busy, button, filePicker, say, toast, untrained} from "./widgets.js"
+import {busy, button, say, toast, untrained} from "./widgets.js"
 
 const AT_ONCE = 4
 const ROW = 12
@@ -19,10 +19,10 @@ const DONE = 0.01  // share of answers that a learning still changed, below whic
 export const show = async context => {
   const {place, name, signal, address} = context
   const [model, library, files] = await Promise.all([api.model(name, signal), api.photos(name, {limit: 1}, signal).catch(() => null), api.pool(name, signal).catch(() => [])])
-  if (!model.champion && !files.length) return fill(place, untrained("label", "label.first", address(name, "photos"), "label.first.go"))
+  if (!model.champion && !files.length) return fill(place, untrained("label", "label.first", address(name, "photos"), "photos.add"))
   const screen = new Labelling({...context, model, labels: allLabels(model, library)})
   screen.draw()
-  setTimeout(() => screen.take({photos: files.map(file => ({file})), left: []}))  // once the screen is there and can have the focus
+  setTimeout(() => screen.take({photos: files.map(file => ({file})), left: []}))  // once it is shown
 }
 
 /** A 95 % interval of a share, after Wilson. */
@@ -43,21 +43,14 @@ class Labelling {
     this.keys = h("div", {class: "actions"})
     fill(this.place, h("h1", {}, t("label.title")), this.drop, this.state, this.head, this.grid, this.keys, this.work)
     this.grid.addEventListener("keydown", event => this.key(event))
-    this.listen()
+    onDrop(this.signal, found => this.take(found))
+    this.signal.addEventListener("abort", () => this.release())
   }
 
   draw() {
     fill(this.drop, h("span", {class: "empty-mark"}, icon("photos")), h("p", {class: "lead"}, t("label.drop")), h("div", {class: "actions"},
-      filePicker(t("try.choose"), files => this.take(fromInput(files)), {kind: "primary"}),
-      filePicker(t("try.folder"), files => this.take(fromInput(files)), {folder: true, symbol: "folder"})))
+      pickers(found => this.take(found))))
     this.update()
-  }
-
-  listen() {
-    const {signal} = this, on = (name, work) => window.addEventListener(name, work, {signal})
-    on("dragover", event => { if (hasFiles(event.dataTransfer)) event.preventDefault() })
-    onDrop(signal, found => this.take(found))
-    signal.addEventListener("abort", () => this.release())
   }
 
   take({photos, left}) {

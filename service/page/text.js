@@ -2,6 +2,7 @@
 
 import {en} from "./text_en.js"
 import {de} from "./text_de.js"
+import {SENTENCES} from "./served_de.js"
 
 const LANGUAGE = "handful.language"
 export const LANGUAGES = {en: "English", de: "Deutsch"}
@@ -76,4 +77,20 @@ export const accuracyText = ({accuracy, accuracy_ci95: interval}) => {
   if (!interval) return t("accuracy.plain", {right})
   const [low, high] = [Math.floor(100 * interval[0]), Math.ceil(100 * interval[1])]
   return t("accuracy.between", {right, low, high})
+}
+
+const PATTERNS = SENTENCES.map(([said, own]) => [new RegExp("^" + said.replace(/[.*+?()|]/g, "\\$&")
+  .replace(/\{(\w+)\}/g, (_, name) => `(?<${name}>.*${["rest", "label", "other"].includes(name) ? "" : "?"})`).replaceAll("…", ".*?") + "$"), own])
+
+/** A sentence of the service in the person's language; null where it is none that is known. */
+export const inOwnWords = sentence => {
+  if (language !== "de") return null
+  if (!sentence) return ""
+  for (const [pattern, own] of PATTERNS) {
+    const found = pattern.exec(sentence)
+    const values = {...found?.groups}
+    if ("rest" in values) values.rest = inOwnWords(values.rest)
+    if (found && values.rest !== null) return own.replace(/\{(\w+)\}/g, (_, name) => values[name].replace(/^(\d+)\.(\d)/, "$1,$2"))
+  }
+  return null
 }

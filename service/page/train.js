@@ -33,7 +33,7 @@ class Training {
     const {model, library, address, name} = this
     if (!model.champion && !library.total) {
       return fill(this.body, nothing(t("step.train"), "photos", t("train.nothing"), t("train.nothing.how"),
-        h("a", {class: "button primary", href: address(name, "photos")}, t("train.nothing.go"))))
+        h("a", {class: "button primary", href: address(name, "photos")}, t("photos.add"))))
     }
     fill(this.body, model.champion ? this.learned() : this.before())
   }

@@ -4,11 +4,11 @@ import {api, sentence} from "./api.js"
 import {open, snap} from "./camera.js"
 import {csvOf} from "./csv.js"
 import {fill, h, icon} from "./dom.js"
-import {fromInput, hasFiles, onDrop, sorted} from "./files.js"
+import {hasFiles, onDrop, pickers, sorted} from "./files.js"
 import {save} from "./report.js"
 import {answerCard, bars} from "./try_card.js"
 import {allLabels, labelText, t} from "./text.js"
-import {button, filePicker, filters, say, toast, untrained} from "./widgets.js"
+import {button, filters, say, toast, untrained} from "./widgets.js"
 
 const AT_ONCE = 4
 const LIVE_MS = 250
@@ -43,19 +43,14 @@ class Trial {
 
   draw() {
     fill(this.drop, h("span", {class: "empty-mark"}, icon("eye")), h("p", {class: "lead"}, t("try.drop")), h("div", {class: "actions"},
-      filePicker(t("try.choose"), files => this.take(fromInput(files)), {kind: "primary"}),
-      filePicker(t("try.folder"), files => this.take(fromInput(files)), {folder: true, symbol: "folder"}),
+      pickers(found => this.take(found)),
       button(t("try.camera"), () => this.camera(), {symbol: "camera"})))
     this.update()
   }
 
   listen() {
     const {signal} = this, on = (target, name, work) => target.addEventListener(name, work, {signal})
-    on(window, "dragover", event => {
-      if (!hasFiles(event.dataTransfer)) return
-      event.preventDefault()
-      this.drop.classList.add("over")
-    })
+    on(window, "dragover", event => { if (hasFiles(event.dataTransfer)) this.drop.classList.add("over") })
     on(window, "dragleave", event => { if (!event.relatedTarget) this.drop.classList.remove("over") })
     on(window, "drop", () => this.drop.classList.remove("over"))
     onDrop(signal, found => this.take(found))

@@ -2,7 +2,7 @@
 
 import {api, sentence} from "./api.js"
 import {fill, h, icon, unique} from "./dom.js"
-import {t} from "./text.js"
+import {inOwnWords, t} from "./text.js"
 
 const TOAST_SECONDS = 7
 const MOST_FILES = 20  // that a message names
@@ -146,8 +146,11 @@ export const verdictMark = verdict => {
   return h("span", {class: `verdict ${verdict.level}`}, icon(symbol), t(`verdict.${verdict.level}`))
 }
 
-/** What the service says in its own words, which are English. */
-export const served = message => h("span", {lang: "en"}, message)
+/** What the service says; where the page has no words of its own for it, in the service's, which are English. */
+export const served = message => {
+  const own = inOwnWords(message)
+  return own ? h("span", {}, own) : h("span", {lang: "en"}, message)
+}
 
 /** An input of files behind a visible button. */
 export const filePicker = (label, chosen, {symbol = "upload", kind = "", folder, multiple = true} = {}) => {

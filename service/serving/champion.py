@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 COPIES = 3  # of the tensors, in memory
 SMALL_BATCHES = 4  # images; as fast as 16 (training/LOG.md), and a quarter of the memory
 GREY = 127
+_SEE_LOG = "The service's log says why."
 RETRY_SECONDS = 30.0  # until a version that did not load is tried again: the disk may have been at fault
 
 
@@ -69,10 +70,10 @@ class ChampionWatcher:
         `thread` loads; one of its own where it is not given, so that whatever else waits does not stop a swap.
         """
         self.is_default = name is None
-        self.name = name or settings.name
+        self.name = name or settings.default_name
         self.poll_seconds, self.batch_images = settings.poll_seconds, settings.batch_images
         self.metrics, self.fixed = metrics, settings.model if self.is_default else None
-        self.cores = threads()
+        self.cores, self._follows = threads(), bool(settings.follow)
         self._current: LoadedVersion | None = None
         self._failed: tuple[Path, float] | None = None  # the version that did not load, and when to try it again
         self._problem, self._logged = "It is being loaded.", ""
@@ -105,7 +106,7 @@ class ChampionWatcher:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._update)
         except Exception as e:
             known = isinstance(e, HandfulError)
-            self._problem = str(e) if isinstance(e, ModelNotFound) else "The service's log says why."
+            self._problem = str(e) if isinstance(e, ModelNotFound) and not self._follows else _SEE_LOG
             if str(e) != self._logged:
                 level = self._level if isinstance(e, ModelNotFound) else logging.WARNING
                 logger.log(level, "The champion cannot be loaded: %s", e, exc_info=not known)

@@ -18,12 +18,14 @@ POLL_SECONDS = 0.2
 BENTOML_FOLDERS = ("bentos", "models", "envs", "tmp")
 
 
-def starting_words(host: str, port: int, models: Path | None) -> str:
-    """`models` is the folder in which there is no model yet; None where there is one."""
+def starting_words(host: str, port: int, models: Path | None, follow: str | None = None) -> str:
+    """`models` is the folder in which there is no model yet; None where there is one. It may come from an address."""
     words = f"Starting the service on {address(host, port)}/"
+    if follow:
+        return f"{words} ...\nIt answers with the champion (the version in use) at {follow}."
     if models is None:
         return f"{words} ..."
-    if not _can_be_made(models):
+    if not can_be_made(models):
         return (
             f"{words}\nThere is no model in {models}, and this user may not write there: set HANDFUL_HOME to the folder"
             " that has the models, or to one that may be written."
@@ -34,7 +36,8 @@ def starting_words(host: str, port: int, models: Path | None) -> str:
     )
 
 
-def _can_be_made(folder: Path) -> bool:
+def can_be_made(folder: Path) -> bool:
+    """Whether this user may make the folder, or write in it."""
     existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     return existing.is_dir() and os.access(existing, os.W_OK)
 

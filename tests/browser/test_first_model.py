@@ -60,6 +60,15 @@ def test_a_first_model_is_made_corrected_improved_and_rolled_back(
     versions = studio.client.get("/models/first").json()
     assert versions["champion"] == "2", json.dumps(versions)[:500]
 
+    # learned again from nothing: it stands beside the one in use until it is chosen
+    page.get_by_role("link", name="Train", exact=True).click()
+    page.get_by_role("button", name="Train again").click()
+    page.get_by_role("heading", name="Version 3 is ready").wait_for(timeout=LEARNING_MS)
+    assert studio.client.get("/models/first").json()["champion"] == "2"
+    page.get_by_role("button", name="Use version 3").click()
+    page.get_by_text(re.compile("^Version 3, learned from 25 photos")).wait_for()
+    assert studio.client.get("/models/first").json()["champion"] == "3"
+
 
 def test_a_training_is_followed_from_another_tab_and_stopped(
     visit: Callable[..., Any], studio: Server, tmp_path: Path

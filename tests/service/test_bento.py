@@ -12,6 +12,7 @@ from pathlib import Path
 
 import bentoml
 import pytest
+import yaml  # type: ignore[import-untyped]  # huggingface_hub installs it; there are no types for it
 from handful.service.bento import packed_model
 from handful.service.classifier import Classifier
 from packaging.requirements import Requirement
@@ -188,6 +189,15 @@ def test_bento_and_container_install_the_same_versions_and_the_container_checks_
     assert install.count("--require-hashes") == 2
 
 
+def test_the_lean_bento_differs_only_in_what_is_installed() -> None:
+    plain, lean = (
+        yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in ("bentofile.yaml", "bentofile-lean.yaml")
+    )
+    assert lean.pop("python")["requirements_txt"] == "requirements-lean.txt"
+    del plain["python"]
+    assert lean == plain
+
+
 def test_the_lean_container_installs_the_same_versions_without_torch() -> None:
     common, lean = requirements(), requirements("-lean")
     assert {name for name in lean if lean[name] != common.get(name)} == {"flatbuffers", "onnxruntime", "protobuf"}
@@ -197,12 +207,13 @@ def test_the_lean_container_installs_the_same_versions_without_torch() -> None:
 
 
 def stages() -> dict[str, list[str]]:
-    """Each stage's instructions, one string an instruction, without its FROM."""
+    """Each stage's instructions, one string an instruction: those of the stage that it is built on, and its own."""
     code = "\n".join(line for line in DOCKERFILE.splitlines() if not line.startswith("#")).replace("\\\n", " ")
     found: dict[str, list[str]] = {}
     for line in filter(None, map(str.strip, code.splitlines())):
         if line.startswith("FROM"):
-            found[line.split()[-1]] = []
+            _, base, _, name = line.split()
+            found[name] = list(found.get(base, ()))
         elif found:
             found[next(reversed(found))].append(" ".join(line.split()))
     return found

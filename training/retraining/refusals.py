@@ -38,7 +38,7 @@ def weigh_refusals(gate: GateCard, champion: ChampionModel, photos: RetrainPhoto
         champion_refused_known=int(before[0].sum()),
         challenger_refused_known=int(now[0].sum()),
     )
-    objection = _objection(before[1], now[1], photos.new_other)
+    objection = objection_to_refusals(before[1], now[1], photos.new_other)
     if gate.passed and objection:
         return gate.model_copy(update={"other": compared, "passed": False, "reason": objection})
     both = (
@@ -48,7 +48,7 @@ def weigh_refusals(gate: GateCard, champion: ChampionModel, photos: RetrainPhoto
     return gate.model_copy(update={"other": compared, "reason": gate.reason + (both if gate.passed else "")})
 
 
-def _objection(champion: np.ndarray, challenger: np.ndarray, new: np.ndarray) -> str | None:
+def objection_to_refusals(champion: np.ndarray, challenger: np.ndarray, new: np.ndarray) -> str | None:
     """Of whether each photo of no label (M,) is refused, and whether it is new."""
     for rows, which in ((new, "new "), (np.ones_like(new), "")):
         count, answered = int(rows.sum()), int((~challenger[rows]).sum())

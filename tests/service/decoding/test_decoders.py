@@ -6,6 +6,8 @@ import asyncio
 import io
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +33,23 @@ from tiffs import tiff
 PREPROCESSING = Preprocessing(side_pixels=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), crop_pct=0.875)
 MAX_MEGABYTES = 100.0
 WIDTH, HEIGHT = 2400, 2000
+
+TAKES_MEMORY = """
+import sys
+from handful.service.decoding.decoder import _limited
+from handful.service.decoding.messages import decoded_task
+with _limited(decoded_task(sys.argv[1])):
+    held = bytearray(90_000_000)
+    print("90 MB")
+    del held
+    try:
+        held = bytearray(130_000_000)
+        print("130 MB")
+    except MemoryError:
+        print("no 130 MB")
+held = bytearray(130_000_000)
+print("130 MB afterwards")
+"""
 
 KINDS: list[tuple[str, str, dict[str, Any]]] = [
     ("JPEG", "RGB", {}),
@@ -155,6 +174,14 @@ def test_computing_for_too_long_ends_the_process(decoder: DecoderProcess) -> Non
         decoder.ask(task(10**9, seconds=0.2), bombs.progressive_jpeg(95, 4000), 600)
     assert e.value.reason is Reason.TIME
     until(lambda: not alive(decoder.pid))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Only Linux limits the memory of a running process.")
+def test_a_decoder_gets_no_more_memory_than_it_was_granted() -> None:
+    """In a process of its own, as no image is known whose decoding takes more than is counted for it."""
+    command = [sys.executable, "-c", TAKES_MEMORY, task(100_000_000).model_dump_json()]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ["90 MB", "no 130 MB", "130 MB afterwards"]
 
 
 def test_a_process_that_answers_nothing_is_killed(decoder: DecoderProcess) -> None:

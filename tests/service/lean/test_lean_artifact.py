@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped]  # there are no types for it
@@ -21,9 +22,12 @@ from handful.service.artifact.folder import CARD, ONNX, file_sha256, open_artifa
 from handful.service.artifact.store import Store
 from handful.service.export.artifact_export import add_onnx
 from handful.service.lean.classifier import OnnxClassifier
+from handful.service.models.remote_pull import pull_from
+from handful.service.models.remote_push import push_to
 from running_server import START_SECONDS, encoded, free_port, publish_copy, until
 from without_torch import FORBID, WITHOUT_TORCH
 
+ASKED: dict[str, Any] = {"embeddings": None, "promote": None, "is_champion": True}
 LOAD = """
 import handful
 print(handful.load("colours")(sys.argv[1]).label, "torch" in [name for name, module in sys.modules.items() if module])
@@ -63,6 +67,24 @@ class WithoutTorch:
     def run(self, *arguments: str | Path, script: str = WITHOUT_TORCH) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", script, *map(str, arguments)]
         return subprocess.run(command, env=self.environ, capture_output=True, text=True)
+
+
+def test_the_file_is_pushed_to_an_address_and_pulled_where_torch_is_missing(lean_home: Path, tmp_path: Path) -> None:
+    pushed = {
+        name: push_to(f"file://{tmp_path}/{name}", lean_home / f"models/{name}/1", **ASKED)
+        for name in ("colours", "plain")
+    }
+    assert [each.onnx for each in pushed.values()] == [True, False]
+    lean = WithoutTorch(tmp_path / "lean")
+    done = lean.run("models", "pull", f"file://{tmp_path}/colours")
+    assert done.returncode == 0, done.stderr
+    path = Store(lean.home).path("colours", "1")
+    assert OnnxClassifier.load(path).card.model == "colours:1"
+    done = lean.run("models", "pull", f"file://{tmp_path}/plain")
+    assert (done.returncode, "plain:1 has no model.onnx, and torch is not installed here" in done.stderr) == (2, True)
+    here = pull_from(f"file://{tmp_path}/colours", Store(tmp_path / "here"))
+    assert not (here / ONNX).exists()  # with torch it would answer nothing, and may answer something else
+    assert ONNX not in open_artifact(here).card.files
 
 
 def test_only_the_file_and_its_hash_are_new(version: Path, artifact: Path) -> None:

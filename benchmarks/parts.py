@@ -1,0 +1,59 @@
+"""What one photo costs, part by part, on so many cores: python -m benchmarks.parts ARTIFACT FOLDER CORES -> JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROUNDS, SECONDS = 5, 1.5
+
+
+def main() -> None:
+    """Photos a second of reading alone, of the network alone, and of `classify` as a whole: medians."""
+    artifact, folder, cores = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    import torch
+    from handful.service.classifier import Classifier
+    from handful.service.compute.pipeline import _limit_cores
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    classifier = Classifier.load(artifact)
+    classifier.choose_fastest_for(None)
+    network = classifier.network
+    batch = torch.stack([classifier.read(file) for file in files[: network.batch]])
+    pool = ThreadPoolExecutor(cores, initializer=_limit_cores, initargs=(1,))
+    contenders: dict[str, Callable[[], int]] = {
+        "read": lambda: sum(
+            pool.map(lambda some: _read(classifier.read, some), [files[n::cores] for n in range(cores)])
+        ),
+        "network": lambda: sum(pool.map(lambda _: len(network.embed(batch)), range(2 * cores))),
+        "whole": lambda: sum(1 for _ in classifier.classify(iter(files))),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(ROUNDS):
+        for name, run in contenders.items():
+            rates[name].append(_per_second(run))
+    medians = {name: sorted(values)[len(values) // 2] for name, values in rates.items()}
+    print(json.dumps({**medians, "engine": classifier.engine_label}))
+
+
+def _read(read: Callable[[Path], object], files: Sequence[Path]) -> int:
+    for file in files:
+        read(file)
+    return len(files)
+
+
+def _per_second(run: Callable[[], int]) -> float:
+    began, done = time.perf_counter(), 0
+    while (passed := time.perf_counter() - began) < SECONDS or not done:
+        done += run()
+    return done / passed
+
+
+if __name__ == "__main__":
+    main()
