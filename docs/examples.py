@@ -34,6 +34,7 @@ EXAMPLES = {  # name of the part of a page -> commands; in the order in which th
     "evaluate": ("handful evaluate new-photos --model bags",),
     "classify one": ("handful classify new-photos/handbags/0007.jpg --model bags",),
     "classify": ("handful classify new-photos --out predictions.csv --model bags", "head -n 3 predictions.csv"),
+    "drift": ("handful drift predictions.csv --model bags",),
     "explain": ("handful explain new-photos/handbags/0007.jpg --out why.png",),
     "predict": ("curl -F image=@new-photos/handbags/0007.jpg http://127.0.0.1:3000/predict | python3 -m json.tool",),
     "retrain": ("handful retrain new-photos --model bags",),

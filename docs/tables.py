@@ -35,8 +35,8 @@ def tables() -> dict[str, str]:
         "settings": setting_table(),
         "calls": call_table(api().endpoints),
         "errors": error_table(),
-        "metrics": metric_table(api().metrics.registry),
-        "follow metrics": metric_table(_follow_metrics()),
+        "metrics": metric_table(api().metrics.families()),
+        "follow metrics": metric_table(_follow_metrics().collect()),
     }
 
 
@@ -141,8 +141,7 @@ def _follow_metrics() -> CollectorRegistry:
     return registry
 
 
-def metric_table(registry: CollectorRegistry) -> str:
-    families: Iterable[Metric] = registry.collect()
+def metric_table(families: Iterable[Metric]) -> str:
     rows = [(f"`{_series(family)}`", family.documentation) for family in families]
     return table(("series", "what"), rows)
 

@@ -17,6 +17,7 @@ from handful.service.http.endpoint import Answer, Endpoint, methods_by_path
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.one_image import OneImage
 from handful.service.http.openapi import openapi_document
+from handful.service.http.tracing import Tracing, TracingMiddleware
 from handful.service.jobs.model_routes import ModelJobRoutes
 from handful.service.jobs.output_routes import OutputRoutes
 from handful.service.jobs.routes import RetrainRoutes
@@ -52,13 +53,13 @@ class Api:
     def __init__(self, settings: Settings, schema: Mapping[str, object] | None = None) -> None:
         """`schema` is what BentoML's clients read."""
         self.schema = schema or {}
-        self.settings, self.metrics = settings, ServiceMetrics()
+        self.settings, self.metrics, self.tracing = settings, ServiceMetrics(), Tracing.from_environ()
         self.models = ServedModels(settings, self.metrics)
         self.champion = self.models.default
         self.follower = Follower(settings, self.metrics)
         self.decoders = Decoders(settings, self.metrics)
         admission = Admission(settings.max_waiting_images, settings.answer_seconds)
-        self.predictor = Predictor(settings, self.models, self.metrics, self.decoders, admission)
+        self.predictor = Predictor(settings, self.models, self.metrics, self.decoders, admission, self.tracing)
         self.retraining = JobWorker(settings, self.champion, self.metrics)
         bodies = Capacity(int(settings.max_held_megabytes * 1e6), "bytes of uploads")
         images = OneImage(settings, bodies, admission)
@@ -113,7 +114,9 @@ class Api:
     def _app(self) -> ASGIApp:
         router = Router([endpoint.route() for endpoint in self.endpoints], redirect_slashes=False)
         guarded = Deadline(router, self.settings)
-        app: ASGIApp = AuthMiddleware(guarded, self.settings, self.metrics, methods_by_path(self.endpoints))
+        checked = AuthMiddleware(guarded, self.settings, self.metrics, methods_by_path(self.endpoints))
+        tracer = self.tracing.tracer
+        app: ASGIApp = TracingMiddleware(checked, tracer, checked.route_of) if tracer else checked
         origins = self.settings.cors_origins
         return CORSMiddleware(app, origins, allow_methods=["*"], allow_headers=["*"]) if origins else app
 
@@ -133,6 +136,7 @@ class Api:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self.decoders.close()
+            self.tracing.close()
 
     def _library_ids(self, name: str) -> Callable[[], Collection[str]]:
         """What reads, on the disk, the ids of the photos in a model's library."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from handful.service.artifact.errors import UsageError
 from handful.service.classify.command import classify, merge
+from handful.service.drift.command import drift
 from handful.service.export.command import export
 from handful.service.models.commands import models
 from handful.service.terminal.answers import explain_text
@@ -199,6 +200,7 @@ def _check_follow(models: Path, model: str | None) -> None:
 commands: dict[str, click.Command] = {
     "classify": classify,
     "merge": merge,
+    "drift": drift,
     "explain": explain,
     "export": export,
     "models": models,

@@ -26,6 +26,7 @@ from handful.service.artifact.card import (
     UnknownCard,
 )
 from handful.service.artifact.folder import write_artifact
+from handful.service.artifact.scores import ScoreHistogram, ScoresCard
 from handful.service.artifact.thumbnails import packed_thumbnails
 from handful.service.artifact.verdict import Verdict, verdict_on, verdict_on_one
 from handful.service.compute.network import join_weights
@@ -175,6 +176,7 @@ class Export:
             verdict=self._verdict(),
             forecast=self.forecast,
             gate=self.gate,
+            training_scores=scores_card(fitted),
             data=DataCard(
                 embeddings_kept=self.keep_embeddings,
                 fingerprint=fingerprint(inspected),
@@ -187,6 +189,14 @@ class Export:
             libraries={name: installed(name) for name in LIBRARIES},
             files=files,
         )
+
+
+def scores_card(fitted: Fitted) -> ScoresCard | None:
+    """None where the photos have no scores out of fold, or all the same."""
+    unknown = ScoreHistogram.of(fitted.unknown_scores.tolist())
+    several = fitted.probabilities.shape[1] > 1
+    confidence = ScoreHistogram.of(fitted.probabilities.max(axis=1).tolist()) if several else None
+    return ScoresCard(unknown_score=unknown, confidence=confidence) if unknown else None
 
 
 def _bytes(sha256: list[str]) -> Tensor:

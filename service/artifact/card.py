@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from handful.service.artifact.errors import ArtifactInconsistent, ArtifactVersionUnknown
 from handful.service.artifact.label_names import has_controls, labels_error
+from handful.service.artifact.scores import ScoresCard
 from handful.service.artifact.verdict import Verdict, verdict_on
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -185,6 +186,7 @@ class ModelCard(_Part):
     )
     forecast: ForecastCard | None = Field(None, description="None: nothing can be said about more photos")
     gate: GateCard | None = Field(None, description="None: no retrain made it")
+    training_scores: ScoresCard | None = Field(None, description="None: an earlier release made it")
     data: DataCard
     seed: int
     libraries: dict[str, str]

@@ -47,7 +47,8 @@ class Summary:
 
 
 def columns(labels: Iterable[str]) -> list[str]:
-    return ["path", "label", "confidence", "unknown", "error", *(f"probability_{label}" for label in labels)]
+    probabilities = (f"probability_{label}" for label in labels)
+    return ["path", "label", "confidence", "unknown", "error", *probabilities, "unknown_score"]
 
 
 def result_row(path: str, result: Prediction | ImageError, labels: Iterable[str]) -> Row:
@@ -62,6 +63,7 @@ def result_row(path: str, result: Prediction | ImageError, labels: Iterable[str]
         "unknown": result.unknown,
         "error": "",
         **probabilities,
+        "unknown_score": round(result.unknown_score, 6),
     }
 
 

@@ -112,11 +112,11 @@ class AuthMiddleware:
             if isinstance(error, TooManyWrongKeys):
                 exchange.dropped_bytes = 0
             await self._answer(error)(scope, exchange.receive, exchange.send)
-        path = self._route_of(scope["path"])
+        path = self.route_of(scope["path"])
         self.metrics.requests.labels(path, str(exchange.status)).inc()
         self.metrics.request_seconds.labels(path).observe(time.perf_counter() - started)
 
-    def _route_of(self, path: str) -> str:
+    def route_of(self, path: str) -> str:
         """The path of the route, for the metrics: a job's name must not become a series of its own."""
         if path in self.methods:
             return path
@@ -125,7 +125,7 @@ class AuthMiddleware:
     def _without_last_slash(self, path: str) -> str:
         """`/predict/` means `/predict`. A page stays where it is: the addresses in it are relative to its own."""
         plain = path.removesuffix("/")
-        return plain if plain not in PAGE_PATHS and self._route_of(plain) != "other" else path
+        return plain if plain not in PAGE_PATHS and self.route_of(plain) != "other" else path
 
     def _answer(self, error: RequestError | ImageError) -> JSONResponse:
         self.metrics.errors.labels(error.code).inc()
@@ -151,7 +151,7 @@ class AuthMiddleware:
         if method in SAFE_METHODS and self.tickets.is_valid(path, scope.get("query_string", b"")):
             return "change"  # to this one page, for a minute
         access = await self.keys.check(headers, address, basic=bool(_LABEL_STUDIO.search(path)))
-        if access == "ask" and not only_asks(method, self._route_of(path)):
+        if access == "ask" and not only_asks(method, self.route_of(path)):
             raise MayNotChange("This key may ask; changing anything and seeing photos need HANDFUL_API_KEY.")
         return access
 
@@ -170,7 +170,7 @@ class AuthMiddleware:
         if isinstance(error, HTTPException) and error.status_code == NotFound.status:
             return NotFound("There is no such path; /docs lists all paths.")
         if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
-            allowed = ", ".join(sorted(self.methods.get(self._route_of(scope["path"]), ())))
+            allowed = ", ".join(sorted(self.methods.get(self.route_of(scope["path"]), ())))
             return MethodNotAllowed(f"The method is {quoted(scope['method'])}; {allowed} are allowed here.", allowed)
         logger.error("A request failed unexpectedly; this is a bug", exc_info=error)
         return InternalError("The service failed unexpectedly; its log says why.")

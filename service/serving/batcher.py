@@ -17,30 +17,43 @@ from typing import Any, NamedTuple
 from handful.service.artifact.prediction import Prediction
 from handful.service.compute.device import threads
 from handful.service.http.metrics import ServiceMetrics
+from handful.service.http.tracing import Tracing
 from handful.service.serving.champion import LoadedVersion
 
 
 class _Waiting(NamedTuple):
     version: LoadedVersion
     pixels: Any  # as the classifier's `prepare` makes them
-    answer: asyncio.Future[Prediction]
+    answer: asyncio.Future[_Computed]
+
+
+class _Computed(NamedTuple):
+    prediction: Prediction
+    started_ns: int  # of the network, as `time.time_ns` has it
+    ended_ns: int
+    images: int  # that were computed with it
 
 
 class Batcher:
     """Threads run the network, one per batch that it computes in parallel; the event loop does everything else."""
 
-    def __init__(self, most_images: int, metrics: ServiceMetrics) -> None:
-        self.most_images, self.metrics = most_images, metrics
+    def __init__(self, most_images: int, metrics: ServiceMetrics, tracing: Tracing) -> None:
+        self.most_images, self.metrics, self.tracing = most_images, metrics, tracing
         self.cores = threads()
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._threads = ThreadPoolExecutor(self.cores, thread_name_prefix="network")
 
     async def predict(self, version: LoadedVersion, pixels: Any) -> Prediction:
-        answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+        arrived_ns, answer = time.time_ns(), asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(version, pixels, answer))
         self._arrived.set()
-        return await answer
+        computed: _Computed = await answer
+        self.tracing.record("wait", arrived_ns, computed.started_ns)
+        self.tracing.record(
+            "network", computed.started_ns, computed.ended_ns, model=version.model, batch_images=computed.images
+        )
+        return computed.prediction
 
     async def run(self) -> None:
         """Runs until it is cancelled. If the network raises, its batch gets the error and the batcher goes on."""
@@ -85,19 +98,20 @@ class Batcher:
     async def _answer(self, batch: list[_Waiting], cores: int) -> None:
         loop = asyncio.get_running_loop()
         try:
-            predictions = await loop.run_in_executor(self._threads, self._predict, batch, cores)
+            results = await loop.run_in_executor(self._threads, self._predict, batch, cores)
         except Exception as e:  # noqa: BLE001 - whatever it is, the requests that wait must get it
             for each in batch:
                 if not each.answer.done():
                     each.answer.set_exception(e)
             return
-        for each, prediction in zip(batch, predictions, strict=True):
+        for each, result in zip(batch, results, strict=True):
             if not each.answer.done():
-                each.answer.set_result(prediction)
+                each.answer.set_result(result)
 
-    def _predict(self, batch: list[_Waiting], cores: int) -> list[Prediction]:
-        started = time.perf_counter()
+    def _predict(self, batch: list[_Waiting], cores: int) -> list[_Computed]:
+        started, started_ns = time.perf_counter(), time.time_ns()
         predictions = batch[0].version.classifier.answer([each.pixels for each in batch], cores)
         self.metrics.network_seconds.observe(time.perf_counter() - started)
         self.metrics.batch.observe(len(batch))
-        return predictions
+        ended_ns = time.time_ns()
+        return [_Computed(each, started_ns, ended_ns, len(batch)) for each in predictions]

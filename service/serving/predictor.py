@@ -9,8 +9,10 @@ from handful.service.artifact.prediction import Prediction
 from handful.service.decoding.decoders import Decoders
 from handful.service.http.capacity import Admission
 from handful.service.http.metrics import ServiceMetrics
+from handful.service.http.tracing import Tracing
 from handful.service.serving.batcher import Batcher
 from handful.service.serving.champion import LoadedVersion
+from handful.service.serving.scores import ScoreMetrics
 from handful.service.serving.served import ServedModels
 from handful.service.settings import Settings
 
@@ -25,9 +27,11 @@ class Predictor:
         metrics: ServiceMetrics,
         decoders: Decoders,
         admission: Admission,
+        tracing: Tracing,
     ) -> None:
         self.models, self.metrics, self.decoders, self.admission = models, metrics, decoders, admission
-        self.batcher = Batcher(settings.batch_images, metrics)
+        self.batcher, self.scores = Batcher(settings.batch_images, metrics, tracing), ScoreMetrics(metrics)
+        self.tracing = tracing
 
     async def answer(
         self, images: list[bytes], model: str | None = None
@@ -48,7 +52,8 @@ class Predictor:
     async def _predict(self, version: LoadedVersion, image: bytes) -> Prediction | ImageError:
         try:
             classifier = version.classifier
-            pixels = await self.decoders.pixels(image, classifier.preprocessing, classifier.prepare)
+            with self.tracing.span("decode"):
+                pixels = await self.decoders.pixels(image, classifier.preprocessing, classifier.prepare)
         except ImageError as e:
             self.metrics.errors.labels(e.code).inc()
             return e
@@ -56,4 +61,5 @@ class Predictor:
         self.metrics.images.inc()
         if prediction.unknown:
             self.metrics.unknown.inc()
+        self.scores.count(version.name, version.classifier.card, prediction)
         return prediction

@@ -130,15 +130,15 @@ def test_nobody_can_give_the_supervisor_orders(pair: Server) -> None:
 
 
 def test_metrics_add_up_over_workers_that_are_forks(pair: Server) -> None:
-    def counted() -> float:
-        text = pair.client.get("/metrics").text
-        return sum(
-            float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith("handful_images_total")
-        )
+    def counted() -> tuple[float, ...]:
+        lines = pair.client.get("/metrics").text.splitlines()
+        names = ("handful_images_total", "handful_confidence_count", 'handful_drift_images{bin="')
+        values = {name: [float(each.rpartition(" ")[2]) for each in lines if each.startswith(name)] for name in names}
+        return tuple(map(sum, values.values()))
 
-    before = counted()
+    images, scored, in_windows = counted()
     for _ in range(40):
         httpx.post(
             f"{pair.client.base_url}/predict", content=JPEG, headers={"Content-Type": "image/jpeg"}, trust_env=False
         )
-    assert counted() == before + 40
+    assert counted() == (images + 40, scored + 40, in_windows + 2 * 40)  # two scores of each
