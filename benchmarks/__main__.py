@@ -26,6 +26,7 @@ NAMES = (
     "learning",
     "intervals",
     "suggesting",
+    "labelling",
     "serving",
     "startup",
     "memory",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from handful.service.artifact.card import ForecastCard
@@ -33,9 +34,9 @@ LEAST_LEFT = 20  # photos per label that a model is tested on
 LINEAR = HeadSettings(kind="linear")  # the head that almost every small folder gets, and the one that is fast
 
 
-def embedded(bench: Bench, backbone: str = "builtin") -> Inspected:
-    """The usable photos of the benchmarks' folder."""
-    dataset, pinned = read_folder(photos.source(bench)), load_backbone(backbone)
+def embedded(bench: Bench, backbone: str = "builtin", folder: Path | None = None) -> Inspected:
+    """The usable photos of the benchmarks' folder, or of another one."""
+    dataset, pinned = read_folder(folder or photos.source(bench)), load_backbone(backbone)
     embedder = Embedder(Network(pinned.network), pinned.preprocessing, pinned.sha256, bench.home / "cache")
     return inspect(dataset, embedder.embed([example.path for example in dataset.examples]))
 

@@ -16,7 +16,7 @@ from handful.service.terminal.output import EXIT_WRONG_USE, CommandGroup, escape
 
 ORDER = (  # of use
     *("demo", "studio", "sample", "check", "train", "classify", "merge", "explain", "evaluate", "retrain", "compare"),
-    *("suggest", "drift", "export", "models", "serve"),
+    *("suggest", "label", "drift", "export", "models", "serve"),
 )
 
 

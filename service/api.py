@@ -23,6 +23,8 @@ from handful.service.jobs.output_routes import OutputRoutes
 from handful.service.jobs.routes import RetrainRoutes
 from handful.service.jobs.starting import JobStarter
 from handful.service.jobs.worker import JobWorker
+from handful.service.label_studio.routes import LabelStudioRoutes
+from handful.service.labelling.routes import LabellingRoutes
 from handful.service.library.adding import PhotoUploads
 from handful.service.library.correction_routes import CorrectionRoutes
 from handful.service.library.disk import LibraryDisk
@@ -64,6 +66,7 @@ class Api:
         self.serving = ServingRoutes(settings, self.models, self.predictor, images)
         self.libraries, disk, starter = LibraryDisk(settings), Disk(), JobStarter(settings, self.retraining)
         uploads = PhotoUploads(self.libraries, self.decoders, self.metrics)
+        self.labelling = LabellingRoutes(self.libraries, uploads, self.predictor, bodies)
         self.of_models = ModelRoutes(settings, self.models, bodies, disk, self._models_of_jobs)
         self.endpoints = (
             *self.serving.endpoints,
@@ -72,11 +75,13 @@ class Api:
             *ExplainRoutes(self.models, images, self.decoders).endpoints,
             *SmallPictures(images, self.decoders).endpoints,
             *LibraryRoutes(self.libraries, uploads, bodies).endpoints,
+            *self.labelling.endpoints,
             *CorrectionRoutes(self.libraries, uploads, bodies).endpoints,
             *RetrainRoutes(settings, self.retraining, starter).endpoints,
             *ModelJobRoutes(self.retraining, starter, self.libraries, bodies).endpoints,
             *OutputRoutes(settings, self.retraining, starter, bodies).endpoints,
             *FeedbackRoutes(settings, self.champion, self.metrics, bodies, self.decoders, admission).endpoints,
+            *LabelStudioRoutes(self.libraries, uploads, self.predictor, starter, bodies).endpoints,
             *self._own_endpoints(),
         )
         self._metrics_thread = ThreadPoolExecutor(1, "metrics")  # nothing else that a client asks for holds it up
@@ -121,7 +126,7 @@ class Api:
         gc.freeze()  # what torch and timm have made stays; searching it for garbage takes a second, in silence
         work = (
             *(self.models.follow(), self.of_models.follow()),
-            *(self.predictor.batcher.run(), self.retraining.follow(), self.follower.follow()),
+            *(self.predictor.batcher.run(), self.retraining.follow(), self.follower.follow(), self.labelling.follow()),
         )
         tasks = [asyncio.create_task(each) for each in work]
         try:

@@ -1,4 +1,4 @@
-"""The commands explain, serve and studio, and `commands`: all that answer.
+"""The commands explain, serve, studio and label, and `commands`: all that answer.
 
 This module and `training/cli.py` import nothing heavy: torch is loaded when a command runs, after its checks.
 """
@@ -19,6 +19,7 @@ from handful.service.terminal.output import (
     check_onnx,
     check_out,
     check_photo,
+    command_line,
     json_option,
     limit_options,
     model_flag,
@@ -77,7 +78,12 @@ def _version(artifact: Path) -> str:
 @onnx_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The port to listen on.")
-def serve(*, model: str | None, onnx: Path | None, host: str, port: int) -> None:
+@click.option(
+    "--label-studio",
+    is_flag=True,
+    help="Also be a machine-learning backend of the Label Studio at HANDFUL_LABEL_STUDIO_URL, below /label-studio.",
+)
+def serve(*, model: str | None, onnx: Path | None, host: str, port: int, label_studio: bool) -> None:
     """Answer over HTTP, with a web page to try it.
 
     Every model is served under its name, and one of them, the default model, by the short calls such as /predict: that
@@ -86,7 +92,9 @@ def serve(*, model: str | None, onnx: Path | None, host: str, port: int) -> None
     HANDFUL_...; an address that other machines can reach needs HANDFUL_API_KEY.
     """
     check_onnx(onnx, model)
-    _serve(model, host, port, browser=False, onnx=onnx)
+    if label_studio:
+        os.environ["HANDFUL_LABEL_STUDIO"] = "1"
+    _serve(model, host, port, onnx=onnx)
 
 
 @click.command()
@@ -97,10 +105,44 @@ def studio(*, model: str | None, port: int) -> None:
 
     Starts the service for this machine alone, as serve does, and opens its page in a browser. Ctrl-C ends it.
     """
-    _serve(model, "127.0.0.1", port, browser=True)
+    _serve(model, "127.0.0.1", port, page="")
 
 
-def _serve(model: str | None, host: str, port: int, *, browser: bool, onnx: Path | None = None) -> None:
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="The model that learns the labels; it need not exist yet; default: called as SOURCE is.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("labelled"),
+    show_default=True,
+    help="The folder that labelled photos land in.",
+)
+@click.option("--copy", is_flag=True, help="Put copies there, not links.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The port to listen on.")
+def label(*, source: Path, model: str | None, out: Path, copy: bool, port: int) -> None:
+    """Label the photos of a folder on the web page.
+
+    Opens the screen Label on the photos of SOURCE, a dozen alike at a time once there is a model, which learns beside
+    it. Every label is kept at once: as a link in --out/LABEL, as a row of --out/manifest.csv and in the photo library
+    of the model. SOURCE stays as it is. Ctrl-C ends it; started again, it goes on.
+    """
+    from urllib.parse import quote
+
+    from handful.service.labelling.start import prepare_labelling
+
+    name = prepare_labelling(source, model, out, copy=copy)
+    click.echo(f"The labels of {source} land in {out}, and {name} learns them. Later:", err=True)
+    click.echo(f"    {command_line('train', out)}", err=True)
+    _serve(None, "127.0.0.1", port, page=f"#/m/{quote(name)}/label")
+
+
+def _serve(model: str | None, host: str, port: int, *, page: str | None = None, onnx: Path | None = None) -> None:
+    """`page` is the screen that is opened in a browser; None: none is."""
     from handful.service.artifact.store import Store
 
     store = Store()
@@ -120,7 +162,7 @@ def _serve(model: str | None, host: str, port: int, *, browser: bool, onnx: Path
 
     from handful.service.terminal.serving import announce, check_address, check_bentoml_home, open_page, starting_words
 
-    has_model = bool(os.environ.get("HANDFUL_MODEL") or store.names())
+    has_model = bool(page or os.environ.get("HANDFUL_MODEL") or store.names())  # a screen makes its own
     click.echo(starting_words(host, port, None if has_model else store.models, follow), err=True)
 
     from handful.service.settings import ANNOUNCED, Settings
@@ -132,8 +174,8 @@ def _serve(model: str | None, host: str, port: int, *, browser: bool, onnx: Path
     check_bentoml_home()
     os.environ[ANNOUNCED] = "1"
     announce(host, port, has_key=settings.api_key is not None)
-    if browser:
-        open_page(host, port)
+    if page is not None:
+        open_page(host, port, page)
 
     from handful.service.app import serve_http
 
@@ -164,4 +206,5 @@ commands: dict[str, click.Command] = {
     "models": models,
     "serve": serve,
     "studio": studio,
+    "label": label,
 }

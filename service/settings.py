@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from handful.service.artifact.errors import UsageError
 from handful.service.artifact.limits import MAX_DECODE_MEGABYTES, MAX_MEGABYTES, MAX_MEGAPIXELS, decode_megabytes
@@ -167,6 +168,25 @@ class Settings(BaseSettings):
         20_000.0, gt=0, description="MB of photos in the photo library of one model, all labels together"
     )
     max_library_photos: int = Field(20_000, ge=1, le=1_000_000, description="photos in the photo library of one model")
+    label_source: Path | None = Field(
+        None, description="folder of unlabelled photos that the page's screen Label shows; `handful label` sets it"
+    )
+    label_model: str | None = Field(None, description="the model that learns them; unset: called as that folder is")
+    label_out: Path | None = Field(
+        None, description="folder that gets a link to each of them in a folder of its label, and a manifest.csv"
+    )
+    label_copy: bool = Field(default=False, description="whether it gets copies instead of links")
+    label_studio: bool = Field(
+        default=False,
+        description="whether Label Studio's calls are answered, below /label-studio; `serve --label-studio` sets it",
+    )
+    label_studio_url: str | None = Field(
+        None,
+        description="where that Label Studio is: uploads and local files of its tasks are fetched from there alone",
+    )
+    label_studio_key: SecretStr | None = Field(
+        None, description="its access token, a personal or a legacy one, with which they are fetched"
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="comma-separated origins whose web pages may call the service; none: CORS is off"
     )
@@ -221,6 +241,17 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _check_label_studio(self) -> Self:
+        if self.label_studio_url is None:
+            return self
+        parts = urlsplit(self.label_studio_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+            raise ValueError(
+                f"{variable('label_studio_url')} is no address of the form http://HOST[:PORT][/PATH] without a user"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_order(self) -> Self:
         for lower, upper in (
             ("max_images", "max_waiting_images"),
@@ -242,7 +273,6 @@ class Settings(BaseSettings):
             if not error["loc"]:
                 raise UsageError(f"{error['ctx']['error']}.") from e
             name = error["loc"][0]
-            value = (
-                "set" if name in {variable("api_key"), variable("predict_key")} else repr(error["input"])
-            )  # a key must not reach a log
+            secret = name in {variable(key) for key in ("api_key", "predict_key", "label_studio_key")}
+            value = "set" if secret else repr(error["input"])  # a key must not reach a log
             raise UsageError(f"{name} is {value}: {error['msg']}.") from e

@@ -12,7 +12,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,13 +29,15 @@ START_SECONDS = 120  # far more than needed, so that a loaded machine does not f
 class Server:
     """`handful serve` with its own home; `settings` are environment variables without the prefix HANDFUL_."""
 
-    def __init__(self, home: Path, open_files: int | None = None, /, **settings: str) -> None:
+    def __init__(
+        self, home: Path, open_files: int | None = None, command: Sequence[str | Path] = ("serve",), /, **settings: str
+    ) -> None:
         self.port, self.home = free_port(), home
         own = {f"HANDFUL_{name.upper()}": value for name, value in settings.items()}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HANDFUL_")}
         environ = {**kept, **own, "HANDFUL_HOME": str(home), "OMP_WAIT_POLICY": "passive"}
         self.log = home.parent / f"{home.name}-{self.port}.log"
-        self.process = Command("serve", "--port", str(self.port), environment=environ, log=self.log)
+        self.process = Command(*command, "--port", str(self.port), environment=environ, log=self.log)
         if open_files:
             _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (open_files, hard))
@@ -71,9 +73,11 @@ class Server:
 
 
 @contextmanager
-def running(home: Path, open_files: int | None = None, /, **settings: str) -> Iterator[Server]:
+def running(
+    home: Path, open_files: int | None = None, command: Sequence[str | Path] = ("serve",), /, **settings: str
+) -> Iterator[Server]:
     """A server that is ready; its processes are ended even if the test fails."""
-    server = Server(home, open_files, **settings)
+    server = Server(home, open_files, command, **settings)
     workers: list[psutil.Process] = []
     try:
         server.wait_for("/readyz" if Store(home).names() else "/livez")

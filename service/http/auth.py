@@ -52,9 +52,11 @@ ASKED_BY_POST = frozenset(
         "/predict_many",
         "/thumbnail",
         *(f"/models/{{name}}/{call}" for call in ("predict", "predict_many", "explain")),
+        *(f"{prefix}/label-studio/{call}" for prefix in ("", "/models/{name}") for call in ("predict", "setup")),
     }
 )
-_NOT_FOR_ASKING = re.compile(r"/(?:photos|corrections|thumbnails|findings|report|file)(?:/|$)")
+_NOT_FOR_ASKING = re.compile(r"/(?:photos|pool|corrections|thumbnails|findings|report|file)(?:/|$)")
+_LABEL_STUDIO = re.compile(r"/label-studio/[a-z]+$")  # which sends a key as the password of basic authentication
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_QUERY_BYTES = 4096  # the longest label, percent-encoded, has 1200
 MAX_HOST = 260  # characters: the longest name has 253
@@ -148,7 +150,7 @@ class AuthMiddleware:
             return None
         if method in SAFE_METHODS and self.tickets.is_valid(path, scope.get("query_string", b"")):
             return "change"  # to this one page, for a minute
-        access = await self.keys.check(headers, address)
+        access = await self.keys.check(headers, address, basic=bool(_LABEL_STUDIO.search(path)))
         if access == "ask" and not only_asks(method, self.route_of(path)):
             raise MayNotChange("This key may ask; changing anything and seeing photos need HANDFUL_API_KEY.")
         return access

@@ -8,6 +8,8 @@ are refused. What is remembered is bounded, however many addresses send wrong ke
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import hmac
 import ipaddress
 import time
@@ -39,10 +41,16 @@ class Keys:
         self._wrong = WrongKeyCounts()
         self._paused = 0
 
-    async def check(self, headers: Headers, address: str) -> Access:
-        """What the key allows. Raises `KeyWrong`, perhaps after a pause, or `TooManyWrongKeys`."""
+    async def check(self, headers: Headers, address: str, *, basic: bool = False) -> Access:
+        """What the key allows, with `basic` also where it is sent as a password.
+
+        Raises `KeyWrong`, perhaps after a pause, or `TooManyWrongKeys`.
+        """
         scheme, _, sent = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and (access := self._access(sent.strip(" ").encode("latin-1"))):
+        key = sent.strip(" ").encode("latin-1")
+        if basic and scheme.lower() == "basic":
+            scheme, key = "bearer", _password(key)
+        if scheme.lower() == "bearer" and (access := self._access(key)):
             return access
         if sent and self._wrong.add(address):
             await self._pause()
@@ -61,6 +69,14 @@ class Keys:
             await asyncio.sleep(PAUSE_SECONDS)
         finally:
             self._paused -= 1
+
+
+def _password(sent: bytes) -> bytes:
+    """Of basic authentication, in which the user may be called as one likes."""
+    try:
+        return base64.b64decode(sent, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
 
 
 @dataclass

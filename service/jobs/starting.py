@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 from handful.service.http.body import OVERHEAD_BYTES, archive_type, save_body, take_archive
@@ -12,6 +13,8 @@ from handful.service.http.schemas import Kind, Promote
 from handful.service.jobs.job import Job, JobOptions
 from handful.service.jobs.table import CONTENTS, Upload
 from handful.service.jobs.worker import MAX_UPLOADS, JobWorker
+from handful.service.library.library import PhotoLibrary
+from handful.service.library.snapshot import copy_all, copy_waiting
 from handful.service.settings import Settings
 from starlette.requests import Request
 
@@ -48,6 +51,12 @@ class JobStarter:
             await self.check_queue(name)
             photos = await self.worker.call(_copied, copy, upload)
             return await self.worker.add(upload, name, kind, photos, promote, options)
+
+    async def of_library(self, library: PhotoLibrary, name: str, *, trained: bool) -> Job:
+        """What the model has not learned yet, or where it has no version all. Raises as `with_library`."""
+        options = JobOptions(source="library", backbone=None if trained else self.settings.backbones[0])
+        copy = partial(copy_waiting, library, name) if trained else partial(copy_all, library)
+        return await self.with_library(copy, name, "retrain" if trained else "train", "auto", options)
 
     async def without_photos(self, name: str, kind: Kind, options: JobOptions) -> Job:
         """Raises `TooManyJobs`."""

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from handful.service.artifact.atomic import scratch_folder, sweep
+from handful.service.artifact.atomic import partial_folder, scratch_folder, sweep, sync_file
 from handful.service.artifact.errors import HandfulError, ImageError
+from handful.service.artifact.images import content_sha256
 from handful.service.artifact.label_names import printable
 from handful.service.decoding.decoders import Decoders
 from handful.service.http.body import OVERHEAD_BYTES, check_form, save_body
@@ -20,7 +21,9 @@ from handful.service.http.errors import Overloaded
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.library.bodies import AddedPhoto, RefusedBody, SamePhoto, UploadedBody
 from handful.service.library.disk import LibraryDisk
+from handful.service.library.labels import suffix_of
 from handful.service.library.library import Kept, NewPhoto, PhotoLibrary
+from handful.service.library.photo_names import sent_name
 from handful.service.library.thumbnails import SIDE, Thumbnails
 from handful.service.library.uploads import RefusedPhoto, UploadLimits, split_upload
 from starlette.requests import Request
@@ -53,11 +56,11 @@ class PhotoUploads:
         limits = UploadLimits(settings.max_retrain_files, int(settings.max_image_megabytes * 1e6))
         limit_bytes = int(settings.max_retrain_megabytes * 1e6) + OVERHEAD_BYTES
         with self.uploads.reserve(1):
-            async with self._folder(library) as folder:
+            async with self.folder(library) as folder:
                 body = folder / "body"
                 await self._save(request, limit_bytes, body)
                 files = await self.disk.call(split_upload, content_type, body, folder, limits)
-                return await self._add(library, files, label)
+                return await self.add(library, files, label)
 
     async def _save(self, request: Request, limit_bytes: int, body: Path) -> None:
         try:
@@ -71,7 +74,7 @@ class PhotoUploads:
             data = await self.disk.call(photo.part.read_bytes)
             return Decoded(photo, await self.decoders.thumbnail(data, SIDE))
 
-    async def _add(self, library: PhotoLibrary, files: Sequence[NewPhoto | RefusedPhoto], label: str) -> UploadedBody:
+    async def add(self, library: PhotoLibrary, files: Sequence[NewPhoto | RefusedPhoto], label: str) -> UploadedBody:
         known = {photo.id for photo in await self.disk.call(library.photos)}
         checked = await asyncio.gather(*(self._check(file, known) for file in files))
         usable = [each for each in checked if isinstance(each, Decoded)]
@@ -102,7 +105,7 @@ class PhotoUploads:
             return RefusedPhoto(file.sent_name, e)
 
     @asynccontextmanager
-    async def _folder(self, library: PhotoLibrary) -> AsyncIterator[Path]:
+    async def folder(self, library: PhotoLibrary) -> AsyncIterator[Path]:
         """A hidden folder in the library, removed afterwards with what is still in it."""
         folder = await self.disk.call(_scratch, library)
         try:
@@ -125,6 +128,23 @@ def keep(
         library.swept = time.monotonic()
         thumbnails.sweep({photo.id for photo in library.photos()})
     return list(results)
+
+
+def keep_one(library: PhotoLibrary, image: bytes, filename: str | None, jpeg: bytes, label: str) -> Kept:
+    """Puts a photo and its thumbnail under the label, to which one that is there under another label moves.
+
+    Raises `LibraryFull` or `LabelWrong`.
+    """
+    library.create()
+    with partial_folder(library.hidden) as folder:
+        part = folder / "photo"
+        part.write_bytes(image)
+        sync_file(part)
+        new = NewPhoto(part, sent_name(filename), content_sha256(image), suffix_of(image))
+        (result,) = keep(library, [Decoded(new, jpeg)], label, move=True)
+    if not isinstance(result, Kept):
+        raise result
+    return result
 
 
 def _scratch(library: PhotoLibrary) -> Path:

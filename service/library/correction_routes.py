@@ -5,21 +5,18 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from handful.service.artifact.atomic import partial_folder, sync_file
-from handful.service.artifact.images import content_sha256
 from handful.service.feedback.form import PARAMETERS, FeedbackForm, parse_form
 from handful.service.http.body import BODY_ERRORS, IMAGE_ERRORS, OVERHEAD_BYTES, off_loop, read_body
 from handful.service.http.capacity import Capacity, Reservation
 from handful.service.http.endpoint import FILE, Answer, Endpoint, check_parameters, form
 from handful.service.http.errors import FieldMissing, LabelUnknown, LabelWrong, ParameterWrong
 from handful.service.http.library_errors import LibraryFull
-from handful.service.library.adding import Decoded, PhotoUploads, keep
+from handful.service.library.adding import PhotoUploads, keep_one
 from handful.service.library.bodies import CorrectionsBody, LibraryFeedbackBody, photo_body
 from handful.service.library.disk import DISK_ERRORS, LibraryDisk
-from handful.service.library.labels import check_label, suffix_of
+from handful.service.library.labels import check_label
 from handful.service.library.learned import champion_folder, version_labels, waiting_in
-from handful.service.library.library import Kept, NewPhoto, PhotoLibrary
-from handful.service.library.photo_names import sent_name
+from handful.service.library.library import PhotoLibrary
 from handful.service.library.thumbnails import SIDE
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -67,7 +64,7 @@ class CorrectionRoutes:
             known = await self.disk.call(_known_labels, library, self.disk.home, name)
             label = check_label(received.label, known, new=received.new)
             jpeg = await self.uploads.decoders.thumbnail(received.image, SIDE)
-            kept = await self.disk.call(_store, library, received, jpeg, label)
+            kept = await self.disk.call(keep_one, library, received.image, received.filename, jpeg, label)
         self.uploads.metrics.feedback.inc()
         previous = kept.photo.label if kept.same else None
         body = LibraryFeedbackBody(label=label, previous=previous, sha256=kept.photo.id, id=kept.photo.id)
@@ -91,18 +88,3 @@ class CorrectionRoutes:
 
 def _known_labels(library: PhotoLibrary, home: Path, name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*library.labels(), *version_labels(champion_folder(home, name))]))
-
-
-def _store(library: PhotoLibrary, received: FeedbackForm, jpeg: bytes, label: str) -> Kept:
-    """Raises `LibraryFull` or `LabelWrong`."""
-    library.create()
-    with partial_folder(library.hidden) as folder:
-        part = folder / "photo"
-        part.write_bytes(received.image)
-        sync_file(part)
-        sha256, suffix = content_sha256(received.image), suffix_of(received.image)
-        new = NewPhoto(part, sent_name(received.filename), sha256, suffix)
-        (result,) = keep(library, [Decoded(new, jpeg)], label, move=True)
-    if not isinstance(result, Kept):
-        raise result
-    return result

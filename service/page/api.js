@@ -102,7 +102,8 @@ export const api = {
   promote: (name, version) => change("POST", at(name, "/promote"), {version}),
   rollback: name => read(at(name, "/rollback"), {method: "POST"}),
 
-  predict: async (name, file, signal) =>
+  pool: async (name, signal) => (await read(at(name, "/pool"), {signal})).photos.map(({id, name: path}) => ({id, name: path.split("/").at(-1)})),
+  predict: async (name, file, signal) => file.id ? read(at(name, `/pool/${file.id}/predict`), {method: "POST", signal}) :
     (await sending(at(name, "/predict"), {method: "POST", body: form({}, [["image", file]]), signal}, file)).json(),
   explain: async (name, file, signal) =>
     (await ask(at(name, "/explain"), {method: "POST", body: form({}, [["image", file]]), signal})).blob(),
@@ -115,7 +116,7 @@ export const api = {
     const query = new URLSearchParams({offset, limit, ...label === undefined ? {} : {label}})
     return read(at(name, `/photos?${query}`), {signal})
   },
-  addPhotos: async (name, label, files, signal) => (await sending(at(name, `/photos?${new URLSearchParams({label})}`),
+  addPhotos: async (name, label, files, signal) => files[0].id ? change("POST", at(name, "/pool/label"), {label, ids: files.map(({id}) => id)}, signal) : (await sending(at(name, `/photos?${new URLSearchParams({label})}`),
     {method: "POST", body: form({}, files.map(file => ["photos", file])), signal}, ...files)).json(),
   movePhotos: (name, ids, label) => change("POST", at(name, "/photos/move"), {ids, label}),
   deletePhotos: (name, ids) => change("POST", at(name, "/photos/delete"), {ids}),
@@ -139,6 +140,7 @@ export const api = {
 
 /** Paths of pictures and pages; they are fetched with the key where there is one. */
 export const path = {
+  pooled: (name, id) => at(name, `/pool/${id}/thumbnail`),
   thumbnail: (name, id) => at(name, `/photos/${id}/thumbnail`),
   original: (name, id) => at(name, `/photos/${id}`),
   file: job => `jobs/${encodeURIComponent(job)}/file`,

@@ -1,7 +1,8 @@
 // Files from a drop, a paste or a choice: which of them may be photos, and the folder that each lies in.
 
 import {sentence} from "./api.js"
-import {toast} from "./widgets.js"
+import {t} from "./text.js"
+import {filePicker, toast} from "./widgets.js"
 
 const ENDINGS = /\.(jpe?g|jfif|png|webp|gif|bmp|tiff?|hei[cf]|avif)$/i
 const HIDDEN = /^\.|^(thumbs\.db|desktop\.ini)$/i
@@ -21,6 +22,10 @@ export const fromInput = files => sorted(files.map(file => {
   const parts = (file.webkitRelativePath || "").split("/")
   return {file, folder: parts.at(-2) ?? null}
 }))
+
+/** Buttons for photos and for a folder of them. */
+export const pickers = take => [["choose", {kind: "primary"}], ["folder", {folder: true, symbol: "folder"}]].map(([name, how]) =>
+  filePicker(t(`try.${name}`), files => take(fromInput(files)), how))
 
 const entries = reader => new Promise((resolve, reject) => reader.readEntries(resolve, reject))
 const fileOf = entry => new Promise((resolve, reject) => entry.file(resolve, reject))
@@ -47,12 +52,18 @@ export const fromDrop = async transfer => {
 export const hasFiles = transfer => [...transfer?.types ?? []].includes("Files")
 
 /** Calls back with what is dropped anywhere on the page. */
-export const onDrop = (signal, take) => window.addEventListener("drop", async event => {
-  if (!hasFiles(event.dataTransfer)) return
-  event.preventDefault()
-  try {
-    take(await fromDrop(event.dataTransfer))
-  } catch (error) {
-    toast(sentence(error), {bad: true})
-  }
-}, {signal})
+export const onDrop = (signal, take) => {
+  const on = (name, work) => window.addEventListener(name, event => {
+    if (!hasFiles(event.dataTransfer)) return
+    event.preventDefault()
+    work(event)
+  }, {signal})
+  on("dragover", () => {})
+  on("drop", async event => {
+    try {
+      take(await fromDrop(event.dataTransfer))
+    } catch (error) {
+      toast(sentence(error), {bad: true})
+    }
+  })
+}

@@ -7,7 +7,7 @@ import {outcome} from "./outcome.js"
 import {picture} from "./pictures.js"
 import {reportLink} from "./report.js"
 import {accuracyText, ago, day, labelText, OTHER, t} from "./text.js"
-import {busy, button, empty, served, toast, verdictMark} from "./widgets.js"
+import {busy, button, served, toast, untrained, verdictMark} from "./widgets.js"
 
 const SHOWN = 40
 const FEW = 5  // photos that a label needs
@@ -33,7 +33,7 @@ class Improving {
     this.waiting = this.model.champion ? await api.corrections(name, signal).catch(() => null) : null
     this.labels = this.waiting?.waiting ? (await api.photos(name, {limit: 1}, signal)).labels : []
     if (!this.model.champion) {
-      return fill(this.body, h("h1", {class: "visually-hidden"}, t("step.improve")), empty("spark", t("untrained"), t("untrained.how"), h("a", {class: "button primary", href: this.address(name, "train")}, t("untrained.go"))))
+      return fill(this.body, untrained("improve", "untrained.how", this.address(name, "train")))
     }
     fill(this.body, h("h1", {}, t("improve.title")), this.waiting && this.queue(), this.history())
   }
@@ -43,7 +43,7 @@ class Improving {
     if (!waiting) {
       return h("section", {class: "card"}, h("h2", {}, t("improve.nothing")), h("p", {class: "quiet"}, t("improve.nothing.how")),
         h("div", {class: "actions"}, h("a", {class: "button", href: this.address(this.name, "try")}, icon("eye"), h("span", {}, t("improve.try"))),
-          h("a", {class: "button", href: this.address(this.name, "photos")}, icon("photos"), h("span", {}, t("improve.photos")))))
+          h("a", {class: "button", href: this.address(this.name, "photos")}, icon("photos"), h("span", {}, t("photos.add")))))
     }
     const few = this.labels.filter(({label, photos: count}) => count && count < FEW && label !== OTHER && !this.model.labels.includes(label))
     const small = new Set(few.map(({label}) => label)), nothing = photos.every(({label}) => small.has(label))

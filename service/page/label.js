@@ -1,28 +1,28 @@
 // Unlabelled photos become labelled ones, a row of alike answers at a time; the model learns them beside it.
 
-import {api, sentence} from "./api.js"
+import {api, path, sentence} from "./api.js"
 import {chooseLabel} from "./choose.js"
 import {fill, h, icon} from "./dom.js"
-import {fromInput, hasFiles, onDrop} from "./files.js"
+import {onDrop, pickers} from "./files.js"
 import {running, showJob, whyNot} from "./jobs.js"
-import {filePicture} from "./pictures.js"
-import {accuracyText, labelText, OTHER, percent, t} from "./text.js"
-import {busy, button, empty, filePicker, say, toast} from "./widgets.js"
+import {filePicture, picture} from "./pictures.js"
+import {accuracyText, allLabels, labelText, OTHER, percent, t} from "./text.js"
+import {busy, button, say, toast, untrained} from "./widgets.js"
 
 const AT_ONCE = 4
 const ROW = 12
 const LEARN_AFTER = 24  // labels given
 const DOUBT = 0.8  // a confidence below it is a doubt
+const NONE = {predictions: [], unknown: true}  // the answer while there is no model
 const DONE = 0.01  // share of answers that a learning still changed, below which more labels are hardly worth it
 
 export const show = async context => {
   const {place, name, signal, address} = context
-  const [model, library] = await Promise.all([api.model(name, signal), api.photos(name, {limit: 1}, signal).catch(() => null)])
-  if (!model.champion) {
-    return fill(place, h("h1", {class: "visually-hidden"}, t("step.label")), empty("spark", t("untrained"), t("label.first"), h("a", {class: "button primary", href: address(name, "photos")}, t("label.first.go"))))
-  }
-  const own = (library?.labels ?? []).map(({label}) => label)
-  new Labelling({...context, model, labels: [...new Set([...model.labels, ...own])].filter(label => label !== OTHER)}).draw()
+  const [model, library, files] = await Promise.all([api.model(name, signal), api.photos(name, {limit: 1}, signal).catch(() => null), api.pool(name, signal).catch(() => [])])
+  if (!model.champion && !files.length) return fill(place, untrained("label", "label.first", address(name, "photos"), "photos.add"))
+  const screen = new Labelling({...context, model, labels: allLabels(model, library)})
+  screen.draw()
+  setTimeout(() => screen.take({photos: files.map(file => ({file})), left: []}))  // once it is shown
 }
 
 /** A 95 % interval of a share, after Wilson. */
@@ -34,7 +34,7 @@ const interval = (right, all) => {
 class Labelling {
   constructor(context) {
     Object.assign(this, context)
-    Object.assign(this, {pool: [], row: [], asking: [], busyAsking: 0, done: [], since: 0, seen: 0, right: 0, changed: null, learning: false})
+    Object.assign(this, {pool: [], row: [], asking: [], busyAsking: 0, done: [], since: 0, seen: 0, blind: 0, right: 0, changed: null, learning: false})
     this.drop = h("section", {class: "drop-zone"})
     this.state = h("div", {class: "label-state quiet", "aria-live": "polite"})
     this.work = h("div")
@@ -43,21 +43,14 @@ class Labelling {
     this.keys = h("div", {class: "actions"})
     fill(this.place, h("h1", {}, t("label.title")), this.drop, this.state, this.head, this.grid, this.keys, this.work)
     this.grid.addEventListener("keydown", event => this.key(event))
-    this.listen()
+    onDrop(this.signal, found => this.take(found))
+    this.signal.addEventListener("abort", () => this.release())
   }
 
   draw() {
     fill(this.drop, h("span", {class: "empty-mark"}, icon("photos")), h("p", {class: "lead"}, t("label.drop")), h("div", {class: "actions"},
-      filePicker(t("try.choose"), files => this.take(fromInput(files)), {kind: "primary"}),
-      filePicker(t("try.folder"), files => this.take(fromInput(files)), {folder: true, symbol: "folder"})))
+      pickers(found => this.take(found))))
     this.update()
-  }
-
-  listen() {
-    const {signal} = this, on = (name, work) => window.addEventListener(name, work, {signal})
-    on("dragover", event => { if (hasFiles(event.dataTransfer)) event.preventDefault() })
-    onDrop(signal, found => this.take(found))
-    signal.addEventListener("abort", () => this.release())
   }
 
   take({photos, left}) {
@@ -69,7 +62,9 @@ class Labelling {
 
   /** Answers are asked for a few at a time; what is asked again keeps its old answer until the new one comes. */
   ask(items) {
-    this.asking.push(...items)
+    if (this.model.champion) this.asking.push(...items)
+    else for (const item of items) item.answer = NONE
+    if (!this.asking.length && !this.row.length) return this.deal()
     this.update()
     while (this.busyAsking < AT_ONCE && this.asking.length) this.next()
   }
@@ -102,7 +97,7 @@ class Labelling {
 
   /** The likeliest label that was not refused. */
   guess({answer, not}) {
-    return answer.predictions.map(({label}) => label).find(label => !not.has(label)) ?? OTHER
+    return answer === NONE ? null : answer.predictions.map(({label}) => label).find(label => !not.has(label)) ?? OTHER
   }
 
   surety({answer, not}) {
@@ -116,20 +111,22 @@ class Labelling {
     this.label = ready.length ? this.guess(ready[0]) : null
     this.row = ready.filter(each => this.guess(each) === this.label).slice(0, ROW)
     for (const item of this.row) item.out = false
+    this.grid.classList.toggle("cold", !this.label)
     fill(this.grid, this.row.map((item, index) => this.tile(item, index)))
     this.update()
     if (this.row.length) this.grid.firstChild.focus({preventScroll: true})
   }
 
   tile(item, index) {
-    item.image = filePicture(item.file, item.file.name, () => api.small(item.file, this.signal))
-    item.tile = h("li", {role: "option", tabindex: index ? "-1" : "0", "aria-selected": "true", "aria-label": item.file.name, onclick: () => this.toggle(item)}, item.image)
+    const {file} = item
+    item.image = file.id ? picture(path.pooled(this.name, file.id), file.name) : filePicture(file, file.name, () => api.small(file, this.signal))
+    item.tile = h("li", {role: "option", tabindex: index ? "-1" : "0", "aria-selected": String(!!this.label), "aria-label": file.name, onclick: () => this.toggle(item)}, item.image)
     return item.tile
   }
 
   toggle(item) {
     item.out = !item.out
-    item.tile.setAttribute("aria-selected", String(!item.out))
+    item.tile.setAttribute("aria-selected", String(item.out !== !!this.label))
     this.focus(item.tile)
     this.update()
   }
@@ -140,7 +137,7 @@ class Labelling {
   }
 
   release() {
-    for (const {image} of this.row) image?.release()
+    for (const {image} of this.row) image?.release?.()
   }
 
   key(event) {
@@ -150,7 +147,7 @@ class Labelling {
     const label = event.key === "0" ? OTHER : this.labels[Number(event.key) - 1]
     if (step) this.focus(this.row[Math.max(0, Math.min(this.row.length - 1, index + step))].tile)
     else if (event.key === " ") this.toggle(this.row[Math.max(0, index)])
-    else if (event.key === "Enter") this.run(() => this.accept())
+    else if (event.key === "Enter" && this.label) this.run(() => this.accept())
     else if (event.key === "e") this.run(() => this.somethingElse())
     else if (event.key === "u") this.run(() => this.takeBack())
     else if (label !== undefined) this.run(() => this.assign(label))
@@ -191,7 +188,7 @@ class Labelling {
     this.row = this.row.filter(item => !gone.has(item))
     for (const {tile, image} of items) {
       tile.remove()
-      image.release()
+      image.release?.()
     }
     if (!this.row.length) return this.deal()
     this.focus(this.row[0].tile)
@@ -218,6 +215,7 @@ class Labelling {
     this.pool = this.pool.filter(item => !known.has(item))
     this.done.push({items, right, added: added.map(({id}) => id), moved})
     this.seen += items.length
+    if (!this.label) this.blind += items.length
     this.right += right
     this.since += items.length
     say(t("label.given", {n: items.length, label: labelText(label)}))
@@ -244,14 +242,19 @@ class Labelling {
     this.since = 0
     this.update()
     try {
-      const job = await running(this.name, this.signal) ?? await api.retrain(this.name)
-      const why = whyNot(await showJob(this.work, job, this.signal)), before = this.model.champion
+      const before = this.model.champion, job = await running(this.name, this.signal) ?? await api[before ? "retrain" : "train"](this.name)
+      const why = whyNot(await showJob(this.work, job, this.signal))
       if (why) toast(why, {bad: true})
       this.model = await api.model(this.name, this.signal)
       if (this.model.champion !== before) {
         Object.assign(this, {asked: 0, differ: 0})
         this.asking = []
-        for (const item of this.pool) item.again = true
+        for (const item of this.pool) before ? item.again = true : item.answer = null
+        if (!before) {
+          this.release()
+          fill(this.grid)
+          this.row = []
+        }
         this.ask([...this.pool])
       }
     } catch (error) {
@@ -266,13 +269,13 @@ class Labelling {
 
   /** How good the answers are, how many more labels are worth it, and when to stop. */
   words() {
-    const {seen, right, pool, changed} = this, doubtful = pool.filter(each => each.answer && this.surety(each) <= DOUBT).length
+    const {right, pool, changed} = this, seen = this.seen - this.blind, doubtful = pool.filter(each => each.answer && this.surety(each) <= DOUBT).length
     const [low, high] = seen ? interval(right, seen) : []
     return [
-      h("p", {}, t("label.left", {n: pool.length, seen})),
+      h("p", {}, t("label.left", {n: pool.length, seen: this.seen})),
       h("p", {}, accuracyText(this.model)),
       seen > 0 && h("p", {}, t("label.right", {right, seen, low: percent(low), high: percent(high)})),
-      pool.length > 0 && h("p", {}, changed !== null && changed < DONE ? t("label.stop", {share: percent(changed)})
+      pool.length > 0 && this.model.champion && h("p", {}, changed !== null && changed < DONE ? t("label.stop", {share: percent(changed)})
         : changed !== null ? t("label.goon", {share: percent(changed), n: doubtful}) : t("label.doubt", {n: doubtful})),
     ]
   }
@@ -281,9 +284,9 @@ class Labelling {
     const {row, pool} = this, waiting = this.asking.length + this.busyAsking, out = row.filter(item => item.out).length
     this.drop.classList.toggle("small", pool.length > 0 || this.seen > 0)
     fill(this.state, (pool.length > 0 || this.seen > 0) && this.words())
-    fill(this.head, row.length ? h("h2", {}, t("label.these", {label: labelText(this.label)})) : waiting > 0 && h("p", {class: "quiet"}, t("label.asking", {n: waiting})))
+    fill(this.head, row.length ? h("h2", {}, this.label ? t("label.these", {label: labelText(this.label)}) : t("label.cold")) : waiting > 0 && h("p", {class: "quiet"}, t("label.asking", {n: waiting})))
     fill(this.keys, row.length > 0 && [
-      button(t("label.accept", {n: row.length - out}), () => this.run(() => this.accept()), {kind: "primary", symbol: "check", "aria-keyshortcuts": "Enter"}),
+      this.label && button(t("label.accept", {n: row.length - out}), () => this.run(() => this.accept()), {kind: "primary", symbol: "check", "aria-keyshortcuts": "Enter"}),
       [...this.labels, OTHER].map((label, index) => {
         const shown = label === OTHER ? "0" : index < 9 ? String(index + 1) : undefined
         return h("button", {type: "button", class: "button", "aria-keyshortcuts": shown, onclick: () => this.run(() => this.assign(label))}, h("span", {}, labelText(label)), shown && h("kbd", {"aria-hidden": "true"}, shown))

@@ -8,7 +8,7 @@ import {fromDrop, fromInput, hasFiles, sorted} from "./files.js"
 import {column, DRAGGED, FIRST} from "./photo_column.js"
 import {labelText, OTHER, t} from "./text.js"
 import {onUpload, state as uploading, isUploading, upload} from "./uploads.js"
-import {button, dialog, empty, filePicker, iconButton, nameForm, notice, toast} from "./widgets.js"
+import {button, dialog, filePicker, iconButton, nameForm, nothing, notice, toast} from "./widgets.js"
 
 const FEW = 5  // photos that a label needs
 
@@ -19,7 +19,7 @@ export const show = async context => {
   } catch (error) {
     if (error.code !== "model_unknown") throw error
     await api.model(context.name, context.signal)  // raises if the model itself is not there
-    return fill(context.place, h("h1", {class: "visually-hidden"}, t("photos.title")), empty("photos", t("photos.nolibrary"), t("photos.nolibrary.why")))
+    return fill(context.place, nothing(t("photos.title"), "photos", t("photos.nolibrary"), t("photos.nolibrary.why")))
   }
   library.listen()
 }

@@ -66,6 +66,10 @@ export const timeLeft = seconds => {
 export const OTHER = "other"
 export const labelText = label => label === OTHER ? t("other") : label
 
+/** The model's labels and those of its library. */
+export const allLabels = (model, library) =>
+  [...new Set([...model.labels, ...(library?.labels ?? []).map(({label}) => label)])].filter(label => label !== OTHER)
+
 /** What the service says of an accuracy. */
 export const accuracyText = ({accuracy, accuracy_ci95: interval}) => {
   if (accuracy === null || accuracy === undefined) return t("accuracy.none")

@@ -7,7 +7,7 @@ import {running, showJob, whyNot} from "./jobs.js"
 import {outcome} from "./outcome.js"
 import {reportLink} from "./report.js"
 import {accuracyText, ago, labelText, OTHER, percent, t} from "./text.js"
-import {busy, button, empty, served, toast, verdictMark} from "./widgets.js"
+import {busy, button, nothing, served, toast, verdictMark} from "./widgets.js"
 
 const FEW = 5, GOOD = 20  // photos of a label: that it needs, and that are a good start
 
@@ -32,8 +32,8 @@ class Training {
   draw() {
     const {model, library, address, name} = this
     if (!model.champion && !library.total) {
-      return fill(this.body, h("h1", {class: "visually-hidden"}, t("step.train")), empty("photos", t("train.nothing"), t("train.nothing.how"),
-        h("a", {class: "button primary", href: address(name, "photos")}, t("train.nothing.go"))))
+      return fill(this.body, nothing(t("step.train"), "photos", t("train.nothing"), t("train.nothing.how"),
+        h("a", {class: "button primary", href: address(name, "photos")}, t("photos.add"))))
     }
     fill(this.body, model.champion ? this.learned() : this.before())
   }

@@ -4,11 +4,11 @@ import {api, sentence} from "./api.js"
 import {open, snap} from "./camera.js"
 import {csvOf} from "./csv.js"
 import {fill, h, icon} from "./dom.js"
-import {fromInput, hasFiles, onDrop, sorted} from "./files.js"
+import {hasFiles, onDrop, pickers, sorted} from "./files.js"
 import {save} from "./report.js"
 import {answerCard, bars} from "./try_card.js"
-import {labelText, OTHER, t} from "./text.js"
-import {button, empty, filePicker, filters, say, toast} from "./widgets.js"
+import {allLabels, labelText, t} from "./text.js"
+import {button, filters, say, toast, untrained} from "./widgets.js"
 
 const AT_ONCE = 4
 const LIVE_MS = 250
@@ -17,12 +17,11 @@ export const show = async context => {
   const {place, name, signal, address} = context
   const model = await api.model(name, signal)
   if (!model.champion) {
-    return fill(place, h("h1", {class: "visually-hidden"}, t("step.try")), empty("spark", t("untrained"), t(context.access.may_change ? "untrained.how" : "first.waiting"), context.access.may_change && h("a", {class: "button primary", href: address(name, "train")}, t("untrained.go"))))
+    return fill(place, context.access.may_change ? untrained("try", "untrained.how", address(name, "train")) : untrained("try", "first.waiting"))
   }
   const library = context.access.may_change ? await api.photos(name, {limit: 1}, signal).catch(() => null) : null
-  const own = (library?.labels ?? []).map(({label}) => label)
   const access = {...context.access, may_change: library !== null}  // a model without a library learns nothing
-  new Trial({...context, access, model, labels: [...new Set([...model.labels, ...own])].filter(label => label !== OTHER)}).draw()
+  new Trial({...context, access, model, labels: allLabels(model, library)}).draw()
 }
 
 class Trial {
@@ -44,19 +43,14 @@ class Trial {
 
   draw() {
     fill(this.drop, h("span", {class: "empty-mark"}, icon("eye")), h("p", {class: "lead"}, t("try.drop")), h("div", {class: "actions"},
-      filePicker(t("try.choose"), files => this.take(fromInput(files)), {kind: "primary"}),
-      filePicker(t("try.folder"), files => this.take(fromInput(files)), {folder: true, symbol: "folder"}),
+      pickers(found => this.take(found)),
       button(t("try.camera"), () => this.camera(), {symbol: "camera"})))
     this.update()
   }
 
   listen() {
     const {signal} = this, on = (target, name, work) => target.addEventListener(name, work, {signal})
-    on(window, "dragover", event => {
-      if (!hasFiles(event.dataTransfer)) return
-      event.preventDefault()
-      this.drop.classList.add("over")
-    })
+    on(window, "dragover", event => { if (hasFiles(event.dataTransfer)) this.drop.classList.add("over") })
     on(window, "dragleave", event => { if (!event.relatedTarget) this.drop.classList.remove("over") })
     on(window, "drop", () => this.drop.classList.remove("over"))
     onDrop(signal, found => this.take(found))

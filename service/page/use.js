@@ -5,13 +5,13 @@ import {fill, h, icon} from "./dom.js"
 import {showJob, whyNot} from "./jobs.js"
 import {reportLink, save} from "./report.js"
 import {t} from "./text.js"
-import {busy, button, copyable, empty, toast} from "./widgets.js"
+import {busy, button, copyable, toast, untrained} from "./widgets.js"
 
 export const show = async context => {
   const {place, name, signal, access} = context
   const model = await api.model(name, signal)
   if (!model.champion) {
-    return fill(place, h("h1", {class: "visually-hidden"}, t("step.use")), empty("spark", t("untrained"), t(access.may_change ? "untrained.how" : "first.waiting")))
+    return fill(place, untrained("use", access.may_change ? "untrained.how" : "first.waiting"))
   }
   const {default: preset} = await api.models(signal)
   const base = new URL(".", location.href.split("#")[0]).href.replace(/\/$/, ""), guarded = access.key_needed

@@ -135,6 +135,10 @@ export const menu = (label, actions) => {
 export const empty = (symbol, title, message, ...actions) => h("section", {class: "empty"},
   h("span", {class: "empty-mark"}, icon(symbol)), h("h2", {}, title), h("p", {}, message), actions.length > 0 && h("div", {class: "actions"}, actions))
 
+/** A screen on which nothing can be done yet. */
+export const nothing = (title, ...why) => [h("h1", {class: "visually-hidden"}, title), empty(...why)]
+export const untrained = (step, why, href, go = "untrained.go") => nothing(t(`step.${step}`), "spark", t("untrained"), t(why), href && h("a", {class: "button primary", href}, t(go)))
+
 /** A verdict as a mark with words, never by colour alone. */
 export const verdictMark = verdict => {
   if (!verdict) return null

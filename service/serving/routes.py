@@ -91,7 +91,7 @@ class ServingRoutes:
         async with self.images.of(request) as image:
             served, (result,) = await self.predictor.answer([image], name)
         status = status_of(type(result)) if isinstance(result, ImageError) else 200
-        return JSONResponse(_body(served, result), status)
+        return JSONResponse(answer_body(served, result), status)
 
     async def predict_many(self, request: Request) -> Response:
         name, max_images = await self._name(request), self.settings.max_images
@@ -113,7 +113,7 @@ class ServingRoutes:
         """
         async with self.predictor.admission.admit(len(images)):
             served, results = await self.predictor.answer(images, name)
-        return [_body(served, result) for result in results]
+        return [answer_body(served, result) for result in results]
 
     async def _name(self, request: Request) -> str | None:
         """That of the model in the path. Raises `ModelUnknown` before the body is read."""
@@ -134,7 +134,7 @@ class ServingRoutes:
         return PlainTextResponse(f"{current.model}\n")
 
 
-def _body(served: LoadedVersion, result: Prediction | ImageError) -> dict[str, object]:
+def answer_body(served: LoadedVersion, result: Prediction | ImageError) -> dict[str, object]:
     """A `PredictionBody` or an `ErrorBody` as a plain dict, which is faster to make for every image."""
     if isinstance(result, ImageError):
         return error_body(result.code, str(result))

@@ -60,15 +60,15 @@ def announce(host: str, port: int, *, has_key: bool) -> None:
     threading.Thread(target=_announce, args=(host, port, has_key), name="announce", daemon=True).start()
 
 
-def open_page(host: str, port: int) -> None:
-    """Opens the page in a browser, from a thread, once it is there."""
-    threading.Thread(target=_open_page, args=(host, port), name="browser", daemon=True).start()
+def open_page(host: str, port: int, place: str = "") -> None:
+    """Opens the page, or the screen at `#...`, in a browser, from a thread, once it is there."""
+    threading.Thread(target=_open_page, args=(host, port, place), name="browser", daemon=True).start()
 
 
-def _open_page(host: str, port: int) -> None:
+def _open_page(host: str, port: int, place: str) -> None:
     while _answer(host, port, "/livez") is None:
         time.sleep(POLL_SECONDS)
-    url = f"{address(host, port)}/"
+    url = f"{address(host, port)}/{place}"
     if not webbrowser.open(url):
         click.echo(f"No browser could be opened; open {url} in one. Ctrl-C ends the service.", err=True)
 

@@ -32,6 +32,7 @@ from handful.service.artifact.sources.listing import (
 
 MOST_NAMED = 4  # folders in a sentence
 LIBRARY_MARK = ".library"  # in a photo library, whose folders are labels whatever their names are
+MANIFEST = "manifest.csv"  # which `handful label` writes beside the labels
 DETECTION = {"images", "labels"}  # of a data set for detection: boxes in text files
 
 
@@ -160,7 +161,8 @@ class _Label:
 
 def _labelled(level: Level, source: str, part: str = "") -> PhotoPart:
     labels = [_Label(path, path) for path in level.folders]
-    return _of_labels(level.path, labels, source, part, [_stray(path, level.path) for path in level.files])
+    strays = [_stray(path, level.path) for path in level.files if path.name != MANIFEST]
+    return _of_labels(level.path, labels, source, part, strays)
 
 
 def _of_labels(

@@ -1,0 +1,1 @@
+"""The calls by which Label Studio asks a model: predictions for tasks, and annotations to learn from."""
