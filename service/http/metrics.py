@@ -130,9 +130,17 @@ def _forget_the_dead(folder: Path) -> None:
     """A worker that was killed leaves its gauges, whose sums are of the workers that live."""
     for file in folder.glob("gauge_live*.db"):
         process = int(file.stem.rpartition("_")[2])
-        if not psutil.pid_exists(process):
+        if not _lives(process):
             with suppress(FileNotFoundError):  # another worker was faster
                 mark_process_dead(process)  # type: ignore[no-untyped-call]  # as above
+
+
+def _lives(process: int) -> bool:
+    """A worker that was killed keeps its number until its supervisor looks after it."""
+    try:
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def drift_families(families: Iterable[Metric]) -> list[Metric]:
