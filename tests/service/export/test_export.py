@@ -86,17 +86,17 @@ def test_photos_of_no_label_and_a_hidden_layer_are_part_of_the_answer(classifier
         taught = UnknownDetector.of(directions, 0.0, toward, least)
         middle = float(np.median(taught.score(embeddings.numpy())))
         unknown = UnknownDetector.of(directions, middle, toward, least)
-        other = Classifier(classifier.card, own, classifier.network, unknown)
-        linear, other.network.head = (
-            other.network.head,
+        linear, classifier.network.head = (
+            classifier.network.head,
             torch.nn.Sequential(torch.nn.Linear(units, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2)),
         )
+        other = Classifier(classifier.card, own, classifier.network, unknown)
         try:
             with torch.inference_mode():
                 shares, score, flags, _ = WholeAnswer(other).eval()(torch.from_numpy(pixels))
             expected = other.predict_embeddings(embeddings)
         finally:
-            other.network.head = linear
+            classifier.network.head = linear
         assert np.allclose(score, [each.unknown_score for each in expected], atol=1e-5)
         assert np.allclose(shares, [each.probabilities for each in expected], atol=1e-5)
         assert flags.tolist() == [each.unknown for each in expected]
