@@ -104,6 +104,7 @@ def results(bench: Bench) -> str:
         f"{machine.described()}\n- photos: {_photos(bench)}\n- {total / 60:.0f} minutes in all",
         "Again: `make bench`, `make bench BENCH=--photos=FOLDER` (one folder a label), `make bench BENCH=--quick`, or"
         " one alone, `.venv/bin/python -m benchmarks network`.",
+        *(f"Another machine's: [{path.name}]({path.name})." for path in sorted(HERE.glob("RESULTS-*.md"))),
         "## The targets",
         targets_table(targets),
         *(f"## {s.title}\n\n{s.text}\n\n*{s.measured_at}; {s.seconds:.0f} s*" for s in sections),

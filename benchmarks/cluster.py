@@ -266,7 +266,8 @@ def _object_store(folder: Path) -> Iterator[tuple[dict[str, str], float]]:
     """S3 by moto with the photos, and how many objects a second it gives to sixteen threads."""
     port_file = CACHE / "store.json"
     port_file.unlink(missing_ok=True)
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.store", str(folder), str(port_file)])
+    command = [sys.executable, "-m", "benchmarks.store", str(folder), str(port_file)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # it logs every request
     try:
         while not port_file.exists():
             if process.poll() is not None:

@@ -1,4 +1,4 @@
-"""What one photo costs, part by part, on so many cores: python -m benchmarks.parts ARTIFACT FOLDER CORES -> JSON."""
+"""What one photo costs, part by part, on some of the cores: python -m benchmarks.parts ARTIFACT FOLDER 0,1 -> JSON."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ ROUNDS, SECONDS = 5, 1.5
 
 def main() -> None:
     """Photos a second of reading alone, of the network alone, and of `classify` as a whole: medians."""
-    artifact, folder, cores = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    artifact, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    allowed, places = sorted(os.sched_getaffinity(0)), [int(each) for each in sys.argv[3].split(",")]
+    os.sched_setaffinity(0, [allowed[place] for place in places])
+    cores = len(places)
     import torch
     from handful.service.classifier import Classifier
     from handful.service.compute.pipeline import _limit_cores
