@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 from handful.service.http.tracing import Tracing
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from running_server import Server, encoded, free_port, publish_copy, running, until
 
+sent = pytest.importorskip(
+    "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="These tests need the extra `tracing`."
+)
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
 JPEG = {"Content-Type": "image/jpeg"}
@@ -43,7 +45,7 @@ class Collector:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                for each in ExportTraceServiceRequest.FromString(body).resource_spans:
+                for each in sent.ExportTraceServiceRequest.FromString(body).resource_spans:
                     names = {one.value.string_value for one in each.resource.attributes if one.key == "service.name"}
                     collector.services.update(names)
                     collector.spans.extend(span for scope in each.scope_spans for span in scope.spans)
