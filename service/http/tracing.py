@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
+EXPORTER = "opentelemetry-exporter-otlp-proto-http"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 PROTOCOL = "http/protobuf"
@@ -46,7 +48,8 @@ class Tracing:
         try:
             return cls(_provider())
         except ModuleNotFoundError as e:
-            logger.warning('There will be no spans: they need `pip install "handful[tracing]"` (%s).', e)
+            sdk = version("opentelemetry-sdk")  # another exporter's would not go with BentoML's other parts
+            logger.warning("There will be no spans: they need `pip install %s==%s` (%s).", EXPORTER, sdk, e)
             return cls()
 
     @contextmanager

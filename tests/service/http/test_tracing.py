@@ -18,7 +18,8 @@ from handful.service.http.tracing import Tracing
 from running_server import Server, encoded, free_port, publish_copy, running, until
 
 sent = pytest.importorskip(
-    "opentelemetry.proto.collector.trace.v1.trace_service_pb2", reason="These tests need the extra `tracing`."
+    "opentelemetry.proto.collector.trace.v1.trace_service_pb2",
+    reason="These tests need opentelemetry-exporter-otlp-proto-http.",
 )
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
@@ -141,7 +142,7 @@ def test_a_missing_package_is_named_and_the_service_goes_on(
     """As where the extra is not installed: an entry of None makes the import fail."""
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     assert Tracing.from_environ({"OTEL_TRACES_EXPORTER": "otlp"}).tracer is None
-    assert 'they need `pip install "handful[tracing]"`' in caplog.text
+    assert "they need `pip install opentelemetry-exporter-otlp-proto-http==" in caplog.text
 
 
 @pytest.mark.parametrize(
