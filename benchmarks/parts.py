@@ -14,7 +14,7 @@ ROUNDS, SECONDS = 5, 1.5
 
 
 def main() -> None:
-    """Photos a second of reading alone, of the network alone, and of `classify` as a whole: medians."""
+    """Prints medians of photos a second: read only, computed only, and classified as a whole."""
     artifact, folder = Path(sys.argv[1]), Path(sys.argv[2])
     allowed, places = sorted(os.sched_getaffinity(0)), [int(each) for each in sys.argv[3].split(",")]
     os.sched_setaffinity(0, [allowed[place] for place in places])

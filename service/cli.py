@@ -113,7 +113,7 @@ def studio(*, model: str | None, port: int) -> None:
 @click.option(
     "--model",
     metavar="NAME",
-    help="The model that learns the labels; it need not exist yet; default: called as SOURCE is.",
+    help="The model that learns the labels, an existing or a new one; default: the name of SOURCE.",
 )
 @click.option(
     "--out",

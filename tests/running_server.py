@@ -11,8 +11,9 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -92,6 +93,38 @@ def running(
             for worker in workers:
                 with suppress(psutil.NoSuchProcess):
                     worker.kill()
+
+
+@contextmanager
+def new_interpreters(
+    *words: str, program: Sequence[str], environ: Mapping[str, str], log: Path, cwd: Path | None = None
+) -> Iterator[tuple[httpx.Client, psutil.Process]]:
+    """`handful serve` by `program`, whose processes have imported nothing beforehand; its workers end with it."""
+    port = free_port()
+    command = [sys.executable, *program, "serve", *words, "--port", str(port)]
+    with log.open("wb") as output:
+        process = psutil.Popen(command, env=environ, cwd=cwd, stdout=output, stderr=output)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
+
+    def ready() -> bool:
+        try:
+            return client.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return process.poll() is not None
+
+    workers: list[psutil.Process] = []
+    try:
+        until(ready)
+        assert process.poll() is None, log.read_text()
+        workers = process.children()
+        yield client, process
+    finally:
+        client.close()
+        process.terminate()
+        process.wait(START_SECONDS)
+        for worker in workers:
+            if worker.is_running():
+                worker.kill()
 
 
 def until(happened: Callable[[], bool], seconds: float = START_SECONDS, every_seconds: float = 0.05) -> None:

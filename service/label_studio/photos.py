@@ -49,7 +49,7 @@ class LabelStudioPhotos:
                 return await self._read(client, url, headers, address)
 
     def url_of(self, address: str) -> str:
-        """Where a photo is fetched. Raises `AddressRefused`."""
+        """The URL that a task's address stands for. Raises `AddressRefused`."""
         if not self.base:
             raise AddressRefused(f"The photo lies at {quoted(address)}; HANDFUL_LABEL_STUDIO_URL is not set.")
         base = urlsplit(self.base)

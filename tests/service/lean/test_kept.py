@@ -7,11 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # there are no types for it
 import pytest
@@ -26,7 +23,7 @@ from handful.service.compute.frozen_head import FrozenHead
 from handful.service.compute.kept import DESCRIPTION, MOST, can_be_kept, keep_network, kept_folder, kept_network
 from handful.service.lean.engines import fastest_classifier
 from handful.service.lean.kept_classifier import KeptClassifier
-from running_server import START_SECONDS, encoded, free_port, publish_copy, until
+from running_server import encoded, new_interpreters, publish_copy, until
 from safetensors.numpy import load_file, save_file
 
 from handful import load
@@ -232,31 +229,6 @@ def test_what_was_chosen_by_rule_is_not_kept(artifact: Path, own_home: Path) -> 
     assert not own_home.exists()
 
 
-@contextmanager
-def serving(home: Path, log: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
-    """A service of new interpreters, which have imported nothing beforehand."""
-    port = free_port()
-    command = [sys.executable, "-m", "handful", "serve", "--port", str(port)]
-    with log.open("wb") as output:
-        process = psutil.Popen(command, env={**os.environ, "HANDFUL_HOME": str(home)}, stdout=output, stderr=output)
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
-
-    def ready() -> bool:
-        try:
-            return client.get("/readyz").status_code == 200
-        except httpx.TransportError:
-            return process.poll() is not None
-
-    try:
-        until(ready)
-        assert process.poll() is None, log.read_text()
-        yield client, process
-    finally:
-        client.close()
-        process.terminate()
-        process.wait(START_SECONDS)
-
-
 def with_torch(process: psutil.Process) -> list[psutil.Process]:
     tree = [process, *process.children(recursive=True)]
     return [each for each in tree if any("libtorch" in mapped.path for mapped in each.memory_maps())]
@@ -268,7 +240,8 @@ def test_a_service_never_imports_torch_and_swaps_to_a_network_that_nobody_has_me
 ) -> None:
     second = publish_copy(kept_home, other_weights(version, tmp_path / "other", "conv1.weight"))
     shutil.rmtree(kept_home / "cache/openvino")
-    with serving(kept_home, tmp_path / "log") as (client, process):
+    environ = {**os.environ, "HANDFUL_HOME": str(kept_home)}
+    with new_interpreters(program=("-m", "handful"), environ=environ, log=tmp_path / "log") as (client, process):
         assert client.get("/readyz").text == "colours:1\n"
         assert not with_torch(process)
         Store(kept_home).promote("colours", second)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil  # type: ignore[import-untyped]  # there are no types for it
 import pytest
 from commands import handful
 from handful.service.artifact.errors import ArtifactInconsistent, UsageError
@@ -24,7 +23,7 @@ from handful.service.export.artifact_export import add_onnx
 from handful.service.lean.classifier import OnnxClassifier
 from handful.service.models.remote_pull import pull_from
 from handful.service.models.remote_push import push_to
-from running_server import START_SECONDS, encoded, free_port, publish_copy, until
+from running_server import encoded, new_interpreters, publish_copy
 from without_torch import FORBID, WITHOUT_TORCH
 
 ASKED: dict[str, Any] = {"embeddings": None, "promote": None, "is_champion": True}
@@ -170,31 +169,9 @@ def test_wrong_use_is_one_sentence(lean_home: Path, words: tuple[str, ...], expe
 @contextmanager
 def serving(home: Path, log: Path, *words: str, cwd: Path | None = None) -> Iterator[httpx.Client]:
     """`handful serve` where torch cannot be imported."""
-    port = free_port()
-    command = [sys.executable, "-c", WITHOUT_TORCH, "serve", *words, "--port", str(port)]
-    with log.open("wb") as output:
-        process = psutil.Popen(command, env=WithoutTorch(home).environ, cwd=cwd, stdout=output, stderr=output)
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
-
-    def ready() -> bool:
-        try:
-            return client.get("/readyz").status_code == 200
-        except httpx.TransportError:
-            return process.poll() is not None
-
-    workers: list[psutil.Process] = []
-    try:
-        until(ready)
-        assert process.poll() is None, log.read_text()
-        workers = process.children()
+    environ = WithoutTorch(home).environ
+    with new_interpreters(*words, program=("-c", WITHOUT_TORCH), environ=environ, log=log, cwd=cwd) as (client, _):
         yield client
-    finally:
-        client.close()
-        process.terminate()
-        process.wait(START_SECONDS)
-        for worker in workers:
-            if worker.is_running():
-                worker.kill()
 
 
 @pytest.fixture(scope="module")
