@@ -49,7 +49,7 @@ class LabelledFolder:
         root, source = self.root.resolve(), source.resolve()
         if root.is_relative_to(source) or source.is_relative_to(root):
             raise UsageError(
-                f"--out {self.root} and {source} lie in one another; a folder outside of the photos is allowed."
+                f"Of --out {self.root} and {source}, one lies in the other; a folder outside of the photos is allowed."
             )
         existing = next(path for path in (root, *root.parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):

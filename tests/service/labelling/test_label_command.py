@@ -115,7 +115,7 @@ def test_after_a_kill_it_goes_on_where_it_was(server: Server, place: Path) -> No
 def test_wrong_use_is_said_in_one_sentence(tmp_path: Path, place: Path) -> None:
     for arguments, message in (
         ((place / "secret.png",), "is not a folder; a folder of photos is expected."),
-        ((place / "photos", "--out", place / "photos/out"), "lie in one another"),
+        ((place / "photos", "--out", place / "photos/out"), "one lies in the other"),
         ((place / "photos", "--model", "a/b", "--out", tmp_path / "out"), "it must be usable as a folder's name."),
     ):
         done = handful(tmp_path / "home", "label", *arguments)

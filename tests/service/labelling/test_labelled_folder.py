@@ -141,7 +141,7 @@ def test_copies_in_the_library_are_known_by_their_bytes(tmp_path: Path, source: 
 
 def test_what_cannot_be_a_folder_for_labels_is_refused(tmp_path: Path, source: Path) -> None:
     for out in (source, source / "out", tmp_path):
-        with pytest.raises(UsageError, match="lie in one another"):
+        with pytest.raises(UsageError, match="one lies in the other"):
             LabelledFolder(out).check(source)
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="a folder that you may write is expected"):
