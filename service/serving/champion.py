@@ -79,6 +79,7 @@ class ChampionWatcher:
         self._failed: tuple[Path, float] | None = None  # the version that did not load, and when to try it again
         self._problem, self._logged = "It is being loaded.", ""
         self.missing = False  # the store has no such model any more; as the default it goes on answering
+        self.moved = False  # it was renamed, deleted or brought back while it was loaded, which says nothing about it
         self.tried = asyncio.Event()  # set once the first version has been loaded, or could not be
         self._thread = thread or ThreadPoolExecutor(1, "champion")
         # `handful serve` itself says what is served first, or that nothing is
@@ -115,16 +116,19 @@ class ChampionWatcher:
         self.tried.set()
 
     def _update(self) -> None:
+        self.moved = False
         path, current = self.fixed or self._champion(), self._current
         if current and path == current.path:
             return
         if self._failed and path == self._failed[0] and time.monotonic() < self._failed[1]:
             return
         self._failed = path, time.monotonic() + RETRY_SECONDS  # unless it loads
+        before = _moves(path)
         try:
             loaded = load(path, self.batch_images, self.cores, in_small_batches=not self.is_default)
         except Exception as e:
-            if path.exists():
+            self.moved = not before or _moves(path) != before
+            if not self.moved:
                 raise
             self._failed = None
             raise ModelNotFound(f"{path.parent.name}:{path.name} was renamed or deleted while it was loaded.") from e
@@ -174,6 +178,14 @@ def renamed_to(store: Store, loaded: LoadedVersion) -> str | None:
 def _identity(folder: Path) -> tuple[int, int]:
     status = folder.stat()
     return status.st_dev, status.st_ino
+
+
+def _moves(path: Path) -> list[tuple[int, int, int]]:
+    """What changes when the version or its model is renamed, even there and back; empty while it is away."""
+    places = [path, path.parent] if path.parent.parent == Store().models else [path]
+    with suppress(OSError):
+        return [(status.st_dev, status.st_ino, status.st_ctime_ns) for status in map(Path.stat, places)]
+    return []
 
 
 def load(path: Path, batch_images: int, cores: int, *, in_small_batches: bool = False) -> LoadedVersion:

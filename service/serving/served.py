@@ -27,6 +27,7 @@ from handful.service.http.model_errors import ModelTooLarge
 from handful.service.serving.champion import ChampionWatcher, LoadedVersion, estimated_bytes
 from handful.service.settings import Settings
 
+MOST_LOOKS = 5  # at a model that is renamed, deleted or brought back while it is loaded
 R = TypeVar("R")
 
 
@@ -115,10 +116,11 @@ class ServedModels:
             if self._make_room(1, needed):
                 await asyncio.get_running_loop().run_in_executor(self._loader, _give_memory_back)
             watcher = self._others.pop(name, None) or ChampionWatcher(self.settings, self.metrics, name, self._loader)
-            await watcher.look()
-            if not watcher.ready:
-                await watcher.look()  # it may have gone while it was loaded
-            if watcher.missing:
+            for _ in range(MOST_LOOKS):
+                await watcher.look()
+                if not watcher.moved:
+                    break
+            if watcher.missing or watcher.moved:
                 raise unknown_model(name)
             self._others[name] = watcher  # even if it did not load: it is not tried again at once
             if watcher.ready:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -32,6 +34,36 @@ def test_a_model_that_does_not_fit_beside_the_default_one_is_refused(own_home: P
         assert models.loaded() == {"bags"}
 
     asyncio.run(tried())
+
+
+def test_a_model_that_is_away_for_moments_while_it_is_loaded_is_tried_again(own_home: Path, artifact: Path) -> None:
+    """Not called broken, which would refuse it for half a minute after it came back."""
+    publish_copy(own_home, artifact, "bags")
+    publish_copy(own_home, artifact, "moths")
+    here, away, ended = own_home / "models/moths", own_home / "models/.moths", threading.Event()
+
+    def keep_moving() -> None:
+        while not ended.wait(0.005):
+            here.rename(away)
+            ended.wait(0.0003)
+            away.rename(here)
+
+    async def tried() -> str:
+        models = ServedModels(Settings(name="bags", max_models=2), ServiceMetrics())
+        for _ in range(30):
+            with suppress(ModelUnknown):  # any other error fails the test
+                await models.version("moths")
+            models.forget("moths")
+        ended.set()
+        mover.join()
+        return (await models.version("moths")).model
+
+    mover = threading.Thread(target=keep_moving)
+    mover.start()
+    try:
+        assert asyncio.run(tried()) == "moths:1"
+    finally:
+        ended.set()
 
 
 def test_studio_opens_a_browser_on_a_store_without_models(tmp_path: Path) -> None:
