@@ -252,6 +252,7 @@ def _speeds(bench: Bench, train: Path) -> str:
             rows.append([name, short(count / seen.seconds), f"{seen.seconds:.0f}"])
 
     measured("one process", folder)
+    measured("one process, the folder as a file:// address", folder.absolute().as_uri())
     measured("Ray, started for it", folder, "--engine", "ray")
     with two_nodes() as cluster:
         measured("Ray, two nodes of one core", folder, *RAY, RAY_ADDRESS=cluster.address)
