@@ -25,7 +25,7 @@ from handful.service.decoding.messages import (
     decoded_error,
     encoded_task,
 )
-from handful.service.settings import IMPORT_ROOT
+from handful.service.import_root import IMPORT_ROOT
 from numpy.typing import NDArray
 
 COMMAND = (sys.executable, "-m", "handful.service.decoding")

@@ -8,9 +8,10 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]  # ships no types
 import pytest
 from handful.service.artifact.errors import ImageError
 from handful.service.artifact.preprocessing import Preprocessing, Source
