@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from benchmarks import photos
 from benchmarks.bench import Bench
@@ -24,10 +25,10 @@ from benchmarks.timing import short, table
 
 CORES = (2, 4, 8, 16, 32, 64)
 WITHIN = 0.15  # of what is measured on two cores
-RATES = ("read", "network", "whole")
+PARTS = ("read", "network", "whole")
+ROUNDS = 7
 
-
-Parts = dict[str, float]  # photos a second of each part
+Rates = dict[str, float]  # photos a second of each part
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Model:
     efficiency: float  # of two busy cores against twice one alone
 
     @classmethod
-    def of(cls, one: Parts, two: Parts, pair: Parts) -> Model:
-        """From one process on one core, one on two cores, and each of two that have a core each."""
+    def of(cls, one: Rates, two: Rates, pair: Rates) -> Model:
+        """From one process on one core, one on two cores, and each of two at once that have a core each."""
         read, network = 1 / pair["read"], 1 / pair["network"]
         rest = max(0.0, 1 / pair["whole"] - read - network)
         return cls(read, network, rest, _locked_share(two["read"] * read), pair["whole"] / one["whole"])
@@ -83,14 +84,13 @@ def run(bench: Bench) -> Section:
     for name in names:
         backbone: str | Path = name if name == "builtin" else backbone_folder(name)
         artifact = Path(bench.handful("train", train, "--name", f"cores-{name}", "--backbone", backbone)["path"])
-        (one,), (two,) = (_parts(bench, artifact, train, cores) for cores in (["0"], ["0,1"]))
-        first, second = _parts(bench, artifact, train, ["0", "1"])
-        model = Model.of(one, two, {part: (first[part] + second[part]) / 2 for part in RATES})
+        engine, one, two, pair = _measured(bench, artifact, train)
+        model = Model.of(one, two, pair)
         errors[name] = model.rate(2) / two["whole"] - 1
         cost = (f"{1000 * part:.2f}" for part in (model.read, model.network, model.rest))
-        parts.append([name, one["engine"], *cost, f"{model.locked:.0%}", f"{model.efficiency:.0%}"])
+        parts.append([name, engine, *cost, f"{model.locked:.0%}", f"{model.efficiency:.0%}"])
         rows.append(
-            [name, f"{one['whole']:.0f}", f"{two['whole']:.0f}", f"{first['whole'] + second['whole']:.0f}"]
+            [name, f"{one['whole']:.0f}", f"{two['whole']:.0f}", f"{2 * pair['whole']:.0f}"]
             + [short(model.rate(cores)) for cores in CORES]
             + [short(1 / model.under_lock)]
         )
@@ -126,19 +126,52 @@ def run(bench: Bench) -> Section:
     return Section(title="With more cores", text=text, targets=[target])
 
 
-def _parts(bench: Bench, artifact: Path, folder: Path, places: Sequence[str]) -> list[Parts]:
-    """Of processes that run at the same time, each on its cores."""
-    command = [sys.executable, "-m", "benchmarks.parts", str(artifact), str(folder)]
-    running = [
-        subprocess.Popen(
-            [*command, each], env=bench.environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+class Process:
+    """One that has the model and some of the cores, and measures a part when it is told to."""
+
+    def __init__(self, bench: Bench, artifact: Path, folder: Path, places: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.parts", str(artifact), str(folder), places]
+        self._process = subprocess.Popen(
+            command, env=bench.environ(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
-        for each in places
-    ]
-    parts: list[Parts] = []
-    for process in running:
-        out, err = process.communicate()
-        if process.returncode:
-            raise RuntimeError(err.strip()[-400:])
-        parts.append(json.loads(out.splitlines()[-1]))
-    return parts
+        self.rates: dict[str, list[float]] = {part: [] for part in PARTS}
+
+    def answer(self) -> Any:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise RuntimeError("benchmarks.parts ended before it had measured")
+        return json.loads(line)
+
+    def begin(self, part: str) -> None:
+        print(part, file=self._process.stdin)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def _measured(bench: Bench, artifact: Path, folder: Path) -> tuple[str, Rates, Rates, Rates]:
+    """The engine; medians of photos a second of one core, of two, and of each of two processes with a core each.
+
+    In turn, so that all see the machine alike; what is together begins together.
+    """
+    first, second, both = (Process(bench, artifact, folder, places) for places in ("0", "1", "0,1"))
+    try:
+        engine, *_ = [process.answer() for process in (first, second, both)]
+        alone: dict[str, list[float]] = {part: [] for part in PARTS}
+        for _ in range(1 if bench.quick else ROUNDS):
+            for part in PARTS:
+                first.begin(part)
+                alone[part].append(first.answer())
+                both.begin(part)
+                both.rates[part].append(both.answer())
+                for process in (first, second):
+                    process.begin(part)
+                for process in (first, second):
+                    process.rates[part].append(process.answer())
+    finally:
+        for process in (first, second, both):
+            process.end()
+    pair = {part: (median(first.rates[part]) + median(second.rates[part])) / 2 for part in PARTS}
+    one, two = ({part: median(each) for part, each in rates.items()} for rates in (alone, both.rates))
+    return engine, one, two, pair

@@ -26,6 +26,7 @@ from handful.service.bento import packed_model
 from handful.service.compute.device import cpu_count, set_threads
 from handful.service.http.errors import NotReady
 from handful.service.http.schemas import ErrorBody, PredictionBody, error_body
+from handful.service.import_root import IMPORT_ROOT
 from handful.service.lean.engines import is_lean
 from handful.service.lean.onnx_file import installed_runtimes
 from handful.service.serving.connections import accept_few_at_once, bound_connections, set_limits, watch_connections
@@ -33,7 +34,7 @@ from handful.service.serving.forked import leave
 from handful.service.serving.shutdown import announce_supervisor, cap_drain, end_with_supervisor, log_again
 from handful.service.serving.supervisor import supervised
 from handful.service.serving.watchdog import show_life
-from handful.service.settings import IMPORT_ROOT, Settings
+from handful.service.settings import Settings
 from prometheus_client import values
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send

@@ -19,6 +19,7 @@ from handful.service.artifact.unknown import UnknownDetector
 from handful.service.compute.frozen_head import FrozenHead
 from handful.service.compute.network import Network, build_network
 from handful.service.compute.pipeline import Batch, run_batches
+from handful.service.decoding.reader import PictureReader
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -147,7 +148,7 @@ class Classifier:
         """
         network = self.network
         network.warm_up()
-        read, size = (self.read_views, TTA_BATCH) if tta else (self.read, network.batch)
+        size = TTA_BATCH if tta else network.batch
         predict = self.predict_views if tta else self.predict
 
         def predictions(batch: Batch[S, Tensor]) -> list[tuple[S, Prediction | ImageError]]:
@@ -155,16 +156,17 @@ class Classifier:
             results = [result if isinstance(result, ImageError) else next(rows) for result in batch.read]
             return list(zip(batch.sources, results, strict=True))
 
-        for batch in run_batches(
-            photos,
-            read,
-            lambda t: t,
-            predictions,
-            size=size,
-            parallel_batches=network.parallel_batches,
-            all_cores_for_few=not network.even,
-        ):
-            yield from batch
+        with PictureReader(self.preprocessing) as picture:
+            for batch in run_batches(
+                photos,
+                self.read_views if tta else lambda photo: self.prepare(picture(photo)),
+                lambda t: t,
+                predictions,
+                size=size,
+                parallel_batches=network.parallel_batches,
+                all_cores_for_few=not network.even,
+            ):
+                yield from batch
 
 
 def _first_lines(error: BaseException) -> str:

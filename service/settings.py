@@ -12,12 +12,8 @@ from handful.service.artifact.remote import check_model_url
 from pydantic import AliasGenerator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-import handful
-
 PREFIX = "HANDFUL_"
 ANNOUNCED = "HANDFUL_ANNOUNCED"  # set for workers whose command itself says what is served first
-# The folder in which `import handful` finds this code: a checkout, a Bento's src/, or an installation's site-packages.
-IMPORT_ROOT = Path(handful.__path__[0]).parent
 MIN_KEY_LETTERS = 16  # guessing over HTTP is then hopeless, if the key is random
 MAX_KEYS = 2
 

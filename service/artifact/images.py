@@ -202,7 +202,7 @@ def read_image(
     try:
         with (
             opened_image(data, min_side=min_side, name=name, **options) as image,
-            _memory(limits).held(image.cost.held_bytes),
+            decoding_memory(limits).held(image.cost.held_bytes),
         ):
             return image.decode()
     except MemoryError as e:
@@ -210,7 +210,7 @@ def read_image(
 
 
 @lru_cache(maxsize=4)
-def _memory(limits: ImageLimits) -> DecodingMemory:
+def decoding_memory(limits: ImageLimits) -> DecodingMemory:
     """All threads of a command share it."""
     return DecodingMemory(int(decode_megabytes(limits.megapixels) * 1e6))
 

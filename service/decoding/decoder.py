@@ -53,7 +53,7 @@ def _answer(task: Task, data: bytes) -> bytes:
     side = task.thumbnail_side or (task.preprocessing.min_decode_side if task.preprocessing else CHECKED_SIDE)
     limits = {name: getattr(task, name) for name in ("max_megabytes", "max_megapixels", "max_decode_megabytes")}
     try:
-        with _limited(task), opened_image(data, min_side=side, **limits) as image:
+        with _limited(task), opened_image(data, min_side=side, name=task.name, **limits) as image:
             return _decoded(task, image)
     except ImageError as e:
         return encoded_error(e)

@@ -15,11 +15,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-from handful.service.artifact.errors import ImageError, ImageTooComplex, ImageUnreadable
+from handful.service.artifact.errors import ImageError
 from handful.service.artifact.preprocessing import Preprocessing
 from handful.service.compute.device import cpu_count
 from handful.service.decoding.messages import Task
-from handful.service.decoding.processes import DecoderLost, DecoderProcess, DecoderSource, LargeImage, Reason
+from handful.service.decoding.processes import (
+    SMALL_BYTES,
+    SMALL_LANE_BYTES,
+    DecoderLost,
+    DecoderProcess,
+    DecoderSource,
+    LargeImage,
+    refusal,
+)
 from handful.service.http.capacity import Budget, Capacity
 from handful.service.http.errors import Overloaded
 from handful.service.http.metrics import ServiceMetrics
@@ -28,8 +36,6 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 
-SMALL_BYTES = 64_000_000  # of memory per decoder; a camera's JPEG of 24 megapixels needs a quarter of this
-SMALL_LANE_BYTES = 512_000_000
 SMALL_SECONDS = 0.5  # of computing; a photo of a camera takes a fifth
 STUCK_SECONDS = 5.0  # by the clock; if all small decoders are that old, none is of use
 PATIENCE = 20  # times its computing time an image may take in the small lane by the clock, on a machine under load
@@ -119,15 +125,7 @@ class Decoders:
         try:
             return await asyncio.wrap_future(decoding)
         except DecoderLost as e:
-            raise _refusal(e.reason, seconds) from e
-
-
-def _refusal(reason: Reason, seconds: float) -> ImageError:
-    if reason is Reason.TIME:
-        return ImageTooComplex(f"Decoding the image takes more than {seconds:g} seconds, which is the limit.")
-    if reason is Reason.MEMORY:
-        return ImageTooComplex("Decoding the image takes more memory than a picture of its size should take.")
-    return ImageUnreadable("The image is damaged: it crashes the decoder.")
+            raise refusal(e.reason, seconds) from e
 
 
 class _Lane:

@@ -21,6 +21,7 @@ class Task(BaseModel):
 
     preprocessing: Preprocessing | None  # the picture that the network sees is wanted; None: only whether it decodes
     thumbnail_side: int = 0  # above 0 a JPEG is wanted instead, at most so many pixels wide and high
+    name: str | None = None  # the file's ending tells of a kind that is not read
     max_megabytes: float
     max_megapixels: float
     max_decode_megabytes: float
@@ -35,12 +36,12 @@ class Task(BaseModel):
         return ERROR_BYTES + 3 * side**2
 
 
-@lru_cache(8)
+@lru_cache(64)
 def encoded_task(task: Task) -> bytes:
     return task.model_dump_json().encode()
 
 
-@lru_cache(8)
+@lru_cache(64)
 def decoded_task(text: bytes) -> Task:
     return Task.model_validate_json(text)
 

@@ -14,6 +14,7 @@ from enum import Enum
 from multiprocessing.connection import Connection
 
 import numpy as np
+from handful.service.artifact.errors import ImageError, ImageTooComplex, ImageUnreadable
 from handful.service.decoding.messages import (
     ERROR,
     LARGE,
@@ -24,13 +25,15 @@ from handful.service.decoding.messages import (
     decoded_error,
     encoded_task,
 )
-from handful.service.settings import IMPORT_ROOT
+from handful.service.import_root import IMPORT_ROOT
 from numpy.typing import NDArray
 
 COMMAND = (sys.executable, "-m", "handful.service.decoding")
 # Large pieces of memory go back to the system at once, whatever lies behind them.
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "8000000", "MALLOC_TRIM_THRESHOLD_": "16000000", "OPENBLAS_NUM_THREADS": "1"}
 PID_BYTES = 4
+SMALL_BYTES = 64_000_000  # of memory per decoder; a camera's JPEG of 24 megapixels needs a quarter of this
+SMALL_LANE_BYTES = 512_000_000  # of all decoders together
 START_SECONDS = 60.0
 
 
@@ -48,6 +51,15 @@ class DecoderLost(Exception):
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.value)
         self.reason = reason
+
+
+def refusal(reason: Reason, seconds: float) -> ImageError:
+    """What an image is told that costs its decoder's life."""
+    if reason is Reason.TIME:
+        return ImageTooComplex(f"Decoding the image takes more than {seconds:g} seconds, which is the limit.")
+    if reason is Reason.MEMORY:
+        return ImageTooComplex("Decoding the image takes more memory than a picture of its size should take.")
+    return ImageUnreadable("The image is damaged: it crashes the decoder.")
 
 
 class LargeImage(Exception):

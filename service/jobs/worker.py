@@ -27,6 +27,7 @@ from handful.service.http.errors import NO_SPACE_ERRNOS, DiskFull, Overloaded, R
 from handful.service.http.metrics import FOLDER as METRICS_FOLDER
 from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.schemas import Kind, Promote, State
+from handful.service.import_root import IMPORT_ROOT
 from handful.service.jobs.archive import Limits, unpack
 from handful.service.jobs.command_line import command_of, error_of, result_of
 from handful.service.jobs.ending import end_job
@@ -35,7 +36,7 @@ from handful.service.jobs.process import GRACE_SECONDS, LogFile, read_all, stop
 from handful.service.jobs.table import LOG, PROGRESS, JobTable, Upload
 from handful.service.serving.champion import ChampionWatcher
 from handful.service.serving.shutdown import SUPERVISOR, ending
-from handful.service.settings import IMPORT_ROOT, Settings
+from handful.service.settings import Settings
 from handful.service.terminal.progress import PROGRESS_FILE
 
 logger = logging.getLogger(__name__)

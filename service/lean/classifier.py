@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from handful.service.artifact.label_names import in_one_form
 from handful.service.artifact.prediction import Prediction
 from handful.service.artifact.preprocessing import Source
 from handful.service.compute.device import cpu_count
+from handful.service.decoding.reader import PictureReader
 from handful.service.lean.onnx_file import OnnxAnswers, OnnxFile, installed_runtimes
 from numpy.typing import NDArray
 
@@ -122,17 +123,17 @@ class OnnxClassifier:
         """
         if tta:
             raise UsageError("An exported file looks at one view of a photo; --tta needs the model itself.")
-        for sources, read in _read_batches(photos, self):
-            pixels = [each for each in read if not isinstance(each, ImageError)]
-            missing = BATCH - len(pixels) if self._even else 0
-            rows = iter(self.predict(np.stack([*pixels, *pixels[:1] * missing])) if pixels else ())
-            yield from zip(
-                sources, [each if isinstance(each, ImageError) else next(rows) for each in read], strict=True
-            )
+        with PictureReader(self.preprocessing) as picture:
+            for sources, read in _read_batches(photos, lambda photo: self.prepare(picture(photo))):
+                pixels = [each for each in read if not isinstance(each, ImageError)]
+                missing = BATCH - len(pixels) if self._even else 0
+                rows = iter(self.predict(np.stack([*pixels, *pixels[:1] * missing])) if pixels else ())
+                results = [each if isinstance(each, ImageError) else next(rows) for each in read]
+                yield from zip(sources, results, strict=True)
 
 
 def _read_batches(
-    photos: Iterable[S], classifier: OnnxClassifier
+    photos: Iterable[S], read: Callable[[S], NDArray[np.uint8]]
 ) -> Iterator[tuple[Sequence[S], list[NDArray[np.uint8] | ImageError]]]:
     """Batches in order, read ahead by one thread per core."""
     iterator = iter(photos)
@@ -140,7 +141,7 @@ def _read_batches(
         ahead: deque[tuple[S, Future[NDArray[np.uint8] | ImageError]]] = deque()
 
         def submit(count: int) -> None:
-            ahead.extend((photo, pool.submit(_outcome, classifier, photo)) for photo in islice(iterator, count))
+            ahead.extend((photo, pool.submit(_outcome, read, photo)) for photo in islice(iterator, count))
 
         submit(2 * BATCH)
         try:
@@ -153,8 +154,8 @@ def _read_batches(
                 future.cancel()
 
 
-def _outcome(classifier: OnnxClassifier, photo: Source) -> NDArray[np.uint8] | ImageError:
+def _outcome(read: Callable[[S], NDArray[np.uint8]], photo: S) -> NDArray[np.uint8] | ImageError:
     try:
-        return classifier.read(photo)
+        return read(photo)
     except ImageError as e:
         return e

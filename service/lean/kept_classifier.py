@@ -26,6 +26,7 @@ from handful.service.compute.openvino_models import OpenVinoModels
 from handful.service.compute.pipeline import Batch, run_batches
 from handful.service.compute.timings import WHY, Rates, Workload, rates_text
 from handful.service.compute.weights import arrays, head_prefix
+from handful.service.decoding.reader import PictureReader
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
@@ -133,16 +134,17 @@ class KeptClassifier:
             results = [each if isinstance(each, ImageError) else next(rows) for each in batch.read]
             return list(zip(batch.sources, results, strict=True))
 
-        for batch in run_batches(
-            photos,
-            self.read,
-            None,
-            predictions,
-            size=self.batch,
-            parallel_batches=self.parallel_batches,
-            all_cores_for_few=not self._even,
-        ):
-            yield from batch
+        with PictureReader(self.preprocessing) as picture:
+            for batch in run_batches(
+                photos,
+                lambda photo: self.prepare(picture(photo)),
+                None,
+                predictions,
+                size=self.batch,
+                parallel_batches=self.parallel_batches,
+                all_cores_for_few=not self._even,
+            ):
+                yield from batch
 
 
 def _layers(artifact: Artifact, width: int) -> Layers:
