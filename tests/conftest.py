@@ -103,12 +103,24 @@ def artifact(home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(shared: Shared, home: Path) -> Path:
-    """`colours:1` as `handful export` writes it."""
+def exported_home(shared: Shared, home: Path) -> Path:
+    """The same home after `handful export colours --to artifact`, for reading, and beside it what the command printed.
+
+    `handful export colours FILE` is what an export over HTTP runs.
+    """
 
     def export(folder: Path) -> None:
-        done = handful(home, "export", "colours", folder / "colours.onnx", "--json")
+        shutil.copytree(home / "models", folder / "home/models")
+        done = handful(folder / "home", "export", "colours", "--to", "artifact", "--json")
         assert done.returncode == 0, done.stderr
-        (folder / "colours.json").write_text(done.stdout)
+        (folder / "printed.json").write_text(done.stdout)
 
-    return shared("exported", export) / "colours.onnx"
+    return shared("exported", export) / "home"
+
+
+@pytest.fixture(scope="session")
+def exported(exported_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Only the file."""
+    file = tmp_path_factory.mktemp("file") / "colours.onnx"
+    shutil.copyfile(exported_home / "models/colours/1/model.onnx", file)
+    return file
