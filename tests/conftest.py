@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; read when torch is imported
 
+import gc
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,11 @@ from tiny_networks import TINY, save_network
 COLOURS = {"blue": (40, 60, 200), "red": (200, 50, 40)}
 KINDS = ("jpg", "png", "webp")
 Shared = Callable[[str, Callable[[Path], object]], Path]
+
+
+def pytest_collection_finish() -> None:
+    """The million objects of the imported libraries live to the end: no collection of garbage looks at them again."""
+    gc.freeze()
 
 
 def write_photo(path: Path, colour: tuple[int, int, int], seed: int, side: int = 48) -> Path:
