@@ -26,10 +26,12 @@ COLOURS = {"blue": (40, 60, 200), "red": (200, 50, 40)}
 KINDS = ("jpg", "png", "webp")
 Shared = Callable[[str, Callable[[Path], object]], Path]
 
+gc.disable()  # until the tests are collected: the million objects that are imported with them are no garbage
+
 
 def pytest_collection_finish() -> None:
-    """The million objects of the imported libraries live to the end: no collection of garbage looks at them again."""
     gc.freeze()
+    gc.enable()
 
 
 def write_photo(path: Path, colour: tuple[int, int, int], seed: int, side: int = 48) -> Path:
