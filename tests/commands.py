@@ -1,6 +1,6 @@
 """`handful` as a process of its own, without the seconds that every new interpreter spends on importing torch.
 
-A server imports what the commands import, once per test run and worker, and each command is a fork of it: a real
+A server imports what commands and services import, once per test run and worker; each command is a fork of it: a real
 process with an environment, a folder and output of its own, that can be killed. What must start cold starts cold in
 `test_installation.py`, and in the tests that measure imports.
 """
@@ -17,15 +17,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PRELOADED = [
+    "_bentoml_impl.client",
+    "_bentoml_impl.server.app",
+    "_bentoml_impl.server.serving",
     "_bentoml_impl.worker.service",
+    "_bentoml_sdk.service",
+    "bentoml._internal.utils.analytics",
+    "bentoml._internal.utils.circus",
+    "bentoml.serving",
     "handful.__main__",
     "handful.service.api",
     "handful.service.classify.local",
     "handful.service.explain.picture",
+    "handful.service.serving.connections",
     "handful.training.evaluate",
     "handful.training.ladder.ladder",
     "handful.training.retraining.command",
     "handful.training.train",
+    "jinja2",
+    "openvino",
+    "opentelemetry.instrumentation.asgi",
+    "sklearn.decomposition",
+    "sklearn.tree",
+    "torch._dynamo",
+    "uvicorn",
 ]
 
 

@@ -143,12 +143,28 @@ def test_what_a_model_is_worth_is_on_the_page(visit: Callable[..., Any], studio:
     page.get_by_role("link", name="Use").click()
     page.wait_for_selector("pre")
     assert f"curl -F image=@photo.jpg http://127.0.0.1:{studio.port}/models/colours/predict" in text(page, "pre")
+    page.get_by_role("link", name="Improve").click()
+    page.get_by_role("heading", name="Version 1").wait_for()
+
+
+@pytest.mark.browser
+def test_an_export_is_begun_and_stopped(visit: Callable[..., Any], studio: Server) -> None:
+    page = visit("#/m/colours/use")
+    page.get_by_role("button", name="Download as ONNX").click()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped. Nothing was changed.").wait_for()
+    exports = [each for each in studio.client.get("/jobs").json()["jobs"] if each["kind"] == "export"]
+    assert [each["state"] for each in exports] == ["cancelled"]
+
+
+@pytest.mark.slow  # `test_output_calls.py` asks for the file without a browser
+@pytest.mark.browser
+def test_a_model_is_downloaded_as_one_file(visit: Callable[..., Any]) -> None:
+    page = visit("#/m/colours/use")
     with page.expect_download() as downloaded:
         page.get_by_role("button", name="Download as ONNX").click()
     assert re.fullmatch(r"colours-\d+\.onnx", downloaded.value.suggested_filename)
     page.get_by_text("It answers as the model does").wait_for()
-    page.get_by_role("link", name="Improve").click()
-    page.get_by_role("heading", name="Version 1").wait_for()
 
 
 @pytest.mark.browser

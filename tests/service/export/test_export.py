@@ -34,14 +34,15 @@ def labelled(photos: Path) -> list[tuple[str, Path]]:
     return [(path.name, path) for path in sorted(photos.rglob("*.*"))]
 
 
-def test_the_command_says_what_it_wrote_and_how_far_it_agrees(exported: Path) -> None:
-    result = json.loads(exported.with_suffix(".json").read_text())
+def test_the_command_says_what_it_wrote_and_how_far_it_agrees(exported: Path, exported_home: Path) -> None:
+    result = json.loads((exported_home.parent / "printed.json").read_text())
     assert result["model"] == "colours:1"
+    assert result["out"] == str(exported_home / "models/colours/1/model.onnx")
     assert result["bytes"] == exported.stat().st_size
     assert result["checked"]["photos"] > 24  # the training photos' small pictures, and generated ones
     assert result["checked"]["labels_changed"] == 0
     assert result["checked"]["largest_difference"] < 1e-4
-    assert [each.name for each in exported.parent.iterdir() if each.name.startswith(".")] == []
+    assert [each.name for each in exported_home.rglob(".*")] == []
 
 
 def test_the_file_says_what_it_is(exported: Path, artifact: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,11 @@ def server(
     studio_stand_in: Studio,  # noqa: F811
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
-    """With the model `colours`, and the empty one `new`; the stand-in has photos of both labels."""
+    """With the model `colours`, and the empty ones `new` and `later`; the stand-in has photos of both labels."""
     folder = tmp_path_factory.mktemp("studio")
     shutil.copytree(home, folder / "home")
-    (folder / "home/photos/new").mkdir(parents=True)
+    for name in ("new", "later"):
+        (folder / "home/photos" / name).mkdir(parents=True)
     for seed, (label, colour) in enumerate(COLOURS.items()):
         for number in range(13):
             photo = write_photo(folder / f"{label}-{number}.png", colour, 7000 + 100 * seed + number)
@@ -134,7 +135,7 @@ def test_what_cannot_be_answered_is_said_in_one_sentence(server: Server) -> None
     assert len(many["results"]) == 1  # Label Studio then asks one by one
 
 
-def test_annotations_lie_in_the_library_and_are_learned(server: Server) -> None:
+def test_annotations_lie_in_the_library_and_enough_of_them_start_a_training(server: Server) -> None:
     assert send(server, "setup", {"schema": CONFIG}, "new") == {"model_version": None}
     assert send(server, "predict", asked(task("blue-0.png")), "new") == {"results": [[]]}
     stored = {"status": "ok", "stored": 1, "learning": False}
@@ -146,15 +147,27 @@ def test_annotations_lie_in_the_library_and_are_learned(server: Server) -> None:
         assert send(server, "webhook", body, "new")["stored"] == 0
     assert send(server, "webhook", {"action": "PROJECT_UPDATED", "project": {"id": 1}}, "new")["status"] == "ignored"
     assert send(server, "webhook", {"action": "START_TRAINING"}, "new", 409)["error"]["code"] == "too_few_photos"
-    learning = [
-        send(server, "webhook", annotated(f"{label}-{number}.png", label), "new")["learning"]
-        for number in range(1, 12)
+    assert learning_after(server, "new", range(1, 12)) == [False] * 21 + [True]
+    (job,) = server.client.get("/jobs?model=new").json()["jobs"]
+    assert job["kind"] == "train"
+    server.client.delete(f"/jobs/{job['job']}")
+
+
+def learning_after(server: Server, model: str, numbers: Iterable[int]) -> list[bool]:
+    """Whether each annotation of photos with these numbers starts a training."""
+    return [
+        send(server, "webhook", annotated(f"{label}-{number}.png", label), model)["learning"]
+        for number in numbers
         for label in COLOURS
     ]
-    assert [place for place, started in enumerate(learning) if started] == [len(learning) - 1]
-    until(lambda: server.client.get("/models/new").json()["champion"] == "1")
-    (result,) = send(server, "predict", asked(task("red-12.png")), "new")["results"]
-    assert result["model_version"] == "new:1"
+
+
+@pytest.mark.slow  # a library is learned in `test_library_calls.py`
+def test_what_is_annotated_is_learned_and_answered(server: Server) -> None:
+    assert any(learning_after(server, "later", range(12)))
+    until(lambda: server.client.get("/models/later").json()["champion"] == "1")
+    (result,) = send(server, "predict", asked(task("red-12.png")), "later")["results"]
+    assert result["model_version"] == "later:1"
     assert result["result"][0]["value"] == {"choices": ["red"]}
 
 
