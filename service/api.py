@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from handful.service.decoding.decoders import Decoders
+from handful.service.explain.process import Explainer
 from handful.service.explain.routes import ExplainRoutes
 from handful.service.feedback.routes import FeedbackRoutes
 from handful.service.http.auth import AuthMiddleware
@@ -57,7 +58,7 @@ class Api:
         self.models = ServedModels(settings, self.metrics)
         self.champion = self.models.default
         self.follower = Follower(settings, self.metrics)
-        self.decoders = Decoders(settings, self.metrics)
+        self.decoders, self.explainer = Decoders(settings, self.metrics), Explainer(settings)
         admission = Admission(settings.max_waiting_images, settings.answer_seconds)
         self.predictor = Predictor(settings, self.models, self.metrics, self.decoders, admission, self.tracing)
         self.retraining = JobWorker(settings, self.champion, self.metrics)
@@ -72,7 +73,7 @@ class Api:
             *self.serving.endpoints,
             *self.of_models.endpoints,
             *VersionRoutes(settings, disk, self._library_ids).endpoints,
-            *ExplainRoutes(self.models, images, self.decoders).endpoints,
+            *ExplainRoutes(self.models, images, self.decoders, self.explainer).endpoints,
             *SmallPictures(images, self.decoders).endpoints,
             *LibraryRoutes(self.libraries, uploads, bodies).endpoints,
             *self.labelling.endpoints,
@@ -135,6 +136,7 @@ class Api:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self.explainer.close()
             self.decoders.close()
             self.tracing.close()
 
