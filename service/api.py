@@ -58,7 +58,8 @@ class Api:
         self.models = ServedModels(settings, self.metrics)
         self.champion = self.models.default
         self.follower = Follower(settings, self.metrics)
-        self.decoders, self.explainer = Decoders(settings, self.metrics), Explainer(settings)
+        self.decoders = Decoders(settings, self.metrics)
+        self.explainer = Explainer(settings.answer_seconds, settings.explain_idle_seconds)
         admission = Admission(settings.max_waiting_images, settings.answer_seconds)
         self.predictor = Predictor(settings, self.models, self.metrics, self.decoders, admission, self.tracing)
         self.retraining = JobWorker(settings, self.champion, self.metrics)

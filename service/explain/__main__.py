@@ -15,7 +15,7 @@ from pathlib import Path
 from handful.service.explain.messages import READY
 from handful.service.serving.shutdown import end_with_supervisor
 
-NICENESS = 10  # answers come first
+NICENESS = 5  # answers come first, but somebody waits for this one, too: jobs and large images have 10
 
 
 def main() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
+import logging
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from handful.service.classifier import Classifier
 from handful.service.explain.explanation import explain_pixels
 from handful.service.explain.messages import FAILED, PICTURE, REFUSED, ExplainTask
 from handful.service.explain.picture import draw_explanation
+
+logger = logging.getLogger(__name__)
 
 
 class _Refusal(Exception):
@@ -29,8 +30,8 @@ def explain_tasks(connection: Connection) -> None:
             answer = PICTURE + _draw(versions.of(task), task, seen, photo)
         except _Refusal as e:
             answer = REFUSED + str(e).encode()
-        except Exception:  # noqa: BLE001 - whatever it is, the request that waits must hear of it
-            traceback.print_exc()
+        except Exception:  # whatever it is, the request that waits must hear of it
+            logger.exception("%s could not be explained", task.model)
             connection.send_bytes(FAILED)
             return  # what is left of it may be in pieces: the next process begins afresh
         connection.send_bytes(answer)
@@ -58,7 +59,7 @@ def _load(task: ExplainTask) -> Classifier:
         classifier = Classifier.load(task.path)
         _check_folder(task)
     except (ArtifactError, OSError) as e:
-        print(f"{task.model} cannot be explained: {e}", file=sys.stderr, flush=True)
+        logger.warning("%s cannot be explained: %s", task.model, e)
         raise _Refusal(
             f"{task.model} was moved, deleted or changed after it was loaded, so its layers cannot be read any more;"
             " the service's log says more."

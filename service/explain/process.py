@@ -20,7 +20,6 @@ from handful.service.http.errors import Overloaded
 from handful.service.http.model_errors import ExplainRefused
 from handful.service.serving.champion import LoadedVersion
 from handful.service.serving.shutdown import SUPERVISOR
-from handful.service.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,13 +28,16 @@ if TYPE_CHECKING:
 MODULE = "handful.service.explain"
 START_SECONDS = 180.0  # to import torch at low priority on a machine under load; three are enough on a quiet one
 ANSWER_BYTES = 50_000_000
+PATIENCE = 0.9  # of the time that the service has to answer, after which a request is told why it has no picture yet
+SECRETS = {"HANDFUL_API_KEY", "HANDFUL_PREDICT_KEY", "HANDFUL_LABEL_STUDIO_KEY"}
 
 
 class Explainer:
     """One per worker. Its one thread alone uses the process, which explains one answer at a time on one core."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.seconds, self.idle_seconds = settings.answer_seconds, settings.explain_idle_seconds
+    def __init__(self, seconds: float, idle_seconds: float) -> None:
+        """It has so many seconds per picture; after so many without a request the process ends."""
+        self.seconds, self.idle_seconds = seconds, idle_seconds
         self._thread = ThreadPoolExecutor(1, "explain")
         self._process: _Process | None = None
         self._asked = 0
@@ -49,7 +51,10 @@ class Explainer:
         loop = asyncio.get_running_loop()
         self._asked += 1
         try:
-            return await loop.run_in_executor(self._thread, self._explain, version, seen, photo)
+            async with asyncio.timeout(self.seconds * PATIENCE):
+                return await loop.run_in_executor(self._thread, self._explain, version, seen, photo)
+        except TimeoutError as e:
+            raise Overloaded(self._why_not_yet()) from e
         finally:
             if self._timer:
                 self._timer.cancel()
@@ -62,6 +67,11 @@ class Explainer:
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._process:
             self._process.kill()  # a thread that waits for its answer sees that it has ended
+
+    def _why_not_yet(self) -> str:
+        if self._process is None or not self._process.ready:
+            return "The process that explains is still being started; try again in a few seconds."
+        return f"The explanation was not drawn within {self.seconds:g} seconds; the service is full."
 
     def _end_soon(self, asked: int) -> None:
         with suppress(RuntimeError):  # closed
@@ -88,14 +98,21 @@ class Explainer:
             unknown=prediction.unknown,
             probabilities=prediction.probabilities,
         )
+        return self._ask(task, seen.tobytes(), photo)
+
+    def _ask(self, task: ExplainTask, seen: bytes, photo: bytes) -> bytes:
+        is_new = self._process is None
         try:
-            return self._started().ask(task, seen.tobytes(), photo, self.seconds)
+            return self._started().ask(task, seen, photo, self.seconds)
         except TimeoutError as e:
-            self._end()
-            raise Overloaded(f"The explanation was not drawn within {self.seconds:g} seconds.") from e
+            why = self._why_not_yet()
+            self._end()  # and so it is not stuck for ever
+            raise Overloaded(why) from e
         except (EOFError, OSError) as e:
             self._end()
-            raise Overloaded("The process that explains has ended, or cannot be started; try again in a second.") from e
+            if is_new:
+                raise Overloaded("The process that explains crashes, or cannot be started; try again later.") from e
+        return self._ask(task, seen, photo)  # it was killed while it was idle, or just now
 
     def _started(self) -> _Process:
         """Raises TimeoutError, EOFError or OSError if none can be started."""
@@ -111,16 +128,17 @@ class _Process:
     """As the worker holds it."""
 
     def __init__(self) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
         environ = {**kept, SUPERVISOR: str(os.getpid()), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         process, socket = start_process(MODULE, environ)
         self.process: subprocess.Popen[bytes] = process
-        self.connection = Connection(socket.detach())
+        self.connection, self.ready = Connection(socket.detach()), False
 
     def wait_until_ready(self) -> None:
         """Raises TimeoutError, EOFError or OSError."""
         if self._next_message(START_SECONDS) != READY:
             raise EOFError
+        self.ready = True
 
     def ask(self, task: ExplainTask, seen: bytes, photo: bytes, seconds: float) -> bytes:
         """A PNG. Raises `ExplainRefused`; TimeoutError, EOFError or OSError if there will be no answer."""
