@@ -134,10 +134,10 @@ class Api:
         try:
             yield
         finally:
+            self.explainer.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.explainer.close()
             self.decoders.close()
             self.tracing.close()
 
