@@ -104,8 +104,9 @@ def test_a_killed_one_is_replaced_and_the_new_one_ends_with_its_worker(server: S
 
 
 @pytest.mark.slow  # a further process that imports torch
-def test_it_ends_with_the_service(home: Path, photo: bytes) -> None:
-    with running(home) as server:
+def test_it_ends_with_the_service(tmp_path: Path, artifact: Path, photo: bytes) -> None:
+    publish_copy(tmp_path / "home", artifact)
+    with running(tmp_path / "home") as server:
         explained(server, "colours", photo)
         (worker,) = server.workers()
         (process,) = explainers(worker)
