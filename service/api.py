@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from handful.service.decoding.decoders import Decoders
+from handful.service.explain.process import Explainer
 from handful.service.explain.routes import ExplainRoutes
 from handful.service.feedback.routes import FeedbackRoutes
 from handful.service.http.auth import AuthMiddleware
@@ -58,6 +59,7 @@ class Api:
         self.champion = self.models.default
         self.follower = Follower(settings, self.metrics)
         self.decoders = Decoders(settings, self.metrics)
+        self.explainer = Explainer(settings.answer_seconds, settings.explain_idle_seconds)
         admission = Admission(settings.max_waiting_images, settings.answer_seconds)
         self.predictor = Predictor(settings, self.models, self.metrics, self.decoders, admission, self.tracing)
         self.retraining = JobWorker(settings, self.champion, self.metrics)
@@ -72,7 +74,7 @@ class Api:
             *self.serving.endpoints,
             *self.of_models.endpoints,
             *VersionRoutes(settings, disk, self._library_ids).endpoints,
-            *ExplainRoutes(self.models, images, self.decoders).endpoints,
+            *ExplainRoutes(self.models, images, self.decoders, self.explainer).endpoints,
             *SmallPictures(images, self.decoders).endpoints,
             *LibraryRoutes(self.libraries, uploads, bodies).endpoints,
             *self.labelling.endpoints,
@@ -132,6 +134,7 @@ class Api:
         try:
             yield
         finally:
+            self.explainer.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -125,6 +125,13 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         30.0, gt=0, description="seconds that requests in flight have left after SIGTERM before the service ends"
     )
+    explain_idle_seconds: float = Field(
+        300.0,
+        gt=0,
+        le=86_400,
+        description="seconds without a request after which a worker's process for heat maps ends, and gives its memory"
+        " back",
+    )
     poll_seconds: float = Field(
         0.5, gt=0, description="seconds between looks at the champion: how soon a new one is served"
     )

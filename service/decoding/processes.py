@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 from multiprocessing.connection import Connection
@@ -28,7 +29,7 @@ from handful.service.decoding.messages import (
 from handful.service.import_root import IMPORT_ROOT
 from numpy.typing import NDArray
 
-COMMAND = (sys.executable, "-m", "handful.service.decoding")
+MODULE = "handful.service.decoding"
 # Large pieces of memory go back to the system at once, whatever lies behind them.
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "8000000", "MALLOC_TRIM_THRESHOLD_": "16000000", "OPENBLAS_NUM_THREADS": "1"}
 PID_BYTES = 4
@@ -149,13 +150,19 @@ class DecoderSource:
 
 
 def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    ours, theirs = socket.socketpair()
+    process, ours = start_process(MODULE, {**os.environ, **ENVIRONMENT})
     ours.settimeout(START_SECONDS)
+    return process, ours
+
+
+def start_process(module: str, environ: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A new interpreter that runs a module of ours, whose argument is the descriptor of the other end of the socket."""
+    ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603 - no part of it comes from a request
-            (*COMMAND, str(theirs.fileno())),
+            (sys.executable, "-m", module, str(theirs.fileno())),
             pass_fds=[theirs.fileno()],
-            env={**os.environ, **ENVIRONMENT},
+            env=environ,
             cwd=IMPORT_ROOT,
             stdin=subprocess.DEVNULL,
         )

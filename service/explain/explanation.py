@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 from handful.service.artifact.errors import ImageError
 from handful.service.artifact.preprocessing import Source
 from handful.service.classifier import Classifier, Prediction
-from handful.service.compute.network import Network
 from handful.service.explain.activation import ActivationMap, activation_map
 from handful.service.explain.stability import Stability, ViewAnswer, measure_stability
 from handful.service.explain.stages import LayerOutputs, Stage, layer_outputs
@@ -43,14 +41,20 @@ def explain_photo(classifier: Classifier, source: Source, *, shift: bool = False
         photo = preprocessing.read(source)
     except ImageError as e:
         raise type(e)(f"{source}: {e}" if isinstance(source, Path) else str(e)) from e
-    explanation = explain_pixels(classifier, photo, preprocessing(photo), classifier.card.model)
+    pixels = preprocessing(photo)
+    (prediction,) = classifier.predict(pixels[None])
+    explanation = explain_pixels(classifier, photo, pixels, prediction, classifier.card.model)
     return replace(explanation, stability=measure_stability(classifier, photo)) if shift else explanation
 
 
-def explain_pixels(classifier: Classifier, photo: Image.Image, pixels: Tensor, model: str) -> Explanation:
-    """As `explain_photo`, of the network's input `(3, S, S)`; `photo`, which is drawn, may be smaller than it was."""
+def explain_pixels(
+    classifier: Classifier, photo: Image.Image, pixels: Tensor, prediction: Prediction, model: str
+) -> Explanation:
+    """As `explain_photo`, of the answer for the network's input `(3, S, S)`.
+
+    `photo`, which is drawn, may be smaller than it was.
+    """
     preprocessing = classifier.preprocessing
-    prediction = classifier.predict(pixels[None])[0]
     label = int(np.argmax(prediction.probabilities))
     outputs = layer_outputs(classifier.network, pixels)
     return Explanation(
@@ -65,14 +69,6 @@ def explain_pixels(classifier: Classifier, photo: Image.Image, pixels: Tensor, m
         stability=None,
         model=model,
     )
-
-
-def with_own_layers(classifier: Classifier) -> Classifier:
-    """The same answers by the same engines, and layers of its own: what looks into shared ones sees others' photos."""
-    shared = classifier.network
-    own = Network(deepcopy(shared.backbone), shared.head, shared.ranges)
-    own.engine, own.small_batch_engine = shared.engine, shared.small_batch_engine
-    return Classifier(classifier.card, classifier.preprocessing, own, classifier.unknown)
 
 
 def _map(classifier: Classifier, pixels: Tensor, outputs: LayerOutputs, label: int) -> ActivationMap:

@@ -78,6 +78,11 @@ class ReceptiveFields(TorchDispatchMode):  # type: ignore[no-untyped-call]  # to
         window: Window | None = self._windows.get(tensor)  # type: ignore[no-untyped-call]  # the same
         return window
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled while it is active: to forbid it would import the compiler (3 s, 180 MB)."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

@@ -27,7 +27,7 @@ def announce_supervisor() -> None:
     os.environ[SUPERVISOR] = str(os.getpid())
 
 
-def end_with_supervisor() -> None:
+def end_with_supervisor(by: signal.Signals = signal.SIGTERM) -> None:
     """Ends this process once its supervisor is gone: a killed one cannot stop its workers, and they keep the port."""
     supervisor = os.environ.get(SUPERVISOR)
     if supervisor is None or os.name == "nt":
@@ -36,7 +36,7 @@ def end_with_supervisor() -> None:
     def watch() -> None:
         while os.getppid() == int(supervisor):
             time.sleep(POLL_SECONDS)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), by)
 
     threading.Thread(target=watch, name="supervisor", daemon=True).start()
 

@@ -251,3 +251,5 @@ def test_a_service_never_imports_torch_and_swaps_to_a_network_that_nobody_has_me
         assert kept_network(kept_folder(open_artifact(kept_home / "models/colours/2"))) is not None
         shown = client.post("/models/colours/explain", files={"image": encoded("PNG")})
         assert shown.headers["content-type"] == "image/png"
+        (explaining,) = with_torch(process)
+        assert "handful.service.explain" in explaining.cmdline()
