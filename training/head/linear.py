@@ -107,13 +107,13 @@ def _rows_at(rows: Floats, numbers: Labels, count: int, fill: float | None = Non
 @dataclass(frozen=True)
 class LinearProblem:
     """The photos of all folds, with embeddings of length 1 (N, D), or of mean length 1 where lengths vary much; their
-    coordinates (N, R), and the length of a raw one on average.
+    coordinates with a one for the bias (N, R + 1), and the length of a raw one on average.
     """
 
     data: LabelledEmbeddings
     unit: Floats
     basis: Basis
-    coordinates: Floats
+    inputs: Floats
     length: float
     has_length_one: bool  # False where the lengths are kept, only divided by their mean
 
@@ -124,7 +124,7 @@ class LinearProblem:
         varied = bool(lengths.std() > VARIED * length)  # then the lengths themselves tell photos apart
         unit = np.asarray(data.embeddings / (length if varied else lengths), dtype=np.float32)
         basis = Basis.of(unit)
-        return cls(data, unit, basis, basis.coordinates(unit), length, not varied)
+        return cls(data, unit, basis, basis.inputs(unit), length, not varied)
 
 
 @dataclass(frozen=True)
@@ -158,18 +158,18 @@ class LinearFits:
     def __init__(self, problem: LinearProblem, rows: Rows | None = None) -> None:
         """Learns from these rows, or from all."""
         self._problem, data = problem, problem.data
-        self._rows = np.arange(len(data)) if rows is None else rows
+        self._rows: Rows | slice = slice(None) if rows is None else rows  # a slice copies nothing
         self._labels, self._label_count = data.labels[self._rows], data.label_count
         self._weights = data.image_weights[self._rows]  # (N,)
         images = np.bincount(self._labels, self._weights, self._label_count)  # (L,)
         self._present = np.flatnonzero(images)
         self._image_weights = (self._weights / (len(self._present) * images[self._labels])).astype(np.float32)  # sum 1
-        self._solution = np.zeros((len(self._present), problem.coordinates.shape[1] + 1))
+        self._solution = np.zeros((len(self._present), problem.inputs.shape[1]))
 
     def fit(self, strength: float) -> LinearFit:
         """A label without a photo here is the least likely one for every photo."""
         result = minimize(
-            _Objective(self._problem.coordinates[self._rows], self._labels, self._present, self._image_weights),
+            _Objective(self._problem.inputs[self._rows], self._labels, self._present, self._image_weights),
             self._solution.ravel(),
             args=(1 / (strength * len(self._labels)),),
             jac=True,
@@ -211,8 +211,11 @@ class LinearFits:
         order = np.argsort(self._labels, kind="stable")
         first = np.searchsorted(self._labels[order], self._present)
         weights = self._weights[order, None]
-        sums = np.add.reduceat(self._unit[order] * weights, first, axis=0, dtype=np.float64)
-        return np.asarray(sums / np.add.reduceat(weights, first, axis=0), dtype=np.float32)
+        sums = [
+            (self._unit[rows] * self._weights[rows, None]).sum(axis=0, dtype=np.float64)
+            for rows in np.split(order, first[1:])  # one label after another: all photos at once would be copied
+        ]
+        return np.asarray(np.stack(sums) / np.add.reduceat(weights, first, axis=0), dtype=np.float32)
 
     @cached_property
     def _means(self) -> Floats:
@@ -241,8 +244,8 @@ def _with_zero(rows: Floats) -> Floats:
 class _Objective:
     """Penalised log loss and its gradient; its copies of the photos are freed after one fit."""
 
-    def __init__(self, coordinates: Floats, labels: Labels, present: Labels, image_weights: Floats) -> None:
-        self._inputs = np.column_stack([coordinates, np.ones(len(labels), np.float32)])  # (N, R + 1), last: bias
+    def __init__(self, inputs: Floats, labels: Labels, present: Labels, image_weights: Floats) -> None:
+        self._inputs = inputs  # (N, R + 1), last: bias
         self._own = np.arange(len(labels)), np.searchsorted(present, labels)  # where (N, P) holds a photo's own label
         self._label_count, self._image_weights = len(present), image_weights
 
