@@ -31,7 +31,7 @@ class StoredSquares:
         self._count = 0
         try:
             for picture in pictures:
-                self._file.write(np.ascontiguousarray(picture))
+                self._file.write(picture.tobytes())
                 self._count += 1
             self._file.flush()
         except OSError as e:
@@ -52,7 +52,7 @@ class StoredSquares:
         return pictures
 
     def _read_into(self, pictures: NDArray[np.uint8], offset: int) -> None:
-        buffer = memoryview(pictures.reshape(-1))
+        buffer = pictures.reshape(-1).data
         while buffer:
             count = os.preadv(self._file.fileno(), [buffer], offset)  # at most 2 GB a call
             if count == 0:
