@@ -69,12 +69,21 @@ class Folds:
     def repeats(self) -> int:
         return int(self.numbers.shape[1])
 
+    @property
+    def tested(self) -> Rows:
+        """Of the photos that a fold tests."""
+        return np.flatnonzero((self.numbers != UNTESTED).any(axis=1))
+
     def first_repeat(self) -> Folds:
         return Folds(self.numbers[:, :1])
 
     def first_folds(self, count: int) -> Folds:
         """Only the first `count` of each repeat are tested; the photos of the others are learned from."""
         return Folds(np.where(self.numbers < count, self.numbers, UNTESTED).astype(np.uint8))
+
+    def later_folds(self, count: int) -> Folds:
+        """Only the others are tested."""
+        return Folds(np.where(self.numbers < count, UNTESTED, self.numbers).astype(np.uint8))
 
     def first_images(self, count: int) -> Folds:
         """The same folds without the photos after the first `count`."""

@@ -31,17 +31,14 @@ from handful.service.compute.device import cpu_count
 from handful.training.head.basis import Basis
 from handful.training.head.folds import Folds
 from handful.training.head.labelled import Floats, LabelledEmbeddings, Labels, Rows
-from numpy.typing import NDArray
-from scipy.optimize import minimize
+from handful.training.head.objective import LargeObjective, Objective, is_large
 from torch import Tensor, nn
 
-MAX_STEPS = 100
 SMALL_PROBLEM = 2_000_000  # images x labels x dimensions; below it a second core costs more than it brings
 VARIED = 0.35  # deviation of the lengths of embeddings, by their mean; ImageNet networks: 0.1 to 0.2
 SHARED = 0.3  # length of the mean embedding, each of length 1; ImageNet networks: 0.6 to 0.9
 TINY = 1e-12
 SMALLEST_SIZE = 1e-4  # of logits that differ; cosines that differ by less say nothing
-GRADIENT_TOLERANCE = 3e-3  # against 1, the gradient a label would have if all its photos were wrong, times labels
 
 
 def is_small(data: LabelledEmbeddings) -> bool:
@@ -107,13 +104,13 @@ def _rows_at(rows: Floats, numbers: Labels, count: int, fill: float | None = Non
 @dataclass(frozen=True)
 class LinearProblem:
     """The photos of all folds, with embeddings of length 1 (N, D), or of mean length 1 where lengths vary much; their
-    coordinates (N, R), and the length of a raw one on average.
+    coordinates with a one for the bias (N, R + 1), and the length of a raw one on average.
     """
 
     data: LabelledEmbeddings
     unit: Floats
     basis: Basis
-    coordinates: Floats
+    inputs: Floats
     length: float
     has_length_one: bool  # False where the lengths are kept, only divided by their mean
 
@@ -124,7 +121,7 @@ class LinearProblem:
         varied = bool(lengths.std() > VARIED * length)  # then the lengths themselves tell photos apart
         unit = np.asarray(data.embeddings / (length if varied else lengths), dtype=np.float32)
         basis = Basis.of(unit)
-        return cls(data, unit, basis, basis.coordinates(unit), length, not varied)
+        return cls(data, unit, basis, basis.inputs(unit), length, not varied)
 
 
 @dataclass(frozen=True)
@@ -158,25 +155,20 @@ class LinearFits:
     def __init__(self, problem: LinearProblem, rows: Rows | None = None) -> None:
         """Learns from these rows, or from all."""
         self._problem, data = problem, problem.data
-        self._rows = np.arange(len(data)) if rows is None else rows
+        self._rows: Rows | slice = slice(None) if rows is None else rows  # a slice copies nothing
         self._labels, self._label_count = data.labels[self._rows], data.label_count
         self._weights = data.image_weights[self._rows]  # (N,)
         images = np.bincount(self._labels, self._weights, self._label_count)  # (L,)
         self._present = np.flatnonzero(images)
         self._image_weights = (self._weights / (len(self._present) * images[self._labels])).astype(np.float32)  # sum 1
-        self._solution = np.zeros((len(self._present), problem.coordinates.shape[1] + 1))
+        self._solution = np.zeros((len(self._present), problem.inputs.shape[1]))
 
     def fit(self, strength: float) -> LinearFit:
         """A label without a photo here is the least likely one for every photo."""
-        result = minimize(
-            _Objective(self._problem.coordinates[self._rows], self._labels, self._present, self._image_weights),
-            self._solution.ravel(),
-            args=(1 / (strength * len(self._labels)),),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": MAX_STEPS, "gtol": GRADIENT_TOLERANCE / len(self._present), "ftol": 0.0},
-        )
-        self._solution = result.x.reshape(self._solution.shape)
+        kind = LargeObjective if is_large(self._problem.data) else Objective
+        inputs = self._problem.inputs[self._rows]  # copied for one fold, and freed after it
+        objective = kind(inputs, self._labels, self._present, self._image_weights)
+        self._solution = objective.minimum(self._solution, 1 / (strength * len(self._labels)))
         solution = self._solution.astype(np.float32)
         weight, bias = self._problem.basis.undo(solution[:, :-1], solution[:, -1])
         regression = _with_zero(weight) + bias[:, None] * self._one
@@ -211,8 +203,11 @@ class LinearFits:
         order = np.argsort(self._labels, kind="stable")
         first = np.searchsorted(self._labels[order], self._present)
         weights = self._weights[order, None]
-        sums = np.add.reduceat(self._unit[order] * weights, first, axis=0, dtype=np.float64)
-        return np.asarray(sums / np.add.reduceat(weights, first, axis=0), dtype=np.float32)
+        sums = [
+            (self._unit[rows] * self._weights[rows, None]).sum(axis=0, dtype=np.float64)
+            for rows in np.split(order, first[1:])  # one label after another: all photos at once would be copied
+        ]
+        return np.asarray(np.stack(sums) / np.add.reduceat(weights, first, axis=0), dtype=np.float32)
 
     @cached_property
     def _means(self) -> Floats:
@@ -236,29 +231,6 @@ class LinearFits:
 def _with_zero(rows: Floats) -> Floats:
     """(P, D) -> (P, D + 1)"""
     return np.pad(rows, ((0, 0), (0, 1)))
-
-
-class _Objective:
-    """Penalised log loss and its gradient; its copies of the photos are freed after one fit."""
-
-    def __init__(self, coordinates: Floats, labels: Labels, present: Labels, image_weights: Floats) -> None:
-        self._inputs = np.column_stack([coordinates, np.ones(len(labels), np.float32)])  # (N, R + 1), last: bias
-        self._own = np.arange(len(labels)), np.searchsorted(present, labels)  # where (N, P) holds a photo's own label
-        self._label_count, self._image_weights = len(present), image_weights
-
-    def __call__(self, flat: NDArray[np.float64], penalty: float) -> tuple[float, NDArray[np.float64]]:
-        solution = flat.reshape(self._label_count, -1).astype(np.float32)
-        errors = self._inputs @ solution.T  # (N, P) for the labels present: logits, then changed in place
-        errors -= errors.max(axis=1, keepdims=True)
-        errors -= np.log(np.exp(errors).sum(axis=1, keepdims=True))  # log probabilities
-        penalised = solution.copy()
-        penalised[:, -1] = 0  # never the bias
-        loss = -np.sum(self._image_weights * errors[self._own])
-        np.exp(errors, out=errors)
-        errors[self._own] -= 1
-        errors *= self._image_weights[:, None]
-        gradient = errors.T @ self._inputs + penalty * penalised
-        return float(loss + penalty / 2 * np.sum(penalised**2)), gradient.ravel().astype(np.float64)
 
 
 class OutOfFoldLinear:

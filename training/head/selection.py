@@ -21,14 +21,14 @@ from handful.training.head.folds import Folds
 from handful.training.head.hidden import HiddenHead, out_of_fold_hidden
 from handful.training.head.labelled import Floats, LabelledEmbeddings, Labels
 from handful.training.head.linear import LinearHead, OutOfFoldLinear, is_small
+from handful.training.head.objective import is_large
 from handful.training.metrics import image_log_losses
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 Kind = Literal["linear", "hidden"]
 Head = LinearHead | HiddenHead
-LARGE_PROBLEM = 1_000_000_000  # images x labels x dimensions; from here on a part of the folds chooses the strength
-CHOOSING_FOLDS = 2
+CHOOSING_FOLDS = 2  # of a large problem
 NOTICEABLE = 0.05  # of a standard error: a gain of the log loss that is worth another strength
 HEADS: dict[Kind, type[LinearHead] | type[HiddenHead]] = {"linear": LinearHead, "hidden": HiddenHead}
 
@@ -116,7 +116,7 @@ def fit_head(data: LabelledEmbeddings, folds: Folds, settings: HeadSettings, see
         return SelectedHead(_towards_mean(data), {}, np.zeros((len(data), 1), np.float32), [])
     libraries = None if is_small(data) else "blas"  # numpy's; torch, under the hidden head, may use all cores
     with thread_pools().limit(limits=1, user_api=libraries):
-        if _few_folds_choose(data, settings):
+        if folds.repeats == 1 and _few_folds_choose(data, settings):
             candidates = _linear_candidates(data, folds.first_folds(CHOOSING_FOLDS), settings)
             chosen = _on_all_folds(_simplest_within_one_error(candidates), data, folds)
         else:
@@ -135,12 +135,14 @@ def _few_folds_choose(data: LabelledEmbeddings, settings: HeadSettings) -> bool:
     only_linear = settings.kind == "linear" or (
         settings.kind == "auto" and len(data) < settings.hidden_from_images_per_label * data.label_count
     )
-    return only_linear and data.embeddings.size * data.label_count >= LARGE_PROBLEM
+    return only_linear and is_large(data)
 
 
 def _on_all_folds(chosen: Candidate, data: LabelledEmbeddings, folds: Folds) -> Candidate:
+    """With the logits of the folds that did not choose; those that did have theirs."""
     strength, means = chosen.settings["strength"], chosen.settings["means"]
-    [logits] = OutOfFoldLinear(data, folds).logits(strength, [means])
+    [logits] = OutOfFoldLinear(data, folds.later_folds(CHOOSING_FOLDS)).logits(strength, [means])
+    logits[folds.first_folds(CHOOSING_FOLDS).tested] = chosen.out_of_fold_logits
     return replace(chosen, out_of_fold_logits=logits)
 
 
@@ -175,7 +177,7 @@ def _linear_candidates(data: LabelledEmbeddings, folds: Folds, settings: HeadSet
     Tried from the strongest penalty on, at least to the usual one, until a weaker one no longer helps.
     """
     out_of_fold = OutOfFoldLinear(data, folds)
-    tested = np.unique(np.concatenate([fold.test for fold in folds]))
+    tested = folds.tested
     weights = sorted(settings.means, reverse=True)
     tried: dict[float, list[Candidate]] = {means: [] for means in weights}
     for strength in sorted(settings.strengths):

@@ -14,7 +14,6 @@ from handful.training.embeddings import Embedded
 from handful.training.ladder.squares import BATCH
 from handful.training.photos.inspection import MIN_IMAGES, Inspected, inspect
 from handful.training.photos.sources import Dataset
-from torch import Tensor, zeros
 
 NO_EMBEDDING = np.empty(0, dtype=np.float32)
 MIN_SIDE = 256  # pixels; a photo is decoded no smaller
@@ -23,19 +22,16 @@ MIN_SIDE = 256  # pixels; a photo is decoded no smaller
 def inspect_bare(dataset: Dataset, min_images: int = MIN_IMAGES) -> Inspected:
     """The folder's usable photos. Near-duplicates are not grouped: only embeddings show them."""
     paths = [example.path for example in dataset.examples]
-    hashes: dict[Path, tuple[str, str]] = {}
 
-    def read(path: Path) -> Tensor:
+    def read(path: Path) -> Embedded:
         data = read_bytes(path)
         image = read_image(data, min_side=MIN_SIDE)
-        hashes[path] = content_sha256(data), hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
-        return zeros(1, 1, 1)  # nothing looks at it
+        picture = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+        return Embedded(path, content_sha256(data), picture, NO_EMBEDDING)
 
     results: list[Embedded | ImageError] = []
     with progress_bar(LOOKING, len(paths)) as progress:
-        for batch in read_batches(paths, read, lambda nothing: nothing, size=BATCH):
-            for path, result in zip(batch.sources, batch.read, strict=True):
-                bare = result if isinstance(result, ImageError) else Embedded(path, *hashes[path], NO_EMBEDDING)
-                results.append(bare)
+        for batch in read_batches(paths, read, None, size=BATCH):
+            results += batch.read
             progress(len(batch.sources))
     return inspect(dataset, results, min_images)

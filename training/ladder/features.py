@@ -44,7 +44,8 @@ def train_head(kind: Kind, data: LabelledEmbeddings, seed: int) -> TrainedHead:
     """From the features (N, D) of the training part."""
     present, labels = np.unique(data.labels, return_inverse=True)
     occurring = LabelledEmbeddings(data.embeddings, labels, data.groups, len(present))
-    sample = occurring.take(_sample(labels, seed))
+    sampled = _sample(labels, seed)
+    sample = occurring if len(sampled) == len(occurring) else occurring.take(sampled)
     folds = Folds.make(sample.labels, sample.groups, seed)
     selected = fit_head(sample, folds, HeadSettings(kind=kind), seed)
     head = selected.head if len(sample) == len(occurring) else selected.refit(occurring, seed)

@@ -7,7 +7,7 @@ training part only. The one augmentation is the same for every network: each pho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from handful.service.compute.device import best_device, has_native_bfloat16
 from handful.service.terminal.progress import Advance
 from handful.training.head.labelled import Floats, Labels, Rows
+from handful.training.ladder.squares import StoredSquares
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -23,7 +24,10 @@ MANY = 4000
 WARM_UP = 0.1  # share of the steps
 ANSWER_BATCH = 256
 STATISTICS_FROM = 2000  # photos at most to measure mean and deviation on
+STATISTICS_PIXELS = 20_000_000  # of them at once: 400 photos at 224 x 224, all 2,000 at 64 x 64
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+Pictures = StoredSquares | NDArray[np.uint8]  # (N, S, S, 3)
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,12 @@ class ScratchRecipe:
 class ScratchNetwork:
     """A network with the standardisation that it learned."""
 
-    def __init__(self, network: nn.Module, recipe: ScratchRecipe, squares: NDArray[np.uint8], train: Rows) -> None:
+    def __init__(self, network: nn.Module, recipe: ScratchRecipe, squares: Pictures, train: Rows) -> None:
         self.network, self._recipe, self._squares, self._device = network, recipe, squares, best_device()
         network.to(self._device).to(memory_format=torch.channels_last)
         self._bf16 = recipe.low_precision and has_native_bfloat16(self._device)
-        sample = self._raw(train[:: max(1, len(train) // STATISTICS_FROM)])
-        self._mean = sample.mean(dim=(0, 2, 3), keepdim=True)  # (1, C, 1, 1)
-        self._std = sample.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3)
+        self._mean, std = self._statistics(train[:: max(1, len(train) // STATISTICS_FROM)])  # (1, C, 1, 1)
+        self._std = std.clamp_min(1e-3)
 
     @torch.inference_mode()
     def answer(self, photos: Rows) -> Floats:
@@ -69,19 +72,42 @@ class ScratchNetwork:
 
     def inputs(self, photos: Rows) -> Tensor:
         """(N, C, S, S) float32, standardised, on the device."""
-        return (self._raw(photos) - self._mean) / self._std
+        return self._raw(photos).sub_(self._mean).div_(self._std)
 
     def _raw(self, photos: Rows) -> Tensor:
         pixels = torch.from_numpy(self._squares[photos]).to(self._device)  # (N, S, S, 3) uint8
-        inputs = pixels.permute(0, 3, 1, 2).float() / 255
+        inputs = pixels.permute(0, 3, 1, 2).float().div_(255)
         if self._recipe.grey:
             inputs = (inputs * inputs.new_tensor(GREY)[:, None, None]).sum(dim=1, keepdim=True)
         return inputs
 
+    def _statistics(self, photos: Rows) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each channel (1, C, 1, 1)."""
+        block = max(1, STATISTICS_PIXELS // self._recipe.side_pixels**2)  # photos
+        if len(photos) > block:
+            return statistics_of_parts(map(self._raw, np.array_split(photos, -(-len(photos) // block))))
+        sample = self._raw(photos)
+        return sample.mean(dim=(0, 2, 3), keepdim=True), sample.std(dim=(0, 2, 3), keepdim=True)
+
+
+def statistics_of_parts(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (1, C, 1, 1) of all pixels of parts (N, C, S, S), which need not be in memory together."""
+    count, total, squares = torch.stack([_sums(part) for part in parts]).sum(dim=0)  # (C,) each
+    variance = (squares - total**2 / count) / (count - 1)
+    mean, deviation = (each.float()[None, :, None, None] for each in (total / count, variance.sqrt()))
+    return mean, deviation
+
+
+def _sums(part: Tensor) -> Tensor:
+    """(3, C) float64: each channel's number of pixels, their sum and that of their squares."""
+    total = part.sum(dim=(0, 2, 3), dtype=torch.float64)
+    squares = part.square().sum(dim=(0, 2, 3), dtype=torch.float64)
+    return torch.stack([torch.full_like(total, part[:, 0].numel()), total, squares])
+
 
 def train_network(
     recipe: ScratchRecipe,
-    squares: NDArray[np.uint8],
+    squares: Pictures,
     labels: Labels,
     train: Rows,
     label_count: int,

@@ -20,6 +20,7 @@ from handful.training.ladder.tuned import fine_tuned_answer, photos_seen
 
 PIXELS_SIDE = 32
 HOG_SIDE = 64
+BLOCK = 4096  # photos whose features are computed at once, where a head is not learned from them
 
 DENSE = ScratchRecipe(dense, PIXELS_SIDE, learning_rate=1e-3, weight_decay=0.05, max_epochs=100, min_epochs=8)
 LENET5 = ScratchRecipe(lenet5, 32, learning_rate=2e-3, weight_decay=0.05, max_epochs=100, min_epochs=8, grey=True)
@@ -48,18 +49,17 @@ class LadderPhotos:
         assert self._backbone is not None  # noqa: S101 - a bug otherwise, not a wrong use
         return self._backbone
 
-    @property
-    def pixels(self) -> Floats:
-        """(N, 3072) in [0, 1]"""
-        squares = self.squares.at(PIXELS_SIDE)
-        values = squares.reshape(len(squares), -1).astype(np.float32)
+    def pixels(self, rows: Rows) -> Floats:
+        """(M, 3072) in [0, 1]"""
+        values = self.squares.at(PIXELS_SIDE)[rows].reshape(len(rows), -1).astype(np.float32)
         values /= np.float32(255)  # in place: 30,000 photos are 369 MB
         return values
 
     @cached_property
     def hog(self) -> Floats:
         """(N, 1764)"""
-        return hog(self.squares.at(HOG_SIDE))
+        squares = self.squares.at(HOG_SIDE)
+        return np.concatenate([hog(squares[rows]) for rows in _blocks(np.arange(len(squares)))])
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,13 @@ def _majority(photos: LadderPhotos, train: Rows, progress: Advance) -> FittedRun
     return FittedRung(lambda rows: np.tile(counts, (len(rows), 1)), 0, 0)
 
 
+def _blocks(rows: Rows) -> list[Rows]:
+    """The same rows, at most `BLOCK` at once."""
+    return np.split(rows, range(BLOCK, len(rows), BLOCK))
+
+
 def _head(
-    features: Callable[[LadderPhotos], Floats],
+    features: Callable[[LadderPhotos, Rows], Floats],
     kind: Kind,
     photos: LadderPhotos,
     train: Rows,
@@ -96,11 +101,16 @@ def _head(
     *,
     on_backbone: bool = False,
 ) -> FittedRung:
-    data = photos.data.with_embeddings(features(photos))
-    head = train_head(kind, data.take(train), photos.seed)
+    data = photos.data
+    part = LabelledEmbeddings(features(photos, train), data.labels[train], data.groups[train], data.label_count)
+    head = train_head(kind, part, photos.seed)
     progress(1)
     frozen = parameter_count(photos.backbone.network) if on_backbone else 0
-    return FittedRung(lambda rows: head.logits(data.embeddings[rows]), frozen + head.parameters, head.parameters)
+
+    def answer(rows: Rows) -> Floats:
+        return np.concatenate([head.logits(features(photos, block)) for block in _blocks(rows)])
+
+    return FittedRung(answer, frozen + head.parameters, head.parameters)
 
 
 def _from_scratch(recipe: ScratchRecipe, photos: LadderPhotos, train: Rows, progress: Advance) -> FittedRung:
@@ -117,8 +127,8 @@ def _fine_tuned(photos: LadderPhotos, train: Rows, progress: Advance) -> FittedR
     return FittedRung(answer, parameters, parameters)
 
 
-def _embeddings(photos: LadderPhotos) -> Floats:
-    return photos.data.embeddings
+def _embeddings(photos: LadderPhotos, rows: Rows) -> Floats:
+    return photos.data.embeddings[rows]
 
 
 def _network(name: str, recipe: ScratchRecipe) -> Rung:
@@ -136,12 +146,12 @@ RUNGS = {
         Rung("majority", _majority),
         Rung(
             "pixels",
-            partial(_head, lambda photos: photos.pixels, "linear"),
+            partial(_head, LadderPhotos.pixels, "linear"),
             prepare=lambda photos: photos.squares.at(PIXELS_SIDE),
         ),
         Rung(
             "hog",
-            partial(_head, lambda photos: photos.hog, "linear"),
+            partial(_head, lambda photos, rows: photos.hog[rows], "linear"),
             prepare=lambda photos: photos.squares.at(HOG_SIDE),
         ),
         _network("dense", DENSE),

@@ -75,7 +75,7 @@ def learning_curve(data: LabelledEmbeddings, strength: float, seed: int, means: 
     used = data.take(kept)
     with thread_pools().limit(limits=1):  # the same sums on every machine, and nothing here is large
         problem = LinearProblem.of(used)
-        work = problem.coordinates.size * data.label_count
+        work = len(used) * (problem.inputs.shape[1] - 1) * data.label_count
         draws = [
             Folds.make(used.labels, used.groups, seed + draw).first_repeat()
             for draw in range(DRAWS if work <= SMALL_FIT else LARGE_DRAWS)

@@ -95,3 +95,12 @@ def test_a_part_of_the_folds_tests_what_it_tests_in_all_and_learns_from_the_rest
     for ours, theirs in zip(part, whole, strict=True):
         assert np.array_equal(ours.test, theirs.test)
         assert np.array_equal(ours.train, theirs.train)
+
+
+def test_the_first_and_the_later_folds_test_every_photo_once() -> None:
+    folds = Folds.make(np.arange(200) % 4, np.arange(200), seed=0)
+    first, later = folds.first_folds(2), folds.later_folds(2)
+    assert sorted([*first.tested, *later.tested]) == list(range(200))
+    for ours, theirs in zip([*first, *later], folds, strict=True):
+        assert np.array_equal(ours.test, theirs.test)
+        assert np.array_equal(ours.train, theirs.train)

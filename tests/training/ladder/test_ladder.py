@@ -10,18 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import handful
 from conftest import COLOURS, write_photo
 from handful.service.artifact.errors import DataError, UsageError
 from handful.training.head.labelled import LabelledEmbeddings
 from handful.training.ladder.command import _table, ladder
 from handful.training.ladder.features import MAX_IMAGES, train_head
-from handful.training.ladder.fit import ScratchNetwork, train_network
+from handful.training.ladder.fit import Pictures, ScratchNetwork, statistics_of_parts, train_network
 from handful.training.ladder.hog import hog
 from handful.training.ladder.ladder import climb_ladder
 from handful.training.ladder.rungs import DENSE, RUNGS, SMALL_CNN
 from handful.training.ladder.settings import TITLES, LadderSettings, chosen_names
-from handful.training.ladder.squares import Squares
+from handful.training.ladder.squares import Squares, StoredSquares
 from numpy.typing import NDArray
 
 QUICK = replace(DENSE, max_epochs=3)
@@ -40,9 +41,7 @@ def silent(count: int, text: str | None = None, *, fewer: int = 0) -> None:
     """Progress that nobody watches."""
 
 
-def trained(
-    pictures: NDArray[np.uint8], labels: NDArray[np.int64], train: NDArray[np.intp], seed: int = 0
-) -> ScratchNetwork:
+def trained(pictures: Pictures, labels: NDArray[np.int64], train: NDArray[np.intp], seed: int = 0) -> ScratchNetwork:
     return train_network(QUICK, pictures, labels, train, 2, seed, silent)
 
 
@@ -136,6 +135,28 @@ def test_a_split_folder_is_tested_on_its_own_test_part(tmp_path: Path, photos: P
     result, _ = climb_ladder(tmp_path / "data", settings, tmp_path / "out")
     assert (result["judged"], result["folds"]) == (12, 1)  # green was not learned
     assert result["rows"][0]["accuracy"] > 0.9
+
+
+def test_stored_squares_are_read_in_any_order() -> None:
+    pictures, _ = colours(9)
+    stored = StoredSquares(iter(pictures), 32)
+    assert len(stored) == 9
+    for rows in ([], [0], [3, 4, 5], [8, 2, 3, 3, 0], list(range(9))):
+        assert np.array_equal(stored[np.array(rows, dtype=np.intp)], pictures[rows])
+
+
+def test_a_network_learns_the_same_from_stored_squares() -> None:
+    pictures, labels = colours(40)
+    train = np.arange(32)
+    stored, in_memory = (trained(each, labels, train) for each in (StoredSquares(iter(pictures), 32), pictures))
+    assert np.array_equal(stored.answer(np.arange(40)), in_memory.answer(np.arange(40)))
+
+
+def test_mean_and_deviation_do_not_depend_on_the_parts_they_are_measured_on() -> None:
+    whole = torch.from_numpy(colours(30)[0]).permute(0, 3, 1, 2).float() / 255
+    mean, deviation = statistics_of_parts([whole[:7], whole[7:8], whole[8:]])
+    assert torch.allclose(mean, whole.mean(dim=(0, 2, 3), keepdim=True))
+    assert torch.allclose(deviation, whole.std(dim=(0, 2, 3), keepdim=True))
 
 
 def test_a_photo_that_has_gone_meanwhile_is_named(tmp_path: Path) -> None:
