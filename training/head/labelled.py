@@ -22,6 +22,7 @@ class LabelledEmbeddings:
     groups: Labels  # (N,)
     label_count: int  # L; a label may have no photo here
     weights: Floats | None = None  # (N,) how many photos each counts as; None: as one
+    lengths_count: bool = False  # an embedding's length tells something, as that of pixels tells how bright they are
 
     @classmethod
     def of(cls, inspected: Inspected) -> LabelledEmbeddings:

@@ -103,8 +103,9 @@ def _rows_at(rows: Floats, numbers: Labels, count: int, fill: float | None = Non
 
 @dataclass(frozen=True)
 class LinearProblem:
-    """The photos of all folds, with embeddings of length 1 (N, D), or of mean length 1 where lengths vary much; their
-    coordinates with a one for the bias (N, R + 1), and the length of a raw one on average.
+    """The photos of all folds, with embeddings of length 1 (N, D), or of mean length 1 where lengths count or vary.
+
+    Their coordinates with a one for the bias (N, R + 1), and the length of a raw one on average.
     """
 
     data: LabelledEmbeddings
@@ -118,7 +119,7 @@ class LinearProblem:
     def of(cls, data: LabelledEmbeddings) -> LinearProblem:
         lengths = np.maximum(np.linalg.norm(data.embeddings, axis=1, keepdims=True), TINY)  # (N, 1)
         length = float(lengths.mean())
-        varied = bool(lengths.std() > VARIED * length)  # then the lengths themselves tell photos apart
+        varied = data.lengths_count or bool(lengths.std() > VARIED * length)  # then they tell photos apart
         unit = np.asarray(data.embeddings / (length if varied else lengths), dtype=np.float32)
         basis = Basis.of(unit)
         return cls(data, unit, basis, basis.inputs(unit), length, not varied)

@@ -6,7 +6,7 @@ very many photos the settings are chosen on a sample of them, and the head is th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from handful.training.head.calibration import fit_temperature
@@ -43,7 +43,7 @@ class TrainedHead:
 def train_head(kind: Kind, data: LabelledEmbeddings, seed: int) -> TrainedHead:
     """From the features (N, D) of the training part."""
     present, labels = np.unique(data.labels, return_inverse=True)
-    occurring = LabelledEmbeddings(data.embeddings, labels, data.groups, len(present))
+    occurring = replace(data, labels=labels, label_count=len(present))
     sampled = _sample(labels, seed)
     sample = occurring if len(sampled) == len(occurring) else occurring.take(sampled)
     folds = Folds.make(sample.labels, sample.groups, seed)

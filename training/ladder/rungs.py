@@ -102,7 +102,9 @@ def _head(
     on_backbone: bool = False,
 ) -> FittedRung:
     data = photos.data
-    part = LabelledEmbeddings(features(photos, train), data.labels[train], data.groups[train], data.label_count)
+    part = LabelledEmbeddings(
+        features(photos, train), data.labels[train], data.groups[train], data.label_count, lengths_count=not on_backbone
+    )
     head = train_head(kind, part, photos.seed)
     progress(1)
     frozen = parameter_count(photos.backbone.network) if on_backbone else 0
