@@ -37,7 +37,7 @@ from handful.service.serving.watchdog import show_life
 from handful.service.settings import Settings
 from prometheus_client import values
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from handful.service.api import Api
@@ -66,20 +66,33 @@ class Front:
         if scope["type"] == "http":
             await (self._answer or _not_started)(scope, receive, send)
         elif scope["type"] == "lifespan":
-            async with AsyncExitStack() as stack:
-                try:
-                    await self._start(stack)
-                except Exception:
-                    logger.exception("The service cannot start.")
-                    # uvicorn would go on without it, and BentoML's routes would answer
-                    await send({"type": "lifespan.startup.failed"})
-                    return
-                # requests come here directly from now on: one of BentoML's middlewares would answer in its own form
-                # after a time limit of its own
-                scope["app"].middleware_stack = self
-                await self.app(scope, receive, send)
+            await self._live(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        last = list[Message]()
+
+        async def send_but_the_last(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown"):
+                last.append(message)  # once it is sent, uvicorn ends the process: the last spans would be lost
+            else:
+                await send(message)
+
+        async with AsyncExitStack() as stack:
+            try:
+                await self._start(stack)
+            except Exception:
+                logger.exception("The service cannot start.")
+                # uvicorn would go on without it, and BentoML's routes would answer
+                await send({"type": "lifespan.startup.failed"})
+                return
+            # requests come here directly from now on: one of BentoML's middlewares would answer in its own form
+            # after a time limit of its own
+            scope["app"].middleware_stack = self
+            await self.app(scope, receive, send_but_the_last)
+        for message in last:
+            await send(message)
 
     async def _start(self, stack: AsyncExitStack) -> None:
         """The worker accepts connections once this returns; until then, they wait or go to another worker."""

@@ -29,6 +29,12 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
 pytestmark = pytest.mark.slow
 
 EXAMPLES = 15  # per call and kind
+OF_LABEL_STUDIO = {
+    "/label-studio/health": "GET",
+    "/label-studio/setup": "POST",
+    "/label-studio/predict": "POST",
+    "/label-studio/webhook": "POST",
+}
 OF_A_MODEL = {  # path -> methods
     "/predict": "POST",
     "/predict_many": "POST",
@@ -37,6 +43,7 @@ OF_A_MODEL = {  # path -> methods
     "/promote": "POST",
     "/rollback": "POST",
     "/versions/{version}/report": "GET",
+    "/versions/{version}/report/ticket": "POST",
     "/versions/{version}/findings": "GET",
     "/versions/{version}/thumbnails": "GET",
     "/versions/{version}/thumbnails/{id}": "GET",
@@ -53,6 +60,12 @@ OF_A_MODEL = {  # path -> methods
     "/train": "POST",
     "/retrain": "POST",
     "/evaluate": "POST",
+    "/export": "POST",
+    "/pool": "GET",
+    "/pool/label": "POST",
+    "/pool/{photo}/predict": "POST",
+    "/pool/{photo}/thumbnail": "GET",
+    **OF_LABEL_STUDIO,
 }
 CALLS = (
     *("GET /", "GET /docs", "GET /page/{file}", "POST /thumbnail", "GET /schema.json"),
@@ -60,11 +73,16 @@ CALLS = (
     *("GET /model", "POST /predict", "POST /predict_many"),
     *("GET /retrain", "POST /retrain", "GET /retrain/{job}", "DELETE /retrain/{job}"),
     *("GET /feedback", "POST /feedback", "POST /undo/{token}"),
-    *("GET /jobs", "GET /jobs/{job}", "DELETE /jobs/{job}", "GET /jobs/{job}/events"),
+    *("GET /jobs", "GET /jobs/{job}", "DELETE /jobs/{job}", "GET /jobs/{job}/events", "GET /jobs/{job}/file"),
+    *("GET /jobs/{job}/report", "POST /jobs/{job}/report/ticket"),
+    *(f"{method} {path}" for path, method in OF_LABEL_STUDIO.items()),
     *("GET /models", "POST /models"),
     *(f"{method} /models/{{name}}{path}" for path, methods in OF_A_MODEL.items() for method in methods.split()),
 )
-WITHOUT_BODY = {"POST /undo/{token}", "POST /models/{name}/rollback"}
+WITHOUT_BODY = {
+    *("POST /undo/{token}", "POST /models/{name}/rollback", "POST /models/{name}/pool/{photo}/predict"),
+    *("POST /jobs/{job}/report/ticket", "POST /models/{name}/versions/{version}/report/ticket"),
+}
 WITH_BODY = [call for call in CALLS if call.startswith(("POST", "PATCH")) and call not in WITHOUT_BODY]
 KINDS = [
     *((call, "positive") for call in CALLS),

@@ -129,6 +129,20 @@ def test_a_bad_image_names_its_error_and_no_word_of_a_request_is_told(
     assert "readyz" not in str(collected.spans)
 
 
+def test_the_last_spans_are_sent_before_the_service_ends(
+    collector: tuple[Collector, str], artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last, caller = TRACE[::-1], CALLER[::-1]
+    publish_copy(tmp_path / "home", artifact)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector[1])
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")
+    with running(tmp_path / "home") as server:
+        headers = {**JPEG, "traceparent": f"00-{last}-{caller}-01"}
+        assert server.client.post("/predict", content=encoded(), headers=headers).status_code == 200
+        assert not collector[0].of_trace(last)
+    assert len(collector[0].of_trace(last)) == 4
+
+
 def test_nothing_is_imported_unless_spans_are_asked_for(tmp_path: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "HANDFUL_"))}
     environment = {**kept, "HANDFUL_HOME": str(tmp_path), "OTEL_SERVICE_NAME": "mine"}
