@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +64,12 @@ def outcome(reader: PictureReader, source: Source) -> object:
 
 def decoders() -> list[int]:
     """The processes that were forked to decode, by their ids."""
-    children = psutil.Process().children(recursive=True)
-    return [child.pid for child in children if (parent := child.parent()) and parent.pid != os.getpid()]
+    found = dict[int, int]()  # id -> that of the parent
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "handful.service.decoding" in child.cmdline():
+                found[child.pid] = child.ppid()
+    return [process for process, parent in found.items() if parent in found]
 
 
 @contextmanager
