@@ -20,6 +20,7 @@ from PIL import Image
 from running_server import until
 
 PREPROCESSING = Preprocessing(side_pixels=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), crop_pct=0.875)
+OTHERS = set[int]()
 ALWAYS, NEVER = 0.0, float("inf")  # times as fast as threads must the decoders be
 
 
@@ -62,14 +63,31 @@ def outcome(reader: PictureReader, source: Source) -> object:
         return type(e), str(e)
 
 
+def forkers() -> list[psutil.Process]:
+    """The processes below this one that decoders are forked from; those of services lie further below."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if "handful.service.decoding" in child.cmdline() and child.pid not in OTHERS:
+                found.append(child)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _of_this_test() -> Iterator[None]:
+    """What other tests may have left is not looked at."""
+    OTHERS.update(each.pid for each in forkers())
+    yield
+    OTHERS.clear()
+
+
 def decoders() -> list[int]:
     """The processes that were forked to decode, by their ids."""
-    found = dict[int, int]()  # id -> that of the parent
-    for child in psutil.Process().children(recursive=True):
+    found = list[int]()
+    for forker in forkers():
         with suppress(psutil.Error):
-            if "handful.service.decoding" in child.cmdline():
-                found[child.pid] = child.ppid()
-    return [process for process, parent in found.items() if parent in found]
+            found.extend(each.pid for each in forker.children())
+    return found
 
 
 @contextmanager
