@@ -101,7 +101,7 @@ def running(
 
 
 def _give_timings(home: Path) -> None:
-    """A second start on a machine takes half the time of the first, which tries every engine; so does this one."""
+    """What the first service measured of its engines: with it, this one starts in half the time."""
     if _timed and home.is_dir() and not (home / TIMINGS).exists():
         (home / TIMINGS).parent.mkdir(exist_ok=True)
         (home / TIMINGS).write_text(json.dumps(_timed))

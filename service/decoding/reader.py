@@ -185,7 +185,7 @@ class PictureReader:
             source = DecoderSource()
             source.decoder(niceness=0).kill()  # from now on one starts at once
         except OSError as e:  # threads read on
-            logger.info("No process to decode photos in can be started: %s", e)
+            logger.info("Photos are decoded in threads, as no process for it can be started: %s", e)
             return
         with self._lock:
             if not self._closed:

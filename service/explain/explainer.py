@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Refusal(Exception):
-    """No picture can be drawn; the text is a sentence for whoever asked."""
+    """No picture can be drawn; the text is a sentence for the sender of the request."""
 
 
 def explain_tasks(connection: Connection) -> None:
@@ -45,7 +45,7 @@ class _LastVersion:
         self._classifier: Classifier | None = None
 
     def of(self, task: ExplainTask) -> Classifier:
-        """Raises `_Refusal` where the version that answered is not on the disk any more."""
+        """Raises `_Refusal` if the version that answered is gone from the disk."""
         key = task.path, task.folder
         if self._classifier is None or self._key != key:
             self._key = self._classifier = None  # two need not fit into the memory

@@ -67,7 +67,7 @@ class UndoRefused(RequestError):
 
 
 class ExplainRefused(RequestError):
-    """The network does not keep which place of a photo its numbers are about, or its layers cannot be read here."""
+    """The network's numbers cannot be traced to places of a photo, or its layers cannot be read here."""
 
     status = 409
 

@@ -27,7 +27,7 @@ class StoredSquares:
     def __init__(self, pictures: Iterable[NDArray[np.uint8]], side_pixels: int) -> None:
         """`UsageError` where the disk has no room for them."""
         self.shape = side_pixels, side_pixels, 3
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is open for as long as this object lives
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - this object keeps it open
         self._count = 0
         try:
             for picture in pictures:
