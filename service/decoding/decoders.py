@@ -23,9 +23,9 @@ from handful.service.decoding.processes import (
     SMALL_BYTES,
     SMALL_LANE_BYTES,
     DecoderLost,
-    DecoderProcess,
     DecoderSource,
     LargeImage,
+    OwnDecoders,
     refusal,
 )
 from handful.service.http.capacity import Budget, Capacity
@@ -134,10 +134,9 @@ class _Lane:
     def __init__(
         self, source: DecoderSource, metrics: ServiceMetrics, decoders: int, niceness: int, seconds: float
     ) -> None:
-        self.source, self.metrics, self.niceness, self.seconds = source, metrics, niceness, seconds
-        self.decoders, self.failed = decoders, False
+        self.metrics, self.seconds, self.decoders, self.failed = metrics, seconds, decoders, False
         self._threads = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
-        self._own = threading.local()
+        self._own = OwnDecoders(source, niceness)
         self._busy: dict[int, float] = {}  # thread -> since when
 
     def submit(self, task: Task, image: bytes, prepare: Callable[[NDArray[np.uint8]], T]) -> Future[T]:
@@ -156,26 +155,15 @@ class _Lane:
         thread, started = threading.get_ident(), time.monotonic()
         self._busy[thread] = started
         try:
-            process, self._own.process = self._process(), None
-            picture = process.ask(task, image, self.seconds)
-            self._own.process = process
-        except (ImageError, LargeImage):
-            self._own.process = process
+            picture = self._own.ask(task, image, self.seconds)
+        except OSError as e:
+            self.failed = True
+            raise Overloaded("No process to decode images in can be started; try again in a second.") from e
+        except (ImageError, LargeImage, DecoderLost):
+            self.failed = False
             raise
         finally:
             del self._busy[thread]
             self.metrics.decode_seconds.observe(time.monotonic() - started)
-        return prepare(picture)
-
-    def _process(self) -> DecoderProcess:
-        process: DecoderProcess | None = getattr(self._own, "process", None)
-        if process and process.ended:
-            process.kill()
-            process = None
-        try:
-            process = process or self.source.decoder(self.niceness)
-        except OSError as e:
-            self.failed = True
-            raise Overloaded("No process to decode images in can be started; try again in a second.") from e
         self.failed = False
-        return process
+        return prepare(picture)

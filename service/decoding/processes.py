@@ -149,6 +149,46 @@ class DecoderSource:
         self._process.wait()
 
 
+class OwnDecoders:
+    """A decoder for each thread that asks, replaced when it is lost."""
+
+    def __init__(self, source: DecoderSource, niceness: int) -> None:
+        self._source, self._niceness, self._own = source, niceness, threading.local()
+        self._lock, self._all = threading.Lock(), set[DecoderProcess]()
+
+    def ask(self, task: Task, image: bytes, seconds: float) -> NDArray[np.uint8]:
+        """As `DecoderProcess.ask`. Raises OSError if the system allows no process."""
+        process: DecoderProcess | None = getattr(self._own, "process", None)
+        if process and process.ended:
+            self.end_own()
+            process = None
+        if process is None:
+            self._own.process = process = self._source.decoder(self._niceness)
+            with self._lock:
+                self._all.add(process)
+        try:
+            return process.ask(task, image, seconds)
+        except DecoderLost:
+            self.end_own()
+            raise
+
+    def end_own(self) -> None:
+        """Ends the decoder of this thread, if there is one."""
+        process: DecoderProcess | None = getattr(self._own, "process", None)
+        if process:
+            self._own.process = None
+            with self._lock:
+                self._all.discard(process)
+            process.kill()
+
+    def end_all(self) -> None:
+        """Not while one is asked."""
+        with self._lock:
+            for process in self._all:
+                process.kill()
+            self._all.clear()
+
+
 def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
     process, ours = start_process(MODULE, {**os.environ, **ENVIRONMENT})
     ours.settimeout(START_SECONDS)

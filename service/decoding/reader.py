@@ -29,9 +29,9 @@ from handful.service.decoding.processes import (
     SMALL_BYTES,
     SMALL_LANE_BYTES,
     DecoderLost,
-    DecoderProcess,
     DecoderSource,
     LargeImage,
+    OwnDecoders,
     Reason,
     refusal,
 )
@@ -51,10 +51,9 @@ class PictureReader:
 
     def __init__(self, preprocessing: Preprocessing, photos_before: int = PHOTOS_BEFORE, gain: float = GAIN) -> None:
         self.preprocessing, self._gain = preprocessing, gain
-        self._numbers, self._own, self._closed = count(), threading.local(), False
-        self._started: DecoderSource | None = None
-        self._source: DecoderSource | None = None  # the same while decoders are asked
-        self._lock, self._processes = threading.Lock(), set[DecoderProcess]()
+        self._numbers, self._lock, self._closed = count(), threading.Lock(), False
+        self._started: tuple[DecoderSource, OwnDecoders] | None = None
+        self._asked: OwnDecoders | None = None  # the same while they are asked
         self._after = photos_before if cpu_count() > 1 and hasattr(os, "fork") else None
         self._tried: dict[bool, list[float]] | None = {False: [], True: []}  # seconds, by threads and by decoders
 
@@ -63,20 +62,19 @@ class PictureReader:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with self._lock:
-            self._closed, source, self._source = True, self._started, None
-            for process in self._processes:
-                process.kill()
-            self._processes.clear()
-        if source:
+            self._closed, started, self._asked = True, self._started, None
+        if started:
+            source, decoders = started
+            decoders.end_all()
             source.close()
 
     def __call__(self, source: Source) -> NDArray[np.uint8]:
         """The `(S, S, 3)` picture that the network sees; raises an `ImageError`."""
-        number, decoders, limits = next(self._numbers), self._source, image_limits()
+        number, decoders, limits = next(self._numbers), self._asked, image_limits()
         if number == self._after:
             threading.Thread(target=self._start, name="decoders", daemon=True).start()
-        if decoders is None:
-            self._end_own()
+        if decoders is None and self._started:
+            self._started[1].end_own()  # threads were as fast
         if decoders is None or not isinstance(source, bytes | Path | RemoteFile):
             return self._pixels(self.preprocessing.read(source))
         if isinstance(source, RemoteFile):
@@ -92,10 +90,10 @@ class PictureReader:
         return picture
 
     def _read(
-        self, data: bytes, name: str | None, limits: ImageLimits, decoders: DecoderSource | None
+        self, data: bytes, name: str | None, limits: ImageLimits, decoders: OwnDecoders | None
     ) -> NDArray[np.uint8]:
         if decoders:
-            with suppress(_NotThere):
+            with suppress(_NotThere, OSError):
                 return self._decoded(decoders, data, self._task(limits, name))
         return self._pixels(read_image(data, min_side=self.preprocessing.min_decode_side, name=name))
 
@@ -104,28 +102,19 @@ class PictureReader:
             tried[away].append(seconds)
             if self._tried is None or min(map(len, tried.values())) < PHOTOS_TRIED:
                 return
-            self._tried, source = None, self._source
+            self._tried, started = None, self._started
             here_seconds, there_seconds = median(tried[False]), median(tried[True])
             faster = there_seconds * self._gain <= here_seconds
             if not faster:
-                self._source = None
-        if source and not faster:
-            source.close()
+                self._asked = None
+        if started and not faster:
+            started[0].close()
         logger.info(
             "Photos are decoded %s: %.1f ms a photo in threads, %.1f in processes",
             "in processes" if faster else "in threads",
             1000 * here_seconds,
             1000 * there_seconds,
         )
-
-    def _end_own(self) -> None:
-        """Ends the decoder of this thread, if there is one."""
-        process: DecoderProcess | None = getattr(self._own, "process", None)
-        if process:
-            self._own.process = None
-            with self._lock:
-                self._processes.discard(process)
-            process.kill()
 
     def _pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         return np.asarray(self.preprocessing.pixels(image))
@@ -142,11 +131,11 @@ class PictureReader:
             seconds=SECONDS,
         )
 
-    def _decoded(self, decoders: DecoderSource, data: bytes, task: Task) -> NDArray[np.uint8]:
-        """Raises `_NotThere` for what is left to the thread."""
+    def _decoded(self, decoders: OwnDecoders, data: bytes, task: Task) -> NDArray[np.uint8]:
+        """Raises `_NotThere` or OSError for what is left to the thread."""
         held_bytes = task.granted_bytes
         try:
-            return self._asked(decoders, task, data)
+            return decoders.ask(task, data, WAITED_SECONDS)
         except LargeImage as e:
             held_bytes = e.held_bytes
         except DecoderLost as e:
@@ -155,30 +144,11 @@ class PictureReader:
         task = task.model_copy(update={"granted_bytes": held_bytes})
         with decoding_memory(image_limits()).held(held_bytes):
             try:
-                return self._asked(decoders, task, data)
+                return decoders.ask(task, data, WAITED_SECONDS)
             except DecoderLost as e:
                 if e.reason is Reason.MEMORY:  # it may take more than its header tells
                     raise _NotThere from e
                 raise refusal(e.reason, task.seconds) from e
-
-    def _asked(self, decoders: DecoderSource, task: Task, data: bytes) -> NDArray[np.uint8]:
-        process: DecoderProcess | None = getattr(self._own, "process", None)
-        if process and process.ended:
-            self._end_own()
-            process = None
-        if process is None:
-            try:
-                process = decoders.decoder(niceness=0)
-            except OSError as e:
-                raise _NotThere from e
-            self._own.process = process
-            with self._lock:
-                self._processes.add(process)
-        try:
-            return process.ask(task, data, WAITED_SECONDS)
-        except DecoderLost:
-            self._end_own()
-            raise
 
     def _start(self) -> None:
         try:
@@ -189,7 +159,8 @@ class PictureReader:
             return
         with self._lock:
             if not self._closed:
-                self._started = self._source = source
+                decoders = self._asked = OwnDecoders(source, niceness=0)
+                self._started = source, decoders
                 return
         source.close()
 
