@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 from handful.service.artifact.errors import UsageError
@@ -106,44 +106,36 @@ def classify(
         count, of_all_shards = photos.count()
         for words in photos.read_as:
             tell(words)
-        one_photo = out is None and _is_one_photo(sources)
-        classifier = _classifier(artifact, of_all_shards, on_torch=tta or engine == "ray", one_photo=one_photo)
-        if out is not None:
-            classifier.make_even()
-        computed: RowsFrom = RowsFromHere(classifier, photos, tta=tta)
         if engine == "ray" and out is not None:
-            from handful.service.classify.on_ray import RaySettings, RowsFromRay
+            from handful.service.artifact.folder import open_artifact
+            from handful.service.classify.on_ray import RowsFromRay
+            from handful.service.classify.ray_cluster import RaySettings
 
-            actor = RaySettings(actor_cpus, actor_gpus)
-            computed = RowsFromRay(
-                cast("Classifier", classifier), artifact, photos, out, actor, total=of_all_shards, tta=tta
-            )
+            card, actor = open_artifact(artifact).card, RaySettings(actor_cpus, actor_gpus)
+            computed: RowsFrom = RowsFromRay(card, artifact, photos, out, actor, total=of_all_shards, tta=tta)
+        else:
+            one_photo = out is None and _is_one_photo(sources)
+            classifier = _classifier(artifact, of_all_shards, on_torch=tta, one_photo=one_photo)
+            if out is not None:
+                classifier.make_even()
+            computed = RowsFromHere(classifier, photos, tta=tta)
         with progress_bar(LOOKING, count) as progress:
             if out is None:
-                rows = classify_in_memory(classifier, photos, tta=tta, progress=progress)
+                rows = classify_in_memory(computed, progress)
                 summary = summarised(rows)
             else:
                 rows = []
-                summary = classify_sources(
-                    classifier,
-                    photos,
-                    out,
-                    resume=resume,
-                    tta=tta,
-                    excel=excel,
-                    progress=progress,
-                    rows_from=computed,
-                )
+                summary = classify_sources(computed, out, resume=resume, excel=excel, progress=progress)
             deliver(out, target)
     seconds = time.monotonic() - started
     result = {
-        "model": classifier.card.model,
+        "model": computed.card.model,
         "tta": tta,
         "engine": computed.engine,
         "images": summary.images,
         "failed": summary.failed,
         "unknown": summary.unknown,
-        "per_label": {label: summary.per_label.get(label, 0) for label in classifier.labels},
+        "per_label": {label: summary.per_label.get(label, 0) for label in computed.labels},
         "seconds": round(seconds, 3),
         "images_per_second": round((summary.images - summary.resumed) / seconds, 1) if seconds else 0.0,
         "left_out": dict(photos.left_out.most_common()),

@@ -21,55 +21,57 @@ from handful.service.classify.result_files import (
 from handful.service.terminal.output import check_out
 
 if TYPE_CHECKING:  # it brings torch, which the checks do not need
+    from handful.service.artifact.card import ModelCard
     from handful.service.classifier import Classifier
     from handful.service.lean.classifier import OnnxClassifier
     from handful.service.lean.kept_classifier import KeptClassifier
 
 
 def classify_sources(
-    classifier: Classifier | OnnxClassifier | KeptClassifier,
-    sources: GivenPhotos,
+    computed: RowsFrom,
     out: Path,
     *,
     resume: bool = False,
-    tta: bool = False,
     excel: bool = False,
     progress: Callable[[int], None] = lambda _: None,
-    rows_from: RowsFrom | None = None,
 ) -> Summary:
     """Classifies every image into the file `out`; an unreadable one becomes a row with its error.
-
-    `rows_from` computes elsewhere; None: this process does.
 
     Raises `UsageError` if `out` has another ending than .csv, .jsonl or .parquet, and if an earlier run left its
     journal and `resume` is not set.
     """
     check_out(out, ENDINGS)
+    card, sources = computed.card, computed.sources
     shard = {"shard": str(sources.shard)} if sources.shard else {}
-    run = {"model": classifier.card.model, "weights": classifier.card.files, "tta": tta, **shard}
+    run = {"model": card.model, "weights": card.files, "tta": computed.tta, **shard}
     journal = Journal(out, run)
     done = journal.open(resume=resume)
     progress(len(done))
     sources.own_files = {out.absolute(), out.resolve(), journal.path.absolute(), journal.path.resolve()}
-    resumed, rows_from = len(done), rows_from or RowsFromHere(classifier, sources, tta=tta)
+    resumed = len(done)
     remaining = (photo for photo in sources if sources.name(photo) not in done)
-    with journal.appending() as append, closing(rows_from.rows(remaining)) as rows:
+    with journal.appending() as append, closing(computed.rows(remaining)) as rows:
         for row in rows:
             append(row)
             progress(1)
     about = run | {
-        "labels": list(classifier.labels),
+        "labels": list(computed.labels),
         "sources": [str(source) for source in sources.sources],
-        "engine": rows_from.engine,
+        "engine": computed.engine,
     }
     summary = summarised(journal.rows(), resumed=resumed)
-    write_result_file(out, journal.rows(), columns(classifier.labels), excel=excel, about=about)
+    write_result_file(out, journal.rows(), columns(computed.labels), excel=excel, about=about)
     journal.delete()
     return summary
 
 
 class RowsFrom(Protocol):
-    """Photos -> one row each."""
+    """Photos -> one row each: by this process, or elsewhere."""
+
+    card: ModelCard
+    labels: tuple[str, ...]
+    sources: GivenPhotos
+    tta: bool
 
     def rows(self, photos: Iterator[Photo]) -> Generator[Row]: ...
 
@@ -81,29 +83,24 @@ class RowsFromHere:
     """In the photos' order, computed by this process."""
 
     def __init__(
-        self, classifier: Classifier | OnnxClassifier | KeptClassifier, sources: GivenPhotos, *, tta: bool
+        self, classifier: Classifier | OnnxClassifier | KeptClassifier, sources: GivenPhotos, *, tta: bool = False
     ) -> None:
-        self._classifier, self._sources, self._tta = classifier, sources, tta
+        self._classifier, self.card, self.labels = classifier, classifier.card, classifier.labels
+        self.sources, self.tta = sources, tta
 
     @property
     def engine(self) -> str:
         return self._classifier.engine_label
 
     def rows(self, photos: Iterator[Photo]) -> Generator[Row]:
-        for photo, result in self._classifier.classify(fetched_ahead(photos), tta=self._tta):
-            yield result_row(self._sources.name(photo), result, self._classifier.labels)
+        for photo, result in self._classifier.classify(fetched_ahead(photos), tta=self.tta):
+            yield result_row(self.sources.name(photo), result, self.labels)
 
 
-def classify_in_memory(
-    classifier: Classifier | OnnxClassifier | KeptClassifier,
-    sources: GivenPhotos,
-    *,
-    tta: bool = False,
-    progress: Callable[[int], None] = lambda _: None,
-) -> list[Row]:
+def classify_in_memory(computed: RowsFrom, progress: Callable[[int], None] = lambda _: None) -> list[Row]:
     """The rows that `classify_sources` would write, in a list."""
     rows: list[Row] = []
-    for row in RowsFromHere(classifier, sources, tta=tta).rows(iter(sources)):
+    for row in computed.rows(iter(computed.sources)):
         rows.append(row)
         progress(1)
     return rows

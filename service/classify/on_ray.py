@@ -8,49 +8,31 @@ which was killed goes on, on Ray or without. (Ray's own checkpoints would hold a
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handful.service.artifact.disk_set import DiskSet
-from handful.service.artifact.errors import ImageError, UsageError
+from handful.service.artifact.errors import ImageError
+from handful.service.artifact.label_names import in_one_form
 from handful.service.artifact.limits import MEGABYTES_VARIABLE, MEGAPIXELS_VARIABLE
 from handful.service.classify.given import GivenPhotos, Photo, fetched_ahead
 from handful.service.classify.given import given as parsed
+from handful.service.classify.ray_cluster import ActorPool, RaySettings, actor_pool, cluster
 from handful.service.classify.result_files import Row, columns, parquet_schema, result_row
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from handful.service.classifier import Classifier
+    from handful.service.artifact.card import ModelCard
 
 MOST_FILE_ROWS = 2048  # of the manifest: the photos of one task, whose answers come back at once
 TASKS_PER_ACTOR = 4  # at least, so that all have work to the end
 LEFT_BEHIND = ("report",)  # of an artifact: not needed to answer
-OBJECT_STORE_BYTES = 256_000_000  # of a cluster that is started here
-
-
-@dataclass(frozen=True)
-class RaySettings:
-    """What one actor gets; None: all cores of the smallest node, or one GPU where the cluster has any."""
-
-    cpus: float | None = None
-    gpus: float | None = None
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """How many actors there may be, and what each gets."""
-
-    actors: int
-    cpus: float
-    gpus: float
 
 
 class RowsFromRay:
@@ -58,7 +40,7 @@ class RowsFromRay:
 
     def __init__(
         self,
-        classifier: Classifier,
+        card: ModelCard,
         artifact: Path,
         sources: GivenPhotos,
         out: Path,
@@ -68,8 +50,8 @@ class RowsFromRay:
         tta: bool,
     ) -> None:
         """`total` is the number of photos of the whole run, which decides how the network is computed."""
-        self._labels, self._artifact, self._sources, self._out = classifier.labels, artifact, sources, out
-        self._settings, self._total, self._tta = settings, total, tta
+        self.card, self.labels, self.sources, self.tta = card, in_one_form(card.labels), sources, tta
+        self._artifact, self._out, self._settings, self._total = artifact, out, settings, total
         self._engines: set[str] = set()
 
     @property
@@ -78,16 +60,30 @@ class RowsFromRay:
         return ", ".join(sorted(self._engines))
 
     def rows(self, photos: Iterator[Photo]) -> Generator[Row]:
-        beside = self._out.parent if os.environ.get("RAY_ADDRESS") else None
-        with tempfile.TemporaryDirectory(prefix=".handful-manifest-", dir=beside) as folder, _cluster():
-            pool = _pool(self._settings)
+        with self._manifest() as folder, cluster():
+            pool = actor_pool(self._settings)
             rows = min(MOST_FILE_ROWS, max(16, -(-self._total // (TASKS_PER_ACTOR * pool.actors))))
-            files, seen = self._write_manifest(photos, Path(folder), rows), DiskSet()
-            for table in self._run(pool, Path(folder), files) if files else ():
+            files, seen = self._write_manifest(photos, folder, rows), DiskSet()
+            for table in self._run(pool, folder, files) if files else ():
                 self._engines.update(table["engine"].unique().to_pylist())
                 for row in table.drop_columns("engine").to_pylist():
                     if seen.add(row["path"]):  # a task that Ray repeats must not double its rows
                         yield self._plain(row)
+
+    @contextmanager
+    def _manifest(self) -> Iterator[Path]:
+        """Its folder; beside `out` it has one name, so that a run which goes on takes away what a killed one left."""
+        if not os.environ.get("RAY_ADDRESS"):
+            with tempfile.TemporaryDirectory(prefix="handful-manifest-") as name:
+                yield Path(name)
+            return
+        folder = self._out.with_name(f".{self._out.name}.manifest")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _write_manifest(self, photos: Iterator[Photo], folder: Path, rows: int) -> int:
         """Files of so many names and places each; returns how many files."""
@@ -96,13 +92,13 @@ class RowsFromRay:
 
         files = 0
         while some := list(islice(photos, rows)):
-            names = [self._sources.name(photo) for photo in some]
+            names = [self.sources.name(photo) for photo in some]
             places = [os.fsencode(photo.absolute() if isinstance(photo, Path) else photo.url) for photo in some]
             pq.write_table(pa.table({"path": names, "place": places}), folder / _file_name(files))
             files += 1
         return files
 
-    def _run(self, pool: _Pool, folder: Path, files: int) -> Iterator[pa.Table]:
+    def _run(self, pool: ActorPool, folder: Path, files: int) -> Iterator[pa.Table]:
         """The rows of one file of the manifest after another, in the order in which actors finish them.
 
         Ray gets a block per file, with its name: a task that reads would wait for a core which the actors hold.
@@ -117,7 +113,7 @@ class RowsFromRay:
         names = [pa.table({"file": [str(folder.absolute() / _file_name(number))]}) for number in range(files)]
         answers = from_arrow(names).map_batches(
             RayClassifier,
-            fn_constructor_args=[key, artifact, self._total, pool.cpus, self._tta, limits],
+            fn_constructor_args=[key, artifact, self._total, pool.cpus, self.tta, limits],
             compute=ActorPoolStrategy(min_size=1, max_size=pool.actors),
             batch_size=1,
             batch_format="pyarrow",
@@ -130,7 +126,7 @@ class RowsFromRay:
         """As the local engine gives it: a failed photo has only a path and an error."""
         if row["error"]:
             return {"path": row["path"], "label": "", "error": row["error"]}
-        return {name: row[name] for name in columns(self._labels)}
+        return {name: row[name] for name in columns(self.labels)}
 
 
 class RayClassifier:
@@ -222,65 +218,3 @@ def _on_this_node(key: str, files: Callable[[], dict[str, bytes]]) -> Path:
 def _is_foreign(folder: Path) -> bool:
     """Whether another user made it, who could change it."""
     return hasattr(os, "getuid") and folder.stat().st_uid != os.getuid()
-
-
-def _pool(settings: RaySettings) -> _Pool:
-    """`UsageError` where no node has what one actor is to get."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # Ray's
-    gpus = settings.gpus
-    if gpus is None:
-        gpus = 1.0 if any(node.get("GPU", 0) for node in nodes) else 0.0
-    usable = [node for node in nodes if node.get("CPU", 0) >= (settings.cpus or 1) and node.get("GPU", 0) >= gpus]
-    if not usable:
-        existing = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
-        raise UsageError(
-            f"No node of the Ray cluster has {settings.cpus or 1:g} CPUs and {gpus:g} GPUs for one actor; the nodes"
-            f" have {existing or 'nothing'}."
-        )
-    cpus = settings.cpus or (1.0 if gpus else min(node["CPU"] for node in usable))
-    actors = sum(int(min(node["CPU"] / cpus, node["GPU"] / gpus if gpus else node["CPU"] / cpus)) for node in usable)
-    return _Pool(max(1, actors), cpus, gpus)
-
-
-@contextmanager
-def _cluster() -> Iterator[None]:
-    """The cluster at RAY_ADDRESS, or one on this machine, which ends with the block."""
-    import ray
-    from ray.data import DataContext
-
-    mine = not ray.is_initialized()
-    if mine:
-        _connect()
-    DataContext.get_current().enable_progress_bars = False
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        if mine:
-            ray.shutdown()
-
-
-def _connect() -> None:
-    import ray
-    from handful.service.compute.device import cpu_count
-
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write between the command's own lines
-    try:
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(**quiet)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=cpu_count(),
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                **quiet,
-            )
-    except (ConnectionError, ValueError, RuntimeError) as e:
-        where = os.environ.get("RAY_ADDRESS") or "on this machine"
-        raise UsageError(f"The Ray cluster {where} cannot be reached: {' '.join(str(e).split())[:300]}") from e

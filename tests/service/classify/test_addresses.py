@@ -14,7 +14,7 @@ from handful.service.artifact.errors import DataError, StoreError, UsageError
 from handful.service.artifact.sources.reader import read_source
 from handful.service.classifier import Classifier
 from handful.service.classify.given import GivenPhotos
-from handful.service.classify.local import classify_in_memory, classify_sources
+from handful.service.classify.local import RowsFromHere, classify_in_memory, classify_sources
 from handful.service.classify.remote_out import deliver, local_out
 
 pytest.importorskip("moto")
@@ -41,14 +41,14 @@ def store(photos: Path) -> Iterator[tuple[Faults, Any]]:
 
 
 def rows_of(classifier: Classifier, *sources: str | Path) -> dict[str, dict[str, Any]]:
-    return {row["path"]: row for row in classify_in_memory(classifier, GivenPhotos(sources))}
+    return {row["path"]: row for row in classify_in_memory(RowsFromHere(classifier, GivenPhotos(sources)))}
 
 
 def test_a_folder_there_gives_the_rows_of_one_here(
     classifier: Classifier, store: tuple[Faults, Any], photos: Path
 ) -> None:
     given = GivenPhotos(["s3://photos/set/"])
-    rows = {row["path"]: row for row in classify_in_memory(classifier, given)}
+    rows = {row["path"]: row for row in classify_in_memory(RowsFromHere(classifier, given))}
     empty = rows.pop("empty.jpg")
     assert empty["error"].startswith("image_unreadable: The image is empty (0 bytes)")
     assert rows == rows_of(classifier, photos)
@@ -120,13 +120,13 @@ def test_a_result_appears_there_whole(
     target = "s3://photos/out/rows.parquet"
     out = local_out(target)
     assert out is not None
-    classify_sources(classifier, GivenPhotos([photos]), out)
+    classify_sources(RowsFromHere(classifier, GivenPhotos([photos])), out)
     faults.unavailable["rows.parquet"] = 2
     deliver(out, target)
     assert not out.exists()
     s3.get_file("photos/out/rows.parquet", str(tmp_path / "rows.parquet"))
     assert pq.read_table(tmp_path / "rows.parquet").num_rows == 24
-    classify_sources(classifier, GivenPhotos([photos]), out)
+    classify_sources(RowsFromHere(classifier, GivenPhotos([photos])), out)
     with pytest.raises(StoreError, match="the finished file is kept as"):
         deliver(out, "s3://nowhere/rows.parquet")
     assert out.exists()

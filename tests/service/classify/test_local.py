@@ -18,7 +18,7 @@ from commands import Command
 from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.classifier import Classifier, Prediction
 from handful.service.classify.given import GivenPhotos
-from handful.service.classify.local import classify_sources
+from handful.service.classify.local import RowsFromHere, classify_sources
 from handful.service.classify.result_files import columns
 from zips import zipped
 
@@ -69,7 +69,7 @@ def test_every_file_is_one_row_with_its_answer_or_its_error(
     classifier: Classifier, folder: Path, tmp_path: Path, ending: str
 ) -> None:
     out = tmp_path / f"out{ending}"
-    summary = classify_sources(classifier, GivenPhotos([folder]), out)
+    summary = classify_sources(RowsFromHere(classifier, GivenPhotos([folder])), out)
     rows = {row["path"]: row for row in read(out)}
     assert (summary.images, summary.failed) == (12, 4)
     assert set(rows) == NAMES
@@ -85,7 +85,7 @@ def test_every_file_is_one_row_with_its_answer_or_its_error(
 def test_the_rows_are_those_of_classifying_each_file_alone(
     classifier: Classifier, folder: Path, tmp_path: Path
 ) -> None:
-    classify_sources(classifier, GivenPhotos([folder]), tmp_path / "out.jsonl")
+    classify_sources(RowsFromHere(classifier, GivenPhotos([folder])), tmp_path / "out.jsonl")
     for row in read(tmp_path / "out.jsonl"):
         if row["error"] or "\\" in row["path"]:
             continue
@@ -109,9 +109,9 @@ def test_an_unfinished_run_is_not_overwritten_unasked(classifier: Classifier, fo
     out = tmp_path / "out.csv"
     (tmp_path / "out.csv.partial").write_text("{}\n")
     with pytest.raises(UsageError, match="add --resume"):
-        classify_sources(classifier, GivenPhotos([folder]), out)
+        classify_sources(RowsFromHere(classifier, GivenPhotos([folder])), out)
     with pytest.raises(UsageError, match="needs the same"):
-        classify_sources(classifier, GivenPhotos([folder]), out, resume=True)
+        classify_sources(RowsFromHere(classifier, GivenPhotos([folder])), out, resume=True)
 
 
 @pytest.mark.parametrize("name", ["out.txt", "out", "nowhere/out.csv"])
@@ -119,7 +119,7 @@ def test_an_out_that_cannot_be_written_is_refused_at_once(
     classifier: Classifier, folder: Path, tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(UsageError, match="--out"):
-        classify_sources(classifier, GivenPhotos([folder]), tmp_path / name)
+        classify_sources(RowsFromHere(classifier, GivenPhotos([folder])), tmp_path / name)
 
 
 def test_ten_views_are_averaged_and_refuse_what_one_view_refuses(classifier: Classifier, folder: Path) -> None:
@@ -137,24 +137,31 @@ def test_ten_views_are_averaged_and_refuse_what_one_view_refuses(classifier: Cla
 
 
 def test_a_run_with_ten_views_is_not_resumed_without(classifier: Classifier, folder: Path, tmp_path: Path) -> None:
-    assert classify_sources(classifier, GivenPhotos([folder]), tmp_path / "ten.csv", tta=True).images == 12
+    assert (
+        classify_sources(RowsFromHere(classifier, GivenPhotos([folder]), tta=True), tmp_path / "ten.csv").images == 12
+    )
     header = {"model": classifier.card.model, "weights": classifier.card.files, "tta": True}
     (tmp_path / "out.csv.partial").write_text(json.dumps(header) + "\n")
     with pytest.raises(UsageError, match="with --tta"):
-        classify_sources(classifier, GivenPhotos([folder]), tmp_path / "out.csv", resume=True)
-    assert classify_sources(classifier, GivenPhotos([folder]), tmp_path / "out.csv", resume=True, tta=True).images == 12
+        classify_sources(RowsFromHere(classifier, GivenPhotos([folder])), tmp_path / "out.csv", resume=True)
+    assert (
+        classify_sources(
+            RowsFromHere(classifier, GivenPhotos([folder]), tta=True), tmp_path / "out.csv", resume=True
+        ).images
+        == 12
+    )
 
 
 def test_an_out_inside_the_folder_is_no_image_of_it(classifier: Classifier, folder: Path) -> None:
-    classify_sources(classifier, GivenPhotos([folder]), folder / "out.csv")
-    assert classify_sources(classifier, GivenPhotos([folder]), folder / "out.csv").images == 12
+    classify_sources(RowsFromHere(classifier, GivenPhotos([folder])), folder / "out.csv")
+    assert classify_sources(RowsFromHere(classifier, GivenPhotos([folder])), folder / "out.csv").images == 12
 
 
 def test_what_is_left_out_is_counted_and_a_former_result_is_not(classifier: Classifier, folder: Path) -> None:
     photos = GivenPhotos([folder])
-    classify_sources(classifier, photos, folder / "out.csv")
+    classify_sources(RowsFromHere(classifier, photos), folder / "out.csv")
     assert photos.left_out == {".txt": 1, "linked folder that leads back": 1}
-    classify_sources(classifier, photos, folder / "out.csv")
+    classify_sources(RowsFromHere(classifier, photos), folder / "out.csv")
     assert photos.left_out == {".txt": 1, "linked folder that leads back": 1}
     packed = folder.parent / "in.zip"
     with zipfile.ZipFile(packed, "w") as archive:
@@ -172,8 +179,8 @@ def test_a_csv_for_excel_shows_its_letters_and_runs_nothing(
     for name in ("=1+1.jpg", "@SUM(A1).jpg", " +1.jpg", "-1.png", "\ttab.jpg", "plain.jpg"):
         (tmp_path / "in2").mkdir(exist_ok=True)
         (tmp_path / "in2" / name).write_bytes(photo)
-    summary = classify_sources(classifier, GivenPhotos([tmp_path / "in2"]), tmp_path / "plain.csv")
-    classify_sources(classifier, GivenPhotos([tmp_path / "in2"]), tmp_path / "excel.csv", excel=True)
+    summary = classify_sources(RowsFromHere(classifier, GivenPhotos([tmp_path / "in2"])), tmp_path / "plain.csv")
+    classify_sources(RowsFromHere(classifier, GivenPhotos([tmp_path / "in2"])), tmp_path / "excel.csv", excel=True)
     assert summary.formulas == 5
     data = (tmp_path / "excel.csv").read_bytes()
     assert data.startswith(b"\xef\xbb\xbfpath,")

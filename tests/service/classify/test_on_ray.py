@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from commands import Command, handful
 from handful.service.artifact.errors import UsageError
+from handful.service.artifact.folder import open_artifact
 from handful.service.classifier import Classifier
 from handful.service.classify.given import GivenPhotos
-from handful.service.classify.local import classify_sources
-from handful.service.classify.on_ray import RayClassifier, RaySettings, RowsFromRay, _files
+from handful.service.classify.local import RowsFromHere, classify_sources
+from handful.service.classify.on_ray import RayClassifier, RowsFromRay, _files
+from handful.service.classify.ray_cluster import RaySettings
 
 ray = pytest.importorskip("ray")
 
@@ -43,7 +45,7 @@ def expected(artifact: Path, many: Path, tmp_path_factory: pytest.TempPathFactor
     classifier, out = Classifier.load(artifact), tmp_path_factory.mktemp("local") / "rows.parquet"
     classifier.choose_fastest_for(COPIES + 2)
     classifier.network.make_even()
-    classify_sources(classifier, GivenPhotos([many]), out)
+    classify_sources(RowsFromHere(classifier, GivenPhotos([many])), out)
     return sorted_rows(out)
 
 
@@ -56,7 +58,7 @@ def test_an_actor_without_ray_gives_rows_and_errors(artifact: Path, photos: Path
     """What runs in an actor, called as Ray calls it."""
     classifier = Classifier.load(artifact)
     sources = GivenPhotos([photos / "red/00.jpg", photos / "red/01.png"])
-    rows = RowsFromRay(classifier, artifact, sources, tmp_path / "x.csv", RaySettings(), total=2, tta=False)
+    rows = RowsFromRay(classifier.card, artifact, sources, tmp_path / "x.csv", RaySettings(), total=2, tta=False)
     assert rows._write_manifest(iter([photos / "red/00.jpg", tmp_path / "gone.jpg"]), tmp_path, 100) == 1
     actor = RayClassifier.__new__(RayClassifier)
     actor.classifier, actor._tta = classifier, False
@@ -64,6 +66,21 @@ def test_an_actor_without_ray_gives_rows_and_errors(artifact: Path, photos: Path
     assert first["label"]
     assert second["error"].startswith("image_unreadable: ")
     assert "report" not in {name.split("/")[0] for name in _files(artifact)}
+
+
+def test_a_manifest_that_a_killed_command_left_is_replaced(
+    artifact: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "203.0.113.1:6379")  # nobody is asked
+    out, card = tmp_path / "rows.csv", open_artifact(artifact).card
+    left = tmp_path / ".rows.csv.manifest/00000007.parquet"
+    left.parent.mkdir()
+    left.write_bytes(b"of an earlier run")
+    rows = RowsFromRay(card, artifact, GivenPhotos([photos]), out, RaySettings(), total=2, tta=False)
+    with rows._manifest() as folder:
+        assert folder == left.parent
+        assert not list(folder.iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 class ArrowLike:
@@ -106,7 +123,7 @@ def test_a_killed_actor_and_a_killed_node_lose_and_double_nothing(
 ) -> None:
     classifier, sources = Classifier.load(artifact), GivenPhotos([many])
     out = tmp_path / "rows.parquet"
-    rows = RowsFromRay(classifier, artifact, sources, out, RaySettings(), total=COPIES + 2, tta=False)
+    rows = RowsFromRay(classifier.card, artifact, sources, out, RaySettings(), total=COPIES + 2, tta=False)
     worker, killed = cluster.worker_nodes.copy().pop(), []
 
     def kill() -> None:
@@ -123,7 +140,7 @@ def test_a_killed_actor_and_a_killed_node_lose_and_double_nothing(
         if done == 1:
             threading.Thread(target=kill).start()
 
-    classify_sources(classifier, sources, out, rows_from=rows, progress=progress)
+    classify_sources(rows, out, progress=progress)
     assert sorted_rows(out) == expected
     assert len(killed) == 2
     assert all(killed)  # an actor was found
@@ -163,6 +180,8 @@ def test_a_killed_command_is_resumed(home: Path, many: Path, expected: list[dict
 def test_no_node_has_so_much(cluster: Any, artifact: Path, many: Path, tmp_path: Path) -> None:
     assert cluster
     classifier, sources = Classifier.load(artifact), GivenPhotos([many])
-    rows = RowsFromRay(classifier, artifact, sources, tmp_path / "x.csv", RaySettings(cpus=64), total=COPIES, tta=False)
+    rows = RowsFromRay(
+        classifier.card, artifact, sources, tmp_path / "x.csv", RaySettings(cpus=64), total=COPIES, tta=False
+    )
     with pytest.raises(UsageError, match="No node of the Ray cluster has 64 CPUs and 0 GPUs"):
-        classify_sources(classifier, sources, tmp_path / "x.csv", rows_from=rows)
+        classify_sources(rows, tmp_path / "x.csv")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +11,7 @@ from commands import handful
 from handful.service.artifact.errors import UsageError
 from handful.service.classifier import Classifier
 from handful.service.classify.given import GivenPhotos
-from handful.service.classify.local import classify_sources
+from handful.service.classify.local import RowsFromHere, classify_sources
 from handful.service.classify.merging import merge_parts
 from handful.service.classify.shards import Shard, shard_number
 
@@ -28,9 +27,17 @@ def classifier(artifact: Path) -> Classifier:
 
 
 def write_part(
-    classifier: Classifier, source: Path, number: int, out: Path, count: int = SHARDS, **options: Any
+    classifier: Classifier,
+    source: Path,
+    number: int,
+    out: Path,
+    count: int = SHARDS,
+    *,
+    tta: bool = False,
+    resume: bool = False,
 ) -> Path:
-    classify_sources(classifier, GivenPhotos([source], shard=Shard(number, count)), out, **options)
+    photos = GivenPhotos([source], shard=Shard(number, count))
+    classify_sources(RowsFromHere(classifier, photos, tta=tta), out, resume=resume)
     return out
 
 
@@ -44,11 +51,11 @@ def test_merged_parts_are_the_bytes_of_one_process(
     classifier: Classifier, photos: Path, parts: list[Path], tmp_path: Path
 ) -> None:
     assert all(pq.read_metadata(part).num_rows for part in parts)
-    classify_sources(classifier, GivenPhotos([photos]), tmp_path / "one.parquet")
+    classify_sources(RowsFromHere(classifier, GivenPhotos([photos])), tmp_path / "one.parquet")
     merged = merge_parts(parts[::-1], tmp_path / "all.parquet")
     assert merged.summary.images == 24
     assert (tmp_path / "all.parquet").read_bytes() == (tmp_path / "one.parquet").read_bytes()
-    classify_sources(classifier, GivenPhotos([photos]), tmp_path / "one.csv")
+    classify_sources(RowsFromHere(classifier, GivenPhotos([photos])), tmp_path / "one.csv")
     merge_parts(parts, tmp_path / "all.csv")
     assert (tmp_path / "all.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
 
@@ -78,7 +85,7 @@ def test_missing_double_and_foreign_parts_are_refused(
     words = tmp_path / "words.parquet"
     words.write_text("words")
     whole = tmp_path / "whole.parquet"
-    classify_sources(classifier, GivenPhotos([photos]), whole)
+    classify_sources(RowsFromHere(classifier, GivenPhotos([photos])), whole)
     other = write_part(classifier, photos / "red", 2, tmp_path / "other.parquet")
     of_four = write_part(classifier, photos, 2, tmp_path / "four.parquet", count=4)
     ten = write_part(classifier, photos, 2, tmp_path / "ten.parquet", tta=True)

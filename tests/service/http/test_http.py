@@ -15,7 +15,7 @@ import httpx
 import pytest
 from handful.service.classifier import Classifier
 from handful.service.classify.given import GivenPhotos
-from handful.service.classify.local import classify_sources
+from handful.service.classify.local import RowsFromHere, classify_sources
 from PIL import Image
 from running_server import Server, encoded, running, until
 
@@ -71,7 +71,7 @@ def test_an_image_is_answered_alike_as_a_field_and_as_the_body(server: Server) -
 
 def test_answers_are_those_of_classify(server: Server, photos: Path, artifact: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
-    classify_sources(Classifier.load(artifact), GivenPhotos([photos]), out)
+    classify_sources(RowsFromHere(Classifier.load(artifact), GivenPhotos([photos])), out)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     many = server.client.post(
         "/predict_many", files=[("images", (photos / row["path"]).open("rb")) for row in rows]

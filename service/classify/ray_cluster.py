@@ -1,0 +1,105 @@
+"""The cluster on which `classify --engine ray` runs, and what each of its actors gets."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from handful.service.artifact.errors import UsageError
+
+OBJECT_STORE_BYTES = 256_000_000  # of a cluster that is started here
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """What one actor gets; None: all cores of the smallest node, or one GPU where the cluster has any."""
+
+    cpus: float | None = None
+    gpus: float | None = None
+
+
+@dataclass(frozen=True)
+class ActorPool:
+    """How many actors there may be, and what each gets."""
+
+    actors: int
+    cpus: float
+    gpus: float
+
+
+def actor_pool(settings: RaySettings) -> ActorPool:
+    """`UsageError` where no node has what one actor is to get."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # Ray's
+    gpus = settings.gpus
+    if gpus is None:
+        gpus = 1.0 if any(node.get("GPU", 0) for node in nodes) else 0.0
+    usable = [node for node in nodes if node.get("CPU", 0) >= (settings.cpus or 1) and node.get("GPU", 0) >= gpus]
+    if not usable:
+        existing = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+        raise UsageError(
+            f"No node of the Ray cluster has {settings.cpus or 1:g} CPUs and {gpus:g} GPUs for one actor; the nodes"
+            f" have {existing or 'nothing'}."
+        )
+    cpus = settings.cpus or (1.0 if gpus else min(node["CPU"] for node in usable))
+    actors = sum(int(min(node["CPU"] / cpus, node["GPU"] / gpus if gpus else node["CPU"] / cpus)) for node in usable)
+    return ActorPool(max(1, actors), cpus, gpus)
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """The cluster at RAY_ADDRESS, or one on this machine, which ends with the block."""
+    _show_token()
+    import ray
+    from ray.data import DataContext
+
+    mine = not ray.is_initialized()
+    if mine:
+        _connect()
+    DataContext.get_current().enable_progress_bars = False
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+def _show_token() -> None:
+    """`ray start` asks for its token wherever there is one; a client shows it unasked only from Ray 2.61 on.
+
+    Ray reads the variable while it is imported. To a cluster without a token it makes no difference.
+    """
+    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if os.environ.get("RAY_ADDRESS") and (given or Path("~/.ray/auth_token").expanduser().is_file()):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _connect() -> None:
+    import ray
+    from handful.service.compute.device import cpu_count
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write between the command's own lines
+    try:
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(**quiet)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=cpu_count(),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                **quiet,
+            )
+    except (ConnectionError, ValueError, RuntimeError) as e:
+        where = os.environ.get("RAY_ADDRESS") or "on this machine"
+        raise UsageError(f"The Ray cluster {where} cannot be reached: {' '.join(str(e).split())[:300]}") from e
