@@ -116,14 +116,22 @@ class Journal:
 
     @contextmanager
     def appending(self) -> Iterator[Callable[[Row], None]]:
-        """Yields a function that appends a row and flushes it to the system."""
-        with self.path.open("a", encoding="utf-8") as file:
+        """Yields a function that appends a row and flushes it to the system.
 
-            def append(row: Row) -> None:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
+        A run that fails before its first row leaves no journal.
+        """
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
 
-            yield append
+                def append(row: Row) -> None:
+                    file.write(json.dumps(row) + "\n")
+                    file.flush()
+
+                yield append
+        except BaseException:
+            if not any(self.rows()):
+                self.delete()
+            raise
 
     def rows(self) -> Iterator[Row]:
         with self.path.open(encoding="utf-8") as file:

@@ -7,7 +7,8 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import pytest
 from commands import Command
 from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.classifier import Classifier, Prediction
-from handful.service.classify.given import GivenPhotos
+from handful.service.classify.given import GivenPhotos, Photo
 from handful.service.classify.local import RowsFromHere, classify_sources
-from handful.service.classify.result_files import columns
+from handful.service.classify.result_files import Row, columns
 from zips import zipped
 
 
@@ -112,6 +113,29 @@ def test_an_unfinished_run_is_not_overwritten_unasked(classifier: Classifier, fo
         classify_sources(RowsFromHere(classifier, GivenPhotos([folder])), out)
     with pytest.raises(UsageError, match="needs the same"):
         classify_sources(RowsFromHere(classifier, GivenPhotos([folder])), out, resume=True)
+
+
+class Failing(RowsFromHere):
+    """Fails after so many rows, as a cluster does that cannot be reached, or is lost."""
+
+    after = 0
+
+    def rows(self, photos: Iterator[Photo]) -> Generator[Row]:
+        yield from islice(super().rows(photos), self.after)
+        raise UsageError("The cluster is gone.")
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_run_that_fails_keeps_its_rows_and_nothing_else(
+    classifier: Classifier, folder: Path, tmp_path: Path, after: int
+) -> None:
+    computed = Failing(classifier, GivenPhotos([folder]))
+    computed.after = after
+    with pytest.raises(UsageError, match="gone"):
+        classify_sources(computed, tmp_path / "out.csv")
+    left = tmp_path / "out.csv.partial"
+    assert left.exists() is (after > 0)
+    assert not after or len(left.read_text().splitlines()) == 1 + after
 
 
 @pytest.mark.parametrize("name", ["out.txt", "out", "nowhere/out.csv"])
