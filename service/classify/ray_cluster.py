@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from handful.service.artifact.errors import UsageError
@@ -55,7 +54,6 @@ def actor_pool(settings: RaySettings) -> ActorPool:
 @contextmanager
 def cluster() -> Iterator[None]:
     """The cluster at RAY_ADDRESS, or one on this machine, which ends with the block."""
-    _show_token()
     import ray
     from ray.data import DataContext
 
@@ -70,16 +68,6 @@ def cluster() -> Iterator[None]:
     finally:
         if mine:
             ray.shutdown()
-
-
-def _show_token() -> None:
-    """`ray start` asks for its token wherever there is one; a client shows it unasked only from Ray 2.61 on.
-
-    Ray reads the variable while it is imported. To a cluster without a token it makes no difference.
-    """
-    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    if os.environ.get("RAY_ADDRESS") and (given or Path("~/.ray/auth_token").expanduser().is_file()):
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _connect() -> None:
@@ -102,4 +90,5 @@ def _connect() -> None:
             )
     except (ConnectionError, ValueError, RuntimeError) as e:
         where = os.environ.get("RAY_ADDRESS") or "on this machine"
-        raise UsageError(f"The Ray cluster {where} cannot be reached: {' '.join(str(e).split())[:300]}") from e
+        token = "" if "RAY_AUTH_MODE" in os.environ else " If it asks for a token, set RAY_AUTH_MODE=token."
+        raise UsageError(f"The Ray cluster {where} cannot be reached: {' '.join(str(e).split())[:300]}.{token}") from e
