@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -50,8 +51,29 @@ for _name, _command in sorted(_commands().items(), key=lambda item: ORDER.index(
     handful.add_command(_command, _name)
 
 
+class _Ending:
+    """Called after all else that is to be done at the end: leaves the process without taking the interpreter apart.
+
+    That would take up to a second once networks were computed, and frees what the system frees anyway.
+    """
+
+    status: int | None = None  # None: the command has not ended by itself
+
+    def __call__(self) -> None:
+        if self.status is None:
+            return
+        logging.shutdown()
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            return  # the interpreter reports it
+        os._exit(self.status)
+
+
 def main() -> None:
     """The console script. Every failure is one sentence on stderr and an exit status."""
+    atexit.register(ending := _Ending())  # what is registered first is called last
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
     escape_unprintable()
     try:
@@ -71,7 +93,8 @@ def main() -> None:
         status = 0
     except OSError as e:
         status = _fail(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}.")
-    sys.exit(status if isinstance(status, int) else 0)
+    ending.status = status if isinstance(status, int) else 0
+    sys.exit(ending.status)
 
 
 def _sentence(error: HandfulError | ModuleNotFoundError) -> str:
