@@ -25,6 +25,7 @@ VERSION = 1  # of the pictures, in the cache
 FIRST_SEED = 1000
 
 Floats = NDArray[np.float32]
+Coordinates = NDArray[np.float64]
 
 
 def cached_generic(embedder: Embedder) -> Floats:
@@ -60,21 +61,25 @@ def _picture(rng: np.random.Generator) -> Image.Image:
         across, down = rng.uniform(0, SIDE, 2)
         kind, turn = rng.integers(3), rng.uniform(0, np.pi)
         rows, columns = (_within(middle, 1.5 * radius) for middle in (down, across))  # a shape reaches at most 1.42
-        y, x = np.mgrid[rows, columns]
+        y, x = np.ogrid[rows, columns]
         u = (x - across) * np.cos(turn) + (y - down) * np.sin(turn)
         v = (y - down) * np.cos(turn) - (x - across) * np.sin(turn)
-        bar = np.abs(v) < radius * rng.uniform(0.2, 1)
-        inside = (
-            u * u + v * v < radius * radius,
-            (np.abs(u) < radius) & bar,
-            (v > -radius / 2) & (np.abs(u) < (radius - v) / 2) & (v < radius),
-        )[kind]
+        inside = _inside(kind, u, v, radius, radius * rng.uniform(0.2, 1))
         colour = rng.random(3)
         if rng.random() < 0.3:  # striped
             canvas[rows, columns][inside] = colour * (1 + 0.3 * np.sin(u[inside] * rng.uniform(0, 1)))[:, None]
         else:
             canvas[rows, columns][inside] = colour
     return Image.fromarray((canvas.clip(0, 1) * 255).astype(np.uint8))
+
+
+def _inside(kind: int, u: Coordinates, v: Coordinates, radius: float, height: float) -> NDArray[np.bool_]:
+    """Of the points (u, v) on a shape's own axes: those in the disc, in the bar of that height, or in the triangle."""
+    if kind == 0:
+        return u * u + v * v < radius * radius
+    if kind == 1:
+        return (np.abs(u) < radius) & (np.abs(v) < height)
+    return (v > -radius / 2) & (np.abs(u) < (radius - v) / 2) & (v < radius)
 
 
 def _within(middle: float, reach: float) -> slice:
