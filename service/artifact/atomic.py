@@ -14,8 +14,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 PARTIAL = ".partial-"
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # of what tells of single photos
@@ -197,6 +199,8 @@ def locked(path: Path) -> Iterator[None]:
 
 def try_lock(path: Path) -> FileLock | None:
     """The lock, held until its `release`, from whatever thread; None if another holder has it."""
+    from filelock import Timeout
+
     lock = _lock(path)
     try:
         lock.acquire(blocking=False)
@@ -207,4 +211,6 @@ def try_lock(path: Path) -> FileLock | None:
 
 def _lock(path: Path) -> FileLock:
     """Never the kind that `filelock` falls back to where a disk has no locks: a kill would leave that one held."""
+    from filelock import FileLock  # what only reads does without
+
     return FileLock(path, thread_local=False, fallback_to_soft=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from handful.service.artifact.card import ModelCard
-from huggingface_hub import EvalResult, ModelCardData
 
 METRICS = {
     "accuracy": "Accuracy, cross-validated",
@@ -19,6 +18,8 @@ def render_model_card(card: ModelCard, repo: str | None = None, licence: str | N
 
 
 def _front_matter(card: ModelCard, licence: str | None) -> str:
+    from huggingface_hub import EvalResult, ModelCardData  # with it YAML, which only writing needs
+
     results = [
         EvalResult(
             task_type="image-classification",

@@ -115,7 +115,9 @@ def classify(
             computed: RowsFrom = RowsFromRay(card, artifact, photos, out, actor, total=of_all_shards, tta=tta)
         else:
             one_photo = out is None and _is_one_photo(sources)
-            classifier = _classifier(artifact, of_all_shards, on_torch=tta, one_photo=one_photo)
+            classifier = _classifier(
+                artifact, of_all_shards, on_torch=tta, one_photo=one_photo, even=out is not None
+            )
             if out is not None:
                 classifier.make_even()
             computed = RowsFromHere(classifier, photos, tta=tta)
@@ -209,7 +211,7 @@ def merge(*, parts: tuple[Path, ...], out: Path, as_json: bool) -> None:
 
 
 def _classifier(
-    artifact: Path, images: int, *, on_torch: bool, one_photo: bool
+    artifact: Path, images: int, *, on_torch: bool, one_photo: bool, even: bool
 ) -> Classifier | OnnxClassifier | KeptClassifier:
     """For one photo from the file that the artifact carries, if it carries one; `on_torch` unless there is no torch."""
     from handful.service.lean.engines import classifier_of, fastest_classifier
@@ -223,7 +225,7 @@ def _classifier(
 
         if has_onnx(artifact, read_card(artifact)) and installed_runtimes():
             return OnnxClassifier.load(artifact)
-    return fastest_classifier(artifact, images)
+    return fastest_classifier(artifact, images, even=even)
 
 
 def _is_one_photo(sources: tuple[str, ...]) -> bool:

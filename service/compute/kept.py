@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from handful.service.artifact.atomic import partial_folder, rename_unless_taken, sweep
 from handful.service.artifact.folder import WEIGHTS, Artifact, file_sha256
 from handful.service.artifact.store import home
-from handful.service.compute.device import CPU_BATCH, MOST_PARALLEL_BATCHES, cpu_count, may_have_gpu
+from handful.service.compute.device import CPU_BATCH, MOST_PARALLEL_BATCHES, SMALL_BATCH, cpu_count, may_have_gpu
 from handful.service.compute.openvino_library import is_installed
 from handful.service.compute.openvino_models import OpenVinoModels
 from handful.service.compute.timings import Rates, Workload, fastest_of, processor_name, remembered
@@ -97,9 +97,10 @@ def kept_of(artifact: Artifact) -> KeptNetwork | None:
         return None
 
 
-def is_fastest(kept: KeptNetwork) -> bool:
-    """Whether OpenVINO is, for one image and for full batches, by what is remembered."""
-    return all(rates and fastest_of(rates) == OPENVINO for rates in kept.timed().values())
+def is_fastest(kept: KeptNetwork, *, even: bool = False) -> bool:
+    """Whether OpenVINO is, by what is remembered: for one image and for full batches; `even`: for the latter alone."""
+    asked = [rates for workload, rates in kept.timed().items() if not even or workload.images > SMALL_BATCH]
+    return all(rates and fastest_of(rates) == OPENVINO for rates in asked)
 
 
 def is_measured(kept: KeptNetwork | None) -> bool:

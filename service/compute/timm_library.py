@@ -1,7 +1,8 @@
-"""timm, imported without torch's compiler, which takes 1.4 s and 140 MB: none of our networks is compiled on import.
+"""timm, imported without what none of our networks needs: torch's compiler, 1.4 s and 140 MB, and torchvision's models.
 
-Two lines ask for the compiler while timm is imported: torchvision's `roi_align` imports a function that it calls only
-when it runs, and timm's NaFlexViT marks methods that must not be compiled. Both ask when they are called, instead.
+Three lines ask for these while timm is imported: torchvision's `roi_align` imports a function that it calls only when
+it runs, timm's NaFlexViT marks methods that must not be compiled, and timm's feature extractors wrap torchvision's. All
+ask when they are called, instead.
 """
 
 from __future__ import annotations
@@ -16,23 +17,30 @@ from typing import Any
 
 import torch
 
-COMPILER = "torch._dynamo.utils"
+COMPILER, MODELS = "torch._dynamo.utils", "torchvision.models"
 _compiler: Any = torch.compiler
 _disable_now = _compiler.disable
 
 
 class _Later(ModuleType):
-    """Stands in for the module; is replaced by it when anything else of it is asked for."""
+    """Stands in for a module: imports it when one of these functions is called, or anything else of it asked for."""
 
-    def is_compile_supported(self, device_type: str) -> bool:
-        return bool(import_module(COMPILER).is_compile_supported(device_type))
+    def __init__(self, name: str, *functions: str) -> None:
+        super().__init__(name)
+        vars(self).update({function: functools.partial(self._call, function) for function in functions})
+
+    def _call(self, function: str, *args: Any, **keywords: Any) -> Any:
+        return getattr(self._module(), function)(*args, **keywords)
+
+    def _module(self) -> ModuleType:
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return import_module(self.__name__)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if sys.modules.get(COMPILER) is self:
-            del sys.modules[COMPILER]
-        return getattr(import_module(COMPILER), name)
+        return getattr(self._module(), name)
 
 
 def _disable(function: Callable[..., Any] | None = None, recursive: bool = True, **how: Any) -> Any:  # noqa: FBT001, FBT002 - torch's signature
@@ -49,22 +57,27 @@ def _disable(function: Callable[..., Any] | None = None, recursive: bool = True,
 
 
 @contextmanager
-def without_compiler() -> Iterator[None]:
-    """What is imported in the block imports the compiler when it needs it."""
-    if COMPILER in sys.modules:
-        yield
-        return
-    stand_in = _Later(COMPILER)
-    sys.modules[COMPILER], _compiler.disable = stand_in, _disable
+def lightly() -> Iterator[None]:
+    """What is imported in the block imports the compiler and torchvision's models when it needs them."""
+    stand_ins = {each.__name__: each for each in _stand_ins() if each.__name__ not in sys.modules}
+    sys.modules.update(stand_ins)
+    if COMPILER in stand_ins:
+        _compiler.disable = _disable
     try:
         yield
     finally:
         _compiler.disable = _disable_now
-        if sys.modules.get(COMPILER) is stand_in:
-            del sys.modules[COMPILER]
+        for name, each in stand_ins.items():
+            if sys.modules.get(name) is each:
+                del sys.modules[name]
 
 
-with without_compiler():
+def _stand_ins() -> list[ModuleType]:
+    extractors = _Later(f"{MODELS}.feature_extraction", "create_feature_extractor", "get_graph_node_names")
+    return [_Later(COMPILER, "is_compile_supported"), *([] if MODELS in sys.modules else [_Later(MODELS), extractors])]
+
+
+with lightly():
     import timm as timm
     from timm.layers.conv2d_same import Conv2dSame as Conv2dSame
     from timm.layers.norm_act import BatchNormAct2d as BatchNormAct2d

@@ -77,17 +77,20 @@ def classifier_of(path: Path) -> Classifier | OnnxClassifier:
     return Classifier.load(path)
 
 
-def fastest_classifier(path: Path, images: int | None) -> Classifier | OnnxClassifier | KeptClassifier:
+def fastest_classifier(
+    path: Path, images: int | None, *, even: bool = False
+) -> Classifier | OnnxClassifier | KeptClassifier:
     """Of an artifact's folder or of an exported file, ready for so many images, or for as many as come (None).
 
-    Where OpenVINO was measured to be the fastest, its network is kept, and from then on computed without torch. Raises
-    as `classifier_of` does.
+    Where OpenVINO was measured to be the fastest, its network is kept, and from then on computed without torch. With
+    `even`, for a classifier that will be made even, it need only be so for full batches. Raises as `classifier_of`
+    does.
     """
     if is_lean(path):
         return classifier_of(path)
     from handful.service.lean.kept_classifier import KeptClassifier
 
-    found = KeptClassifier.find(path)
+    found = KeptClassifier.find(path, even=even)
     if found is not None:
         return found
     from handful.service.classifier import Classifier
@@ -97,7 +100,7 @@ def fastest_classifier(path: Path, images: int | None) -> Classifier | OnnxClass
     classifier = Classifier.from_artifact(artifact)
     classifier.choose_fastest_for(images)
     kept = keep_network(artifact, classifier.network)
-    return (KeptClassifier.find(path) if kept else None) or classifier
+    return (KeptClassifier.find(path, even=even) if kept else None) or classifier
 
 
 def served_classifier(path: Path) -> Classifier | OnnxClassifier | KeptClassifier:

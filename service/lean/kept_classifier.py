@@ -52,8 +52,10 @@ class KeptClassifier:
         self._even = False
 
     @classmethod
-    def find(cls, path: Path) -> KeptClassifier | None:
+    def find(cls, path: Path, *, even: bool = False) -> KeptClassifier | None:
         """Of an artifact's folder; None where OpenVINO is not known to be the fastest, or the network is not kept.
+
+        With `even`, for one that will be made even, it need only be so for full batches.
 
         Raises an `ArtifactError` if the artifact is incomplete or inconsistent.
         """
@@ -63,7 +65,7 @@ class KeptClassifier:
         try:
             folder = kept_folder(artifact)
             kept = kept_network(folder)
-            models = read_models(folder, kept) if kept and is_fastest(kept) else None
+            models = read_models(folder, kept) if kept and is_fastest(kept, even=even) else None
             return cls(artifact, models, kept.timed()) if kept and models else None
         except (ArithmeticError, LookupError, PackageNotFoundError, SafetensorError, TypeError, ValueError) as e:
             logger.info("%s is computed on torch (%s)", artifact.card.model, e)

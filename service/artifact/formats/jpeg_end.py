@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 
 from PIL import Image
 
 END = b"\xff\xd9"
-# libjpeg shows a missing part as grey, or decodes whatever follows. Two fillers without a common bit: where something
-# is missing, at least one of them shows something else; where nothing is, neither is looked at.
-_NOISE = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(2000))
-_FILLER = _NOISE.translate(None, b"\0\xff")
-_FILLERS = (_FILLER, bytes(255 - byte for byte in _FILLER))
 _MOST_ZEROS = 3
 _BAND_PIXELS = 1 << 18
 
@@ -32,8 +28,19 @@ def _decoded_if_whole(data: bytes, open_image: Callable[[bytes], Image.Image]) -
     image = open_image(data + END)
     image.load()
     restarts = _restarts(data)
-    others = (data + noise + b"".join(restart + noise[:500] for restart in restarts) + END for noise in _FILLERS)
+    others = (data + noise + b"".join(restart + noise[:500] for restart in restarts) + END for noise in _fillers())
     return image if all(_same(image, open_image(other)) for other in others) else None
+
+
+@cache
+def _fillers() -> tuple[bytes, bytes]:
+    """Two without a common bit: libjpeg shows a missing part as grey, or decodes whatever follows.
+
+    Where something is missing, at least one of them shows something else; where nothing is, neither is looked at.
+    """
+    noise = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(2000))
+    filler = noise.translate(None, b"\0\xff")
+    return filler, bytes(255 - byte for byte in filler)
 
 
 def _restarts(data: bytes) -> list[bytes]:

@@ -34,7 +34,8 @@ WITH_TORCH = """
 import sys
 from handful.__main__ import handful
 handful.main(sys.argv[1:], standalone_mode=False)
-print("loaded:", *sorted({"torch", "timm", "torch._dynamo", "sympy"} & set(sys.modules)), file=sys.stderr)
+heavy = {"torch", "timm", "torch._dynamo", "torchvision.models", "sympy"}
+print("loaded:", *sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
 
 
@@ -108,6 +109,20 @@ def test_a_photo_and_a_folder_are_answered_without_torch(kept_home: Path, photos
     assert cold(kept_home, "classify", photos, "--out", tmp_path / "rows.csv").stderr.rstrip().endswith("loaded:")
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 25
     assert "openvino 1,000,000" in handful(kept_home, "models", "show", "colours", "--engine").stderr
+
+
+def test_a_file_of_rows_needs_openvino_to_be_the_fastest_for_batches_alone(
+    kept_home: Path, photos: Path, tmp_path: Path
+) -> None:
+    """All its batches have one size; what is the fastest for one photo then counts for nothing."""
+    file = kept_home / "cache/engines.json"
+    known = json.loads(file.read_text())
+    for timed in known.values():
+        timed["1x1"] |= {"fused": 2e6}
+    file.write_text(json.dumps(known))
+    assert cold(kept_home, "classify", photos, "--out", tmp_path / "rows.csv").stderr.rstrip().endswith("loaded:")
+    with home_at(kept_home):
+        assert KeptClassifier.find(kept_home / "models/colours/1") is None
 
 
 def test_python_answers_without_torch_and_explains_with_it(version: Path, photos: Path) -> None:

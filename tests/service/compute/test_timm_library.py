@@ -1,0 +1,20 @@
+"""What timm is imported without is there when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from handful.service.compute.timm_library import timm
+
+
+def test_torchvisions_models_are_loaded_when_one_is_asked_for() -> None:
+    import torchvision
+
+    assert torchvision.models.resnet18.__module__ == "torchvision.models.resnet"
+    assert sys.modules["torchvision.models"] is torchvision.models
+
+
+def test_timms_feature_extractors_work() -> None:
+    names, _ = timm.layers.get_graph_node_names(torch.nn.Sequential(torch.nn.Linear(2, 2)).eval())
+    assert names[-1] == "0"
