@@ -86,7 +86,8 @@ class Bench:
         return [str(python), str(HERE / "peers" / f"{script}.py"), *map(str, arguments)]
 
     def environ(self, **more: str) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HANDFUL_", "OMP_"))}
+        unusual = ("HANDFUL_", "OMP_", "PYTHONDONTWRITEBYTECODE")  # an installation has its modules compiled
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(unusual)}
         quiet = {"HF_HUB_OFFLINE": "1", "YOLO_CONFIG_DIR": str(CACHE), "MPLCONFIGDIR": str(CACHE), "DO_NOT_TRACK": "1"}
         unseen = {"CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else {}
         return {**kept, **quiet, **unseen, "HANDFUL_HOME": str(self.home), **more}

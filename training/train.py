@@ -23,6 +23,7 @@ from handful.training.photos.inspection import Inspected, require_labels
 from handful.training.photos.other import with_other
 from handful.training.photos.overlap import overlap_problems
 from handful.training.photos.sources import Dataset, Problem, read_folder, wanted_labels
+from handful.training.report.libraries import imported_meanwhile
 from handful.training.settings import TrainSettings
 
 
@@ -102,7 +103,8 @@ def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> tuple[Lea
         seconds["embed"] = trial.embed_seconds
     else:
         chosen, backbone = None, backbones[0]
-        with ranks.first_rank_first():  # the other processes then find all embeddings in the cache
+        # the other processes then find all embeddings in the cache
+        with ranks.first_rank_first(), imported_meanwhile():
             inspected, embed = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings, generic=True)
         seconds = {"embed": embed}
         require_labels(inspected, wanted_labels(dataset))

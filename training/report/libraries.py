@@ -1,0 +1,25 @@
+"""The libraries that a report is drawn with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from threading import Thread
+
+LIBRARIES = ("sklearn.tree", "matplotlib.figure", "matplotlib.backends.backend_agg", "sklearn.decomposition", "jinja2")
+
+
+@contextmanager
+def imported_meanwhile() -> Iterator[None]:
+    """Imports them while the block works with something that leaves Python's lock alone, such as a network."""
+    importing = Thread(target=_import, name="report", daemon=True)
+    importing.start()
+    yield
+    importing.join()  # two threads that import each other's halves of a package can see one that is not whole
+
+
+def _import() -> None:
+    for name in LIBRARIES:
+        with suppress(ImportError):  # whoever needs it says so
+            import_module(name)
