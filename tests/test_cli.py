@@ -324,3 +324,25 @@ def on_terminal(columns: int, home: Path, *arguments: str) -> list[str]:
     os.close(own)
     assert process.wait() == 0, written.decode()
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode()).replace("\r", "").splitlines()
+
+
+def test_a_command_ends_with_what_is_registered_for_the_end_and_without_taking_the_interpreter_apart(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import atexit, sys\n"
+        "from handful.__main__ import main\n"
+        "class Part:\n"
+        "    def __del__(self): print('taken apart', file=sys.stderr)\n"
+        "part = Part()\n"
+        "sys.argv = ['handful', 'check', 'nowhere']\n"
+        "try: main()\n"
+        "finally: atexit.register(print, 'cleaned up', end='')\n"
+    )
+    environ = {**os.environ, "HANDFUL_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "cleaned up")
+    assert "nowhere" in done.stderr
+    assert "taken apart" not in done.stderr
