@@ -115,9 +115,7 @@ def classify(
             computed: RowsFrom = RowsFromRay(card, artifact, photos, out, actor, total=of_all_shards, tta=tta)
         else:
             one_photo = out is None and _is_one_photo(sources)
-            classifier = _classifier(
-                artifact, of_all_shards, on_torch=tta, one_photo=one_photo, even=out is not None
-            )
+            classifier = _classifier(artifact, of_all_shards, on_torch=tta, one_photo=one_photo, even=out is not None)
             if out is not None:
                 classifier.make_even()
             computed = RowsFromHere(classifier, photos, tta=tta)

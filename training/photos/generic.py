@@ -73,7 +73,7 @@ def _picture(rng: np.random.Generator) -> Image.Image:
     return Image.fromarray((canvas.clip(0, 1) * 255).astype(np.uint8))
 
 
-def _inside(kind: int, u: Coordinates, v: Coordinates, radius: float, height: float) -> NDArray[np.bool_]:
+def _inside(kind: np.integer, u: Coordinates, v: Coordinates, radius: float, height: float) -> NDArray[np.bool_]:
     """Of the points (u, v) on a shape's own axes: those in the disc, in the bar of that height, or in the triangle."""
     if kind == 0:
         return u * u + v * v < radius * radius
