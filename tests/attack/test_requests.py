@@ -16,7 +16,7 @@ from handful.service.http.auth import LIVENESS_PATHS
 from handful.service.http.exchange import DROPPED_BYTES
 from handful.service.http.keys import FREE_WRONG_KEYS, MAX_PAUSED
 from handful.service.page.files import PAGE_PATHS
-from running_server import Server, encoded, publish_copy, running
+from running_server import LOCAL, Server, encoded, publish_copy, running
 from zips import zipped
 
 JPEG = encoded()
@@ -263,7 +263,7 @@ def test_a_flood_of_wrong_keys_is_slowed_and_the_right_key_is_not(guarded: Serve
 
     def guess() -> None:
         headers = {"Authorization": "Bearer a-guess-of-sixteen-letters"}
-        with httpx.Client(base_url=guarded.client.base_url, headers=headers, trust_env=False, timeout=60) as client:
+        with httpx.Client(base_url=guarded.client.base_url, headers=headers, **LOCAL) as client:
             statuses.extend(client.get("/model").status_code for _ in range(3))
 
     threads = [threading.Thread(target=guess) for _ in range(MAX_PAUSED + 16)]
