@@ -6,8 +6,6 @@ import http.client
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil  # type: ignore[import-untyped]  # bentoml brings it, nobody its types
 import pytest
+from commands import handful
 from handful.service.artifact.store import Store
 from running_server import LOCAL, Server, alive, encoded, publish_copy, running, until
 
@@ -252,9 +251,7 @@ def test_a_port_that_is_taken_is_one_sentence_and_status_2(home: Path) -> None:
 
 
 def refusal(home: Path, arguments: list[str], settings: dict[str, str]) -> str:
-    environ = {**os.environ, "HANDFUL_HOME": str(home), **settings}
-    command = [sys.executable, "-m", "handful", "serve", *arguments]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    done = handful(home, "serve", *arguments, **settings)
     assert done.returncode == 2
     *words, sentence = done.stderr.splitlines()
     assert all(line.startswith("Starting the service on ") for line in words)
