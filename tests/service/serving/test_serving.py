@@ -251,7 +251,7 @@ def test_a_port_that_is_taken_is_one_sentence_and_status_2(home: Path) -> None:
 
 
 def refusal(home: Path, arguments: list[str], settings: dict[str, str]) -> str:
-    done = handful(home, "serve", *arguments, **settings)
+    done = handful(home, "serve", *arguments, cwd=None, **settings)
     assert done.returncode == 2
     *words, sentence = done.stderr.splitlines()
     assert all(line.startswith("Starting the service on ") for line in words)
