@@ -27,10 +27,10 @@ lock: $(VENV)/bin/python
 test: $(VENV)/.installed-dev .types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@echo "Checking types: a minute or two the first time ..."
-	$(BIN)/mypy
-	@echo "Running the tests: some minutes, a dot per test ..."
-	$(BIN)/python -m pytest -m "not slow" $(FAST) --numprocesses auto --maxprocesses 4 --dist loadfile
+	@echo "Running the tests: some minutes, a dot per test; types are checked beside them and told at the end ..."
+	@$(BIN)/mypy > .types/found 2>&1 & types=$$!; \
+	$(BIN)/python -m pytest -m "not slow" $(FAST) --numprocesses auto --maxprocesses 4 --dist loadfile; tests=$$?; \
+	wait $$types; types=$$?; cat .types/found; exit $$((tests || types))
 
 test-slow: $(VENV)/.installed-dev
 	@echo "Running the slow tests: some minutes ..."

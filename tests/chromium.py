@@ -14,7 +14,9 @@ from running_server import Server, running, until
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PROGRAM = next(filter(None, map(shutil.which, PROGRAMS)), None)
 OPTIONS = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-SECONDS = 120  # far more than needed, so that a loaded machine does not fail a test
+SECONDS = 300  # far more than needed, so that a loaded machine does not fail a test
+# What is said for some seconds, perhaps with a button to undo it, stays for minutes: a test may be slow.
+LASTING = "{ const wait = setTimeout; window.setTimeout = (work, ms) => wait(work, ms > 5000 ? 60 * ms : ms) }"
 HARMLESS = "Failed to load resource"  # an error's status is the test's to judge; the page says it to the person
 
 DROP = """([at, files]) => {
@@ -54,7 +56,7 @@ def studio(home: Path, backbone: Path, photos: Path, tmp_path_factory: pytest.Te
     own = tmp_path_factory.mktemp("studio") / "home"
     shutil.copytree(home, own)
     shutil.copytree(photos, own / "photos/colours")
-    with running(own, backbones=str(backbone)) as server:
+    with running(own, backbones=str(backbone), answer_seconds=str(SECONDS)) as server:  # a heat map may be slow
         yield server
         assert "Traceback" not in server.output()
 
@@ -69,6 +71,7 @@ def visit(chromium: Any, studio: Server) -> Iterator[Callable[..., Any]]:
         context = chromium.new_context(**{"locale": "en-US", "viewport": {"width": 1200, "height": 900}, **how})
         contexts.append(context)
         context.set_default_timeout(1000 * SECONDS)
+        context.add_init_script(LASTING)
         page = context.new_page()
         watch(page, f"http://127.0.0.1:{server.port}/", wrong)
         page.goto(f"http://127.0.0.1:{server.port}/{place}")
@@ -110,3 +113,8 @@ def text(page: Any, selector: str) -> list[str]:
 def becomes_true(page: Any, expression: str) -> None:
     """Asked from outside: the page's own policy forbids what evaluates text."""
     until(lambda: bool(page.evaluate(expression)), SECONDS)
+
+
+def requested(page: Any, held: list[Any]) -> None:
+    """Waits until a route has held a request back. Routes are called while the page is asked something."""
+    until(lambda: bool(page.evaluate("true") and held), SECONDS)

@@ -39,6 +39,7 @@ PRELOADED = [
     "opentelemetry.instrumentation.asgi",
     "sklearn.decomposition",
     "sklearn.tree",
+    "tests.warmed",
     "torch._dynamo",
     "uvicorn",
 ]

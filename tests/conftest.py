@@ -1,4 +1,8 @@
-"""Fixtures: a tiny random network, a folder of tiny photos, and a model trained on them."""
+"""Fixtures: a tiny random network, a folder of tiny photos, and a model trained on them.
+
+Nothing here imports torch before a fixture needs it: a run's first process, which only deals out the files, waits for
+these imports before it starts the others.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,7 @@ import pytest
 from chromium import chromium, studio, visit  # noqa: F401  # fixtures, found by their names
 from commands import handful
 from filelock import FileLock
-from handful.training.settings import TrainSettings
-from handful.training.train import train_folder
 from PIL import Image
-from tiny_networks import TINY, save_network
 
 COLOURS = {"blue": (40, 60, 200), "red": (200, 50, 40)}
 KINDS = ("jpg", "png", "webp")
@@ -77,7 +78,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
 
 @pytest.fixture(scope="session")
 def backbone(shared: Shared) -> Path:
-    return shared("backbone", lambda folder: save_network(folder, TINY))
+    def save(folder: Path) -> None:
+        from tiny_networks import TINY, save_network
+
+        save_network(folder, TINY)
+
+    return shared("backbone", save)
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +103,9 @@ def home(shared: Shared, tmp_path_factory: pytest.TempPathFactory, backbone: Pat
     """A HANDFUL_HOME with one model, `colours:1`: this worker's copy."""
 
     def train(folder: Path) -> None:
+        from handful.training.settings import TrainSettings
+        from handful.training.train import train_folder
+
         with home_at(folder):
             train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)))
 

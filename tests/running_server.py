@@ -9,8 +9,10 @@ import io
 import json
 import os
 import resource
+import secrets
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +27,12 @@ from commands import Command
 from handful.service.artifact.store import Store
 from PIL import Image
 
-START_SECONDS = 120  # far more than needed, so that a loaded machine does not fail the test
+START_SECONDS = 300  # far more than needed, so that a loaded machine does not fail the test
+HELD = "jobs-are-held"  # a file in the home
+PORTS = range(10_000, 30_000)  # the system gives none of these to connections, which could take one before its server
+HOLDING = Path(__file__).with_name("holding")  # on the path of new interpreters
+# For each client of a service: a generous time, and no TLS, whose certificates httpx would read again in 27 ms.
+LOCAL: dict[str, Any] = {"timeout": 60, "trust_env": False, "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}
 TIMINGS = "cache/engines.json"
 _timed: dict[str, Any] = {}  # by network, what the first service of the run measured of its engines
 
@@ -39,14 +46,16 @@ class Server:
         self.port, self.home = free_port(), home
         own = {f"HANDFUL_{name.upper()}": value for name, value in settings.items()}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HANDFUL_")}
-        environ = {**kept, **own, "HANDFUL_HOME": str(home), "OMP_WAIT_POLICY": "passive"}
+        path = os.pathsep.join([str(HOLDING), *filter(None, [os.environ.get("PYTHONPATH")])])
+        held = {"PYTHONPATH": path, "JOBS_HELD_WHILE": str(home / HELD)}
+        environ = {**kept, **held, **own, "HANDFUL_HOME": str(home), "OMP_WAIT_POLICY": "passive"}
         self.log = home.parent / f"{home.name}-{self.port}.log"
         self.process = Command(*command, "--port", str(self.port), environment=environ, log=self.log)
         if open_files:
             _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (open_files, hard))
         key = {"Authorization": f"Bearer {settings['api_key']}"} if "api_key" in settings else {}
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=key, timeout=60, trust_env=False)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=key, **LOCAL)
 
     def status(self, path: str) -> int:
         """The HTTP status, or 0 where nothing listens."""
@@ -58,6 +67,15 @@ class Server:
     def wait_for(self, path: str, status: int = 200) -> None:
         until(lambda: self.status(path) == status or not self.process.is_alive())
         assert self.status(path) == status, self.output()
+
+    @contextmanager
+    def jobs_held(self) -> Iterator[None]:
+        """Jobs that start inside the block go no further than the import of torch: none ends before it is looked at."""
+        (self.home / HELD).touch()
+        try:
+            yield
+        finally:
+            (self.home / HELD).unlink()
 
     def workers(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
@@ -121,7 +139,7 @@ def new_interpreters(
     command = [sys.executable, *program, "serve", *words, "--port", str(port)]
     with log.open("wb") as output:
         process = psutil.Popen(command, env=environ, cwd=cwd, stdout=output, stderr=output)
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", **LOCAL)
 
     def ready() -> bool:
         try:
@@ -151,11 +169,18 @@ def until(happened: Callable[[], bool], seconds: float = START_SECONDS, every_se
         time.sleep(every_seconds)
 
 
+def alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nothing listens on; two workers of one run, or two runs, hardly ever take the same."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port := secrets.choice(PORTS)))
+            return port
 
 
 def publish_copy(home: Path, artifact: Path, name: str = "colours") -> str:

@@ -13,7 +13,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]  # bentoml brings it, nobody its types
 import pytest
 from conftest import COLOURS, write_photo
-from running_server import free_port, until
+from running_server import LOCAL, free_port, until
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("handful", "service", "training", "pyproject.toml", "README.md", "LICENSE")
@@ -119,7 +119,7 @@ def test_the_service_answers(installed: Path, elsewhere: Path, way: str) -> None
 
     def ready() -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).text == "colours:1\n"
+            return httpx.get(f"http://127.0.0.1:{port}/readyz", **LOCAL).text == "colours:1\n"
         except httpx.TransportError:
             assert process.poll() is None, (elsewhere / "log").read_text()
             return False

@@ -6,14 +6,15 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
-from running_server import Server, encoded, publish_copy, running
+from running_server import LOCAL, Server, encoded, publish_copy, running
 
 JPEG = encoded()
+HEAD_SECONDS = 1
 OPEN_FILES = 256  # that the worker may have; half the attacks below need more
 HEAD = "POST /predict HTTP/1.1\r\nHost: here\r\nContent-Type: image/jpeg\r\n"
 GET = "GET /livez HTTP/1.1\r\nHost: here\r\n"
@@ -23,22 +24,34 @@ GET = "GET /livez HTTP/1.1\r\nHost: here\r\n"
 def server(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("connections") / "home"
     publish_copy(home, artifact)
-    with running(home, OPEN_FILES, head_seconds="1", body_seconds="20") as server:
+    with running(home, OPEN_FILES, head_seconds=str(HEAD_SECONDS), body_seconds="20") as server:
         yield server
         assert "Too many open files" not in server.output()
         assert "is a bug" not in server.output()
 
 
+@contextmanager
+def begun(server: Server, first: str | bytes) -> Iterator[socket.socket]:
+    """A connection that has sent this in time; one that this process was too slow for is not looked at."""
+    while True:
+        line, began = server.connect(), time.monotonic()
+        with suppress(ConnectionError):
+            line.sendall(first.encode() if isinstance(first, str) else first)
+        if time.monotonic() - began < HEAD_SECONDS / 2:
+            break
+        line.close()
+    with line:
+        yield line
+
+
 def answer(server: Server, request: str | bytes) -> bytes:
     """Everything that the server sends until it closes the connection."""
-    with server.connect() as line:
-        line.sendall(request.encode() if isinstance(request, str) else request)
+    with begun(server, request) as line:
         return rest(line)
 
 
 def assert_alive(line: socket.socket) -> None:
-    """Asks on a connection that stays open; head and body of the answer may arrive apart."""
-    line.sendall(f"{GET}\r\n".encode())
+    """Of a connection that has asked and stays open; head and body of the answer may arrive apart."""
     received = b""
     while not received.endswith(b"alive\n"):
         chunk = line.recv(1000)
@@ -64,11 +77,22 @@ def assert_refused(answered: bytes, status: int, code: str) -> None:
 
 
 def honest(server: Server, count: int = 20) -> None:
-    """New connections, each with one photo."""
+    """New connections, each with one photo. One that may have sent its head too late is asked again, some times."""
     for _ in range(count):
-        with httpx.Client(base_url=server.client.base_url, timeout=20, trust_env=False) as client:
-            response = client.post("/predict", content=JPEG, headers={"Content-Type": "image/jpeg"})
-            assert response.status_code == 200, response.text
+        for _try in range(10):
+            began = time.monotonic()
+            try:
+                status = predicted(server)
+            except httpx.TransportError as e:
+                status = e
+            if status == 200 or time.monotonic() - began < HEAD_SECONDS:
+                break
+        assert status == 200
+
+
+def predicted(server: Server) -> object:
+    with httpx.Client(base_url=server.client.base_url, **LOCAL) as client:
+        return client.post("/predict", content=JPEG, headers={"Content-Type": "image/jpeg"}).status_code
 
 
 @pytest.mark.parametrize(
@@ -100,36 +124,37 @@ def test_half_a_head_is_408(server: Server, sent: str) -> None:
 
 
 def test_a_head_that_comes_byte_by_byte_is_408(server: Server) -> None:
-    with server.connect() as line:
+    head = (GET + "A: b\r\n" * 20).encode()
+    with begun(server, head[:1]) as line:
         with suppress(ConnectionError):
-            for byte in (GET + "A: b\r\n" * 20).encode():
+            for byte in head[1:]:
                 line.sendall(bytes([byte]))
                 time.sleep(0.05)
         assert_refused(rest(line), 408, "head_too_slow")
 
 
 def test_half_a_second_request_is_closed_as_a_first_one(server: Server) -> None:
-    with server.connect() as line:
+    with begun(server, f"{GET}\r\n") as line:
         assert_alive(line)
         line.sendall(GET.encode())
         assert_refused(rest(line), 408, "head_too_slow")
 
 
 def test_a_connection_with_one_request_after_another_stays(server: Server) -> None:
-    with server.connect() as line:
+    with begun(server, f"{GET}\r\n") as line:
         for _ in range(8):
             assert_alive(line)
             time.sleep(0.4)
+            line.sendall(f"{GET}\r\n".encode())
+        assert_alive(line)
 
 
 def test_a_body_that_goes_on_after_the_answer_is_cut(server: Server) -> None:
-    with server.connect() as line:
-        line.sendall(f"{GET}Content-Length: 1000000\r\n\r\n".encode())
-        with suppress(ConnectionError):
-            for _ in range(600):
-                line.sendall(b"x")
-                time.sleep(0.05)
-            pytest.fail("nothing ended the connection")
+    with begun(server, f"{GET}Content-Length: 1000000\r\n\r\n") as line, suppress(ConnectionError):
+        for _ in range(600):
+            line.sendall(b"x")
+            time.sleep(0.05)
+        pytest.fail("nothing ended the connection")
 
 
 def test_a_head_without_end_is_431(server: Server) -> None:

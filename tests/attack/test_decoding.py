@@ -14,7 +14,7 @@ import bombs
 import httpx
 import psutil  # type: ignore[import-untyped]  # bentoml brings it, nobody its types
 import pytest
-from running_server import Server, encoded, publish_copy, running, until
+from running_server import LOCAL, Server, alive, encoded, publish_copy, running, until
 
 MAX_BYTES = 2_500_000_000  # of a worker and its decoders together
 LEFT_BYTES = 60_000_000  # of an idle decoder
@@ -52,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterator
 
 def send(server: Server, image: bytes, path: str = "/predict") -> httpx.Response:
     url, headers = f"http://127.0.0.1:{server.port}/{path}", {"Content-Type": "image/jpeg"}
-    return httpx.post(url, content=image, headers=headers, timeout=120, trust_env=False)
+    return httpx.post(url, content=image, headers=headers, **LOCAL)
 
 
 @pytest.mark.parametrize("path", ["predict", "feedback?label=red"])
@@ -165,9 +165,3 @@ def worker_bytes(server: Server) -> int:
         with suppress(psutil.Error):
             total += worker.memory_info().rss
     return total + sum(map(own_bytes, [*decoders(server), *sources(server)]))
-
-
-def alive(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    return False

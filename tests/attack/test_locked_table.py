@@ -11,7 +11,7 @@ import httpx
 import pytest
 from handful.service.artifact.store import Store
 from handful.service.jobs.table import TABLE, JobTable
-from running_server import encoded, publish_copy, running, until
+from running_server import LOCAL, encoded, publish_copy, running, until
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def test_a_foreign_lock_stops_neither_metrics_nor_the_swap_nor_predictions(tmp_p
     with running(home) as server:
 
         def ask() -> None:
-            answers.append(httpx.get(f"{server.client.base_url}/retrain", timeout=60, trust_env=False))
+            answers.append(httpx.get(f"{server.client.base_url}/retrain", **LOCAL))
 
         with closing(sqlite3.connect(home / "jobs" / TABLE, isolation_level=None)) as stranger:
             stranger.execute("BEGIN EXCLUSIVE")

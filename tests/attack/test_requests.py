@@ -16,7 +16,7 @@ from handful.service.http.auth import LIVENESS_PATHS
 from handful.service.http.exchange import DROPPED_BYTES
 from handful.service.http.keys import FREE_WRONG_KEYS, MAX_PAUSED
 from handful.service.page.files import PAGE_PATHS
-from running_server import Server, encoded, publish_copy, running
+from running_server import LOCAL, Server, encoded, publish_copy, running, until
 from zips import zipped
 
 JPEG = encoded()
@@ -259,17 +259,22 @@ def test_a_large_photo_without_the_key_gets_its_401_and_a_small_answer_keeps_the
 
 
 def test_a_flood_of_wrong_keys_is_slowed_and_the_right_key_is_not(guarded: Server) -> None:
-    statuses: list[int] = []
+    statuses, ended = list[int](), threading.Event()
 
     def guess() -> None:
         headers = {"Authorization": "Bearer a-guess-of-sixteen-letters"}
-        with httpx.Client(base_url=guarded.client.base_url, headers=headers, trust_env=False, timeout=60) as client:
-            statuses.extend(client.get("/model").status_code for _ in range(3))
+        with httpx.Client(base_url=guarded.client.base_url, headers=headers, **LOCAL) as client:
+            while not ended.is_set():
+                statuses.append(client.get("/model").status_code)
 
     threads = [threading.Thread(target=guess) for _ in range(MAX_PAUSED + 16)]
     for thread in threads:
         thread.start()
-    right = [guarded.client.get("/model", headers={"Authorization": f"Bearer {NEW_KEY}"}) for _ in range(20)]
+    try:
+        until(lambda: 429 in statuses)
+        right = [guarded.client.get("/model", headers={"Authorization": f"Bearer {NEW_KEY}"}) for _ in range(20)]
+    finally:
+        ended.set()
     for thread in threads:
         thread.join()
     assert {response.status_code for response in right} == {200}

@@ -8,12 +8,14 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped]  # bentoml brings it, nobody its types
 import pytest
-from running_server import Server, encoded, publish_copy, running, until
+from running_server import LOCAL, Server, alive, encoded, publish_copy, running, until
 
 JPEG = encoded()
 
@@ -28,7 +30,7 @@ def model_home(tmp_path: Path, artifact: Path) -> Path:
 def pair(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("pair") / "home"
     publish_copy(home, artifact)
-    with running(home, workers="2", stuck_seconds="3") as server:
+    with running(home, workers="2", stuck_seconds="8") as server:
         until(lambda: len(server.workers()) == 2)
         yield server
 
@@ -36,15 +38,16 @@ def pair(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterator[S
 class Clients:
     """Ask in threads, with a new connection each time; an answer is a status, or an error's name."""
 
-    def __init__(self, server: Server, count: int = 4) -> None:
+    def __init__(self, server: Server, count: int = 4, pause: float = 0) -> None:
         self.url, self.answers, self.ended = str(server.client.base_url), list[int | str](), threading.Event()
+        self.pause = pause
         self.threads = [threading.Thread(target=self._ask) for _ in range(count)]
 
     def _ask(self) -> None:
-        while not self.ended.is_set():
+        while not self.ended.wait(self.pause):
             try:
                 headers = {"Content-Type": "image/jpeg"}
-                asked = httpx.post(f"{self.url}/predict", content=JPEG, headers=headers, timeout=60, trust_env=False)
+                asked = httpx.post(f"{self.url}/predict", content=JPEG, headers=headers, **LOCAL)
                 self.answers.append(asked.status_code)
             except httpx.TransportError as e:
                 self.answers.append(type(e).__name__)
@@ -62,10 +65,6 @@ class Clients:
 
     def lost(self) -> list[int | str]:
         return [each for each in self.answers if each != 200]
-
-
-def alive(process: psutil.Process) -> bool:
-    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
 
 def wait_for_another(server: Server, gone: psutil.Process, count: int) -> None:
@@ -87,7 +86,7 @@ def test_a_killed_worker_costs_only_what_it_held_since_the_other_one_answers(pai
 
 def test_a_hung_worker_is_replaced(pair: Server) -> None:
     hung = pair.workers()[0]
-    with Clients(pair) as clients:
+    with Clients(pair, pause=0.1) as clients:
         hung.send_signal(signal.SIGSTOP)
         wait_for_another(pair, hung, 2)
     assert len(clients.lost()) <= len(clients.threads)
@@ -118,15 +117,18 @@ def test_a_hung_worker_does_not_keep_the_service_from_ending(model_home: Path) -
 def test_nobody_can_give_the_supervisor_orders(pair: Server) -> None:
     """It listens on the service's own port and nowhere else, unless in a folder that nobody else may enter."""
     family = [psutil.Process(pair.process.pid), *pair.workers()]
-    ports = {
-        connection.laddr.port
-        for process in family
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    ports = {each.laddr.port for each in connections(family, "inet") if each.status == psutil.CONN_LISTEN}
     assert ports == {pair.port}
-    paths = {Path(each.laddr) for process in family for each in process.net_connections("unix") if each.laddr}
+    paths = {Path(each.laddr) for each in connections(family, "unix") if each.laddr}
     assert all(stat.S_IMODE(path.parent.stat().st_mode) == 0o700 for path in paths)
+
+
+def connections(processes: list[psutil.Process], kind: str) -> list[Any]:
+    found = list[Any]()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # what was killed before is gone when it is looked at
+            found += process.net_connections(kind)
+    return found
 
 
 def test_metrics_add_up_over_workers_that_are_forks(pair: Server) -> None:
@@ -138,7 +140,5 @@ def test_metrics_add_up_over_workers_that_are_forks(pair: Server) -> None:
 
     images, scored, in_windows = counted()
     for _ in range(40):
-        httpx.post(
-            f"{pair.client.base_url}/predict", content=JPEG, headers={"Content-Type": "image/jpeg"}, trust_env=False
-        )
+        httpx.post(f"{pair.client.base_url}/predict", content=JPEG, headers={"Content-Type": "image/jpeg"}, **LOCAL)
     assert counted() == (images + 40, scored + 40, in_windows + 2 * 40)  # two scores of each

@@ -42,7 +42,7 @@ def test_enter_signs_in_and_the_same_photo_can_be_asked_again(
     page.goto(f"http://127.0.0.1:{guarded.port}/#/m/colours/train")
     with page.context.expect_page() as report:
         page.get_by_role("button", name="Full report").click()
-    report.value.wait_for_load_state()
+    report.value.wait_for_selector("h1")
     assert report.value.locator("h1").count() == 1
     page.get_by_role("link", name="Photos").click()
     page.wait_for_selector("[role=option]")
@@ -50,7 +50,7 @@ def test_enter_signs_in_and_the_same_photo_can_be_asked_again(
     page.wait_for_selector("[role=option]")
     other = page.context.new_page()
     other.goto(page.url)
-    assert other.get_by_label("Key").is_visible()  # each tab is signed in by itself
+    other.get_by_label("Key").wait_for()  # each tab is signed in by itself
     page.get_by_role("button", name="Sign out").click()
     page.get_by_label("Key").wait_for()
     assert page.evaluate("JSON.stringify([sessionStorage, localStorage])").find(KEY) == -1
@@ -67,7 +67,7 @@ def test_a_key_for_asking_is_offered_nothing_that_changes(
     drop(page, ".drop-zone", write_photo(tmp_path / "red.jpg", (200, 50, 40), 34))
     page.locator(".answer").wait_for()
     assert page.get_by_role("button", name="something else").count() == 0
-    assert page.get_by_role("button", name="A closer look").is_visible()
+    page.get_by_role("button", name="A closer look").wait_for()
     page.evaluate("location.hash = '#/m/colours/photos'")
     page.wait_for_selector(".drop-zone")
     assert page.locator("[role=option]").count() == 0

@@ -132,6 +132,7 @@ def test_the_language_is_switched_and_kept(visit: Callable[..., Any]) -> None:
 def test_what_a_model_is_worth_is_on_the_page(visit: Callable[..., Any], studio: Server) -> None:
     page = visit()
     card = page.locator(".model").filter(has_text="colours")
+    card.filter(has_text="Right ").wait_for()
     assert "blue · red" in card.inner_text()
     assert re.search(r"Right \d+ times out of 100", card.inner_text())
     becomes_true(page, "document.querySelectorAll('.strip img').length >= 4")
@@ -139,6 +140,7 @@ def test_what_a_model_is_worth_is_on_the_page(visit: Callable[..., Any], studio:
     page.wait_for_selector(".confusion")
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Full report").click()
+    opened.value.wait_for_selector("h1")
     assert opened.value.locator("h1").count() == 1
     page.get_by_role("link", name="Use").click()
     page.wait_for_selector("pre")
@@ -150,9 +152,10 @@ def test_what_a_model_is_worth_is_on_the_page(visit: Callable[..., Any], studio:
 @pytest.mark.browser
 def test_an_export_is_begun_and_stopped(visit: Callable[..., Any], studio: Server) -> None:
     page = visit("#/m/colours/use")
-    page.get_by_role("button", name="Download as ONNX").click()
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_text("Stopped. Nothing was changed.").wait_for()
+    with studio.jobs_held():
+        page.get_by_role("button", name="Download as ONNX").click()
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("Stopped. Nothing was changed.").wait_for()
     exports = [each for each in studio.client.get("/jobs").json()["jobs"] if each["kind"] == "export"]
     assert [each["state"] for each in exports] == ["cancelled"]
 

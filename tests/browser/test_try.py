@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import becomes_true, drop, text
+from chromium import becomes_true, drop, requested, text
 from conftest import write_photo
 from heif import heic
 from running_server import Server
@@ -50,6 +50,7 @@ def test_a_late_answer_stays_under_its_own_photo(visit: Callable[..., Any], red:
     page.route("**/predict", lambda route: held.append(route) if not held else route.continue_())
     drop(page, ".drop-zone", red)
     page.wait_for_selector(".answer-card")
+    requested(page, held)
     drop(page, ".drop-zone", blue)
     card(page, "blue.jpg").locator(".answer").wait_for()
     assert text(page, ".answer-card[aria-label='blue.jpg'] .answer") == ["blue"]
@@ -68,6 +69,7 @@ def test_an_answer_that_comes_after_its_photo_was_cleared_is_shown_nowhere(
     page.route("**/predict", lambda route: held.append(route) if not held else route.continue_())
     drop(page, ".drop-zone", red)
     page.wait_for_selector(".answer-card")
+    requested(page, held)
     page.get_by_role("button", name="Clear").click()
     drop(page, ".drop-zone", blue)
     page.locator(".answer").wait_for()
@@ -159,4 +161,4 @@ def test_the_camera_is_answered_while_it_runs(visit: Callable[..., Any]) -> None
     page.get_by_role("button", name="Keep this one").click()
     page.locator(".answer-card .answer").wait_for()
     page.get_by_role("button", name="Stop the camera").click()
-    assert page.locator("video").count() == 0
+    becomes_true(page, "!document.querySelector('video')")

@@ -18,10 +18,7 @@ from handful.training.train import train_folder
 from safetensors.torch import load_file, save_file
 from tiny_networks import copy_of
 
-pytestmark = pytest.mark.slow
-
-
-pytestmark = pytest.mark.usefixtures("own_home")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_home")]
 
 NATIVE = has_native_int8(best_device())
 

@@ -43,26 +43,25 @@ def test_the_result_names_the_version_and_what_was_measured(photos: Path, backbo
     assert all(problem.kind == "near_duplicate" for problem in problems)
 
 
-def test_a_second_run_is_a_second_version_and_the_first_stays_champion(photos: Path, backbone: Path) -> None:
-    settings = TrainSettings(name="colours", backbone=str(backbone))
-    for _ in range(2):
-        train_folder(photos, settings)
+def test_a_second_run_is_a_second_version_and_the_first_stays_champion(
+    home: Path, own_home: Path, photos: Path, backbone: Path
+) -> None:
+    shutil.copytree(home / "models", own_home / "models")
+    train_folder(photos, TrainSettings(name="colours", backbone=str(backbone)))
     assert Store().versions("colours") == ["1", "2"]
     assert Store().champion("colours") == "1"
 
 
-def test_the_name_is_the_folders_own(tmp_path: Path, photos: Path, backbone: Path) -> None:
-    folder = shutil.copytree(photos, tmp_path / "Sac à main")
-    result, _ = train_folder(folder, TrainSettings(backbone=str(backbone)))
-    assert result["model"] == "Sac à main:1"
-
-
-def test_a_split_folder_is_learned_from_one_part_and_measured_on_the_other(tmp_path: Path, backbone: Path) -> None:
+def test_a_split_folder_is_learned_from_one_part_measured_on_the_other_and_gives_its_name(
+    tmp_path: Path, backbone: Path
+) -> None:
     for part, count in (("train", 8), ("val", 4)):
         for label, (name, colour) in enumerate(COLOURS.items()):
             for number in range(count):
-                write_photo(tmp_path / f"data/{part}/{name}/{number}.png", colour, 1000 * count + 100 * label + number)
-    result, _ = train_folder(tmp_path / "data", TrainSettings(backbone=str(backbone)))
+                photo = tmp_path / f"Sac à main/{part}/{name}/{number}.png"
+                write_photo(photo, colour, 1000 * count + 100 * label + number)
+    result, _ = train_folder(tmp_path / "Sac à main", TrainSettings(backbone=str(backbone)))
+    assert result["model"] == "Sac à main:1"
     assert result["images"]["used"] == 16
     assert result["held_out"]["val"]["images"] == 8
     assert result["held_out"]["val"]["accuracy"] == 1.0

@@ -211,32 +211,41 @@ def test_the_source_is_replaced_when_it_is_lost() -> None:
 
 
 def test_small_and_large_images_have_their_answers_and_limits() -> None:
-    settings = Settings(decode_seconds=0.5, max_decode_megabytes=100)
-
     async def ask(decoders: Decoders) -> None:
         small, large = encoded(), saved("PNG", "RGBA", {})
         for data in (small, large):
             expected = PREPROCESSING(PREPROCESSING.read(data))
             assert torch.equal(await decoders.pixels(data, PREPROCESSING, PREPROCESSING.normalised), expected)
             await decoders.check(data)
-        with pytest.raises(ImageTooComplex, match=r"more than 0\.5 seconds"):
-            await decoders.check(bombs.progressive_jpeg(95, 4000))
         with pytest.raises(ImageTooComplex, match="at most 100 MB"):
             await decoders.check(bombs.png(6000, 6000))
+
+    run(Settings(max_decode_megabytes=100), ask)
+
+
+def test_slow_images_are_given_up_and_small_ones_do_not_wait_for_them() -> None:
+    async def ask(decoders: Decoders) -> None:
+        with pytest.raises(ImageTooComplex, match=r"more than 0\.5 seconds"):
+            await decoders.check(bombs.progressive_jpeg(95, 4000))
         slow = [asyncio.ensure_future(decoders.check(bombs.progressive_jpeg(95, 3000))) for _ in range(8)]
-        await asyncio.wait_for(decoders.check(small), 60)
+        await asyncio.wait_for(decoders.check(encoded()), 60)
         await asyncio.gather(*slow, return_exceptions=True)
         assert decoders.problem is None
 
-    run(settings, ask)
+    run(Settings(decode_seconds=0.5), ask)
 
 
 def test_more_large_images_than_there_is_room_for_are_refused() -> None:
     settings = Settings(max_images=2, max_waiting_images=4)
 
     async def ask(decoders: Decoders) -> None:
-        data = bombs.progressive_jpeg(80, 2000)
-        results = await asyncio.gather(*(decoders.check(data) for _ in range(6)), return_exceptions=True)
+        data, all_bytes = bombs.progressive_jpeg(60, 1000), int(settings.decode_megabytes * 1e6)
+        await decoders._memory.take(all_bytes)  # so that none is finished before the others have come
+        checks = [asyncio.ensure_future(decoders.check(data)) for _ in range(6)]
+        while sum(check.done() for check in checks) < 4:
+            await asyncio.wait([check for check in checks if not check.done()], return_when=asyncio.FIRST_COMPLETED)
+        decoders._memory.give_back(all_bytes)
+        results = await asyncio.gather(*checks, return_exceptions=True)
         assert results.count(None) == 2
         assert sum(isinstance(result, Overloaded) for result in results) == 4
 

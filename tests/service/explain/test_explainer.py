@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from handful.service.explain.routes import SIDE
 from handful.service.http.errors import Overloaded
 from handful.service.serving.champion import LoadedVersion
 from numpy.typing import NDArray
-from running_server import Server, publish_copy, running, until
+from running_server import Server, alive, publish_copy, running, until
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +46,17 @@ def photo(photos: Path) -> bytes:
 
 
 def explainers(parent: psutil.Process) -> list[psutil.Process]:
-    return [each for each in parent.children() if each.status() != psutil.STATUS_ZOMBIE and MODULE in each.cmdline()]
+    return [each for each in parent.children() if alive(each) and explains(each)]
+
+
+def explains(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+        return MODULE in process.cmdline()
+    return False
 
 
 def gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return not alive(process)
 
 
 def explained(server: Server, name: str, photo: bytes) -> bytes:

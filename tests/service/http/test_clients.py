@@ -12,7 +12,7 @@ from typing import Any
 import bentoml
 import httpx
 import pytest
-from running_server import Server, encoded, publish_copy, running
+from running_server import LOCAL, Server, encoded, publish_copy, running
 
 JPEG = encoded()
 BASE64 = base64.b64encode(JPEG).decode()
@@ -175,16 +175,16 @@ def test_a_slash_at_the_end_changes_nothing(server: Server, expected: Any) -> No
 
 def test_a_slash_at_the_end_opens_nothing(server: Server) -> None:
     for path in ("/predict/", "/model/", "/retrain/", "/retrain/x/", "/schema.json/", "/openapi.json/", "/docs/"):
-        response = httpx.get(f"{server.client.base_url}{path}", trust_env=False)
+        response = httpx.get(f"{server.client.base_url}{path}", **LOCAL)
         assert response.status_code == 401, path
 
 
 def test_the_page_of_the_calls_brings_all_it_needs_and_no_data(server: Server) -> None:
-    page = httpx.get(f"{server.client.base_url}/docs", trust_env=False)  # without the key
+    page = httpx.get(f"{server.client.base_url}/docs", **LOCAL)  # without the key
     assert page.status_code == 200
     assert "script-src 'self'" in page.headers["content-security-policy"]
     assert "unsafe" not in page.headers["content-security-policy"]
-    script = httpx.get(f"{server.client.base_url}/page/docs.js", trust_env=False).text
+    script = httpx.get(f"{server.client.base_url}/page/docs.js", **LOCAL).text
     assert "http" not in page.text + script
     assert "innerHTML" not in script
     assert page.text.count("<script") == page.text.count('src="page/docs.js"') == 1

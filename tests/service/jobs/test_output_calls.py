@@ -17,7 +17,7 @@ from handful.service.jobs.output_routes import ExportRequest, export_options
 from handful.service.jobs.table import EXPORTED, JobTable
 from handful.service.models.catalogue import Catalogue
 from handful.service.models.changes import ModelChanges
-from running_server import Server, running, until
+from running_server import LOCAL, Server, running, until
 
 import handful
 
@@ -35,7 +35,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterato
 
 
 def anonymous(server: Server, path: str) -> httpx.Response:
-    return httpx.get(f"http://127.0.0.1:{server.port}{path}", timeout=60, trust_env=False)
+    return httpx.get(f"http://127.0.0.1:{server.port}{path}", **LOCAL)
 
 
 def test_a_model_is_exported_once_and_the_file_answers_as_the_model(guarded: Server, tmp_path: Path) -> None:

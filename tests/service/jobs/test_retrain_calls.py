@@ -23,7 +23,7 @@ from handful.service.jobs.job import Job, JobError, JobOptions
 from handful.service.jobs.worker import JobWorker
 from handful.service.serving.champion import ChampionWatcher
 from handful.service.settings import Settings
-from running_server import Server, encoded, running, until
+from running_server import Server, alive, encoded, running, until
 from zips import overlapping, special, zipped, zipped_folder
 
 JPEG, PNG = encoded(), encoded("PNG", seed=1)
@@ -149,18 +149,19 @@ def test_what_the_command_refuses_is_told_without_a_path() -> None:
 
 def test_jobs_wait_their_turn_and_are_bounded_and_can_be_cancelled(learner: Server, new_photos: bytes) -> None:
     versions = Store(learner.home).versions("colours")
-    first, second = accepted(learner, new_photos), accepted(learner, new_photos)
-    full = send(learner, new_photos)
-    assert_error(full, 429, "too_many_jobs")
-    assert full.headers["retry-after"]
-    until(lambda: look(learner, first)["state"] == "running" and bool(commands(learner)))
-    assert len(commands(learner)) == 1
-    until(lambda: commands(learner)[0].nice() >= 10)
-    for job in (second, first):
-        cancelled = learner.client.delete(f"/retrain/{job}")
-        assert cancelled.status_code == 200
-        assert cancelled.json()["state"] == "cancelled"
-        assert look(learner, job)["state"] == "cancelled"
+    with learner.jobs_held():
+        first, second = accepted(learner, new_photos), accepted(learner, new_photos)
+        full = send(learner, new_photos)
+        assert_error(full, 429, "too_many_jobs")
+        assert full.headers["retry-after"]
+        until(lambda: look(learner, first)["state"] == "running" and bool(commands(learner)))
+        assert len(commands(learner)) == 1
+        until(lambda: commands(learner)[0].nice() >= 10)
+        for job in (second, first):
+            cancelled = learner.client.delete(f"/retrain/{job}")
+            assert cancelled.status_code == 200
+            assert cancelled.json()["state"] == "cancelled"
+            assert look(learner, job)["state"] == "cancelled"
     assert learner.client.delete(f"/retrain/{first}").json()["state"] == "cancelled"
     assert not commands(learner)
     assert not left(learner)
@@ -169,12 +170,13 @@ def test_jobs_wait_their_turn_and_are_bounded_and_can_be_cancelled(learner: Serv
 
 
 def test_a_killed_workers_job_is_interrupted_and_its_process_ends(learner: Server, new_photos: bytes) -> None:
-    job = accepted(learner, new_photos)
-    until(lambda: look(learner, job)["state"] == "running" and bool(commands(learner)))
-    (command,) = commands(learner)
-    worker = command.parent()
-    worker.kill()
-    until(lambda: not command.is_running() or command.status() == psutil.STATUS_ZOMBIE)
+    with learner.jobs_held():
+        job = accepted(learner, new_photos)
+        until(lambda: look(learner, job)["state"] == "running" and bool(commands(learner)))
+        (command,) = commands(learner)
+        worker = command.parent()
+        worker.kill()
+        until(lambda: not alive(command))
     until(lambda: learner.status("/readyz") == 200)
     interrupted = ended(learner, job)
     assert interrupted["state"] == "interrupted"
@@ -190,9 +192,10 @@ def test_after_a_restart_a_job_that_ran_is_interrupted_and_one_that_waited_runs(
 ) -> None:
     own = tmp_path / "home"
     shutil.copytree(home / "models", own / "models")
-    with running(own) as server:
+    with running(own) as server, server.jobs_held():
         first, second = accepted(server, new_photos), accepted(server, new_photos)
         until(lambda: look(server, first)["state"] == "running" and bool(commands(server)))
+        server.stop()
     assert not commands(server)
     with running(own, retrain_seconds="0.1") as again:
         assert look(again, first)["state"] == "interrupted"

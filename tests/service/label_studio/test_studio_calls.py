@@ -15,7 +15,7 @@ from conftest import COLOURS, write_photo
 from handful.service.api import Api
 from handful.service.settings import Settings
 from label_studio_stand_in import PERSONAL, Studio, studio_stand_in  # noqa: F401  # a fixture
-from running_server import Server, running, until
+from running_server import LOCAL, Server, running, until
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><Choices name="choice" toName="image">'
@@ -173,7 +173,7 @@ def test_what_is_annotated_is_learned_and_answered(server: Server) -> None:
 
 def test_a_key_may_be_a_password_and_one_for_asking_changes_nothing(server: Server) -> None:
     body, event = asked(task("blue-0.png")), annotated("blue-0.png", "red")
-    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", **LOCAL) as client:
         for password, path, sent, status in (
             (None, "/label-studio/predict", body, 401),
             ("wrong", "/label-studio/predict", body, 401),

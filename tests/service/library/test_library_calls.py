@@ -236,10 +236,11 @@ def test_a_library_is_learned_followed_and_its_problems_are_kept(server: Server,
     assert_error(client.post("/models/colours/feedback", files=correction, data={"label": "x"}), 400, "label_unknown")
     waiting = client.get("/models/colours/corrections").json()
     assert [(each["name"], each["label"]) for each in waiting["photos"]] == [("mine.png", "blue")]
-    queued = [client.post("/models/colours/evaluate", json={"from": "library"}) for _ in range(3)]
-    assert [each.status_code for each in queued] == [202, 202, 429]
-    for each in reversed(queued[:2]):
-        assert client.delete(f"/jobs/{each.json()['job']}").json()["state"] == "cancelled"
+    with server.jobs_held():
+        queued = [client.post("/models/colours/evaluate", json={"from": "library"}) for _ in range(3)]
+        assert [each.status_code for each in queued] == [202, 202, 429]
+        for each in reversed(queued[:2]):
+            assert client.delete(f"/jobs/{each.json()['job']}").json()["state"] == "cancelled"
     assert client.get("/jobs/x/events").status_code == 404
 
 
@@ -253,9 +254,10 @@ def test_after_a_restart_a_job_on_the_library_runs_again_and_retrain_and_evaluat
     for label, (name, colour) in enumerate(COLOURS.items()):
         for number in range(6):
             write_photo(own / "photos/colours" / name / f"{number}.png", colour, 9000 + 100 * label + number)
-    with running(own, backbones=str(backbone)) as server:
+    with running(own, backbones=str(backbone)) as server, server.jobs_held():
         job = server.client.post("/models/colours/train", json={}).json()["job"]
         until(lambda: server.client.get(f"/jobs/{job}").json()["state"] == "running")
+        server.stop()
     with running(own, backbones=str(backbone)) as again:
         client = again.client
         assert end_of(client, job)["state"] == "done"

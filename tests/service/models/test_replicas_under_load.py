@@ -13,7 +13,7 @@ import pytest
 from handful.service.artifact.errors import StoreError
 from handful.service.artifact.store import Store
 from handful.service.models.remote_push import push_to
-from running_server import Server, encoded, publish_copy, running, until
+from running_server import LOCAL, Server, encoded, publish_copy, running, until
 
 pytest.importorskip("moto")
 pytest.importorskip("s3fs")
@@ -34,7 +34,7 @@ class Clients:
 
     def _ask(self, number: int, server: Server) -> None:
         photo = encoded()
-        with httpx.Client(base_url=server.client.base_url, timeout=120, trust_env=False) as client:
+        with httpx.Client(base_url=server.client.base_url, **LOCAL) as client:
             while not self._stop.is_set():
                 try:
                     answer = client.post("/predict", files={"image": photo})

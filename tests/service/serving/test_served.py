@@ -16,7 +16,7 @@ from handful.service.http.metrics import ServiceMetrics
 from handful.service.http.model_errors import ModelTooLarge
 from handful.service.serving.served import ServedModels
 from handful.service.settings import Settings
-from running_server import free_port, publish_copy, until
+from running_server import LOCAL, free_port, publish_copy, until
 
 
 def test_a_model_that_does_not_fit_beside_the_default_one_is_refused(own_home: Path, artifact: Path) -> None:
@@ -76,15 +76,15 @@ def test_studio_opens_a_browser_on_a_store_without_models(tmp_path: Path) -> Non
         until(opened.exists)
         url = opened.read_text().strip()
         assert url == f"http://127.0.0.1:{port}/"
-        assert httpx.get(url, trust_env=False).headers["content-type"].startswith("text/html")
-        assert httpx.get(f"{url}models", trust_env=False).json() == {
+        assert httpx.get(url, **LOCAL).headers["content-type"].startswith("text/html")
+        assert httpx.get(f"{url}models", **LOCAL).json() == {
             "default": None,
             "may_change": True,
             "models": [],
         }
-        made = httpx.post(f"{url}models", json={"name": "first"}, trust_env=False)
+        made = httpx.post(f"{url}models", json={"name": "first"}, **LOCAL)
         assert made.status_code == 201
-        assert httpx.post(f"{url}predict", content=b"x", trust_env=False).json()["error"]["code"] == "not_ready"
+        assert httpx.post(f"{url}predict", content=b"x", **LOCAL).json()["error"]["code"] == "not_ready"
     finally:
         os.kill(studio.pid, 15)
         studio.exit_code(60)

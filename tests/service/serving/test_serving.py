@@ -6,18 +6,16 @@ import http.client
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil  # type: ignore[import-untyped]  # bentoml brings it, nobody its types
 import pytest
+from commands import handful
 from handful.service.artifact.store import Store
-from running_server import Server, encoded, publish_copy, running, until
+from running_server import LOCAL, Server, alive, encoded, publish_copy, running, until
 
 JPEG = encoded()
 KEY, ASKING = "correct-horse-battery", "staple-staple-staple"
@@ -29,11 +27,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, artifact: Path) -> Iterato
     home = tmp_path_factory.mktemp("guarded") / "home"
     for _ in range(3):
         publish_copy(home, artifact)
-    limits = {"body_seconds": "1", "max_waiting_images": "4", "max_images": "4", "cors_origins": "https://a.example"}
+    limits = {"body_seconds": "4", "max_waiting_images": "4", "max_images": "4", "cors_origins": "https://a.example"}
     with running(home, workers="2", api_key=KEY, predict_key=ASKING, **limits) as server:
         until(lambda: len(server.workers()) == 2)
-        time.sleep(1)  # both may have been asked, one may not have been ready
-        server.wait_for("/readyz")
         yield server
 
 
@@ -100,12 +96,12 @@ def test_a_call_without_the_right_key_is_401(guarded: Server, key: str | None) -
     url = str(guarded.client.base_url)
     headers = {} if key is None else {b"Authorization": key.encode("latin-1")}
     for path in ("/model", "/metrics", "/openapi.json", "/nothing"):
-        response = httpx.get(f"{url}{path}", headers=headers, trust_env=False)
+        response = httpx.get(f"{url}{path}", headers=headers, **LOCAL)
         assert response.status_code == 401
         assert response.json()["error"]["code"] == "key_wrong"
         assert response.headers["www-authenticate"] == "Bearer"
-    assert httpx.get(f"{url}/livez", headers=headers, trust_env=False).status_code == 200
-    assert httpx.get(f"{url}/readyz", headers=headers, trust_env=False).status_code == 200
+    assert httpx.get(f"{url}/livez", headers=headers, **LOCAL).status_code == 200
+    assert httpx.get(f"{url}/readyz", headers=headers, **LOCAL).status_code == 200
 
 
 def test_the_right_key_is_let_through(guarded: Server) -> None:
@@ -114,9 +110,9 @@ def test_the_right_key_is_let_through(guarded: Server) -> None:
 
 def test_a_page_of_an_origin_that_is_set_may_call_and_reads_errors_too(guarded: Server) -> None:
     asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
-    preflight = httpx.options(f"{guarded.client.base_url}/predict", headers=asked, trust_env=False)
+    preflight = httpx.options(f"{guarded.client.base_url}/predict", headers=asked, **LOCAL)
     assert preflight.status_code == 200
-    refused = httpx.post(f"{guarded.client.base_url}/predict", headers={"Origin": "https://a.example"}, trust_env=False)
+    refused = httpx.post(f"{guarded.client.base_url}/predict", headers={"Origin": "https://a.example"}, **LOCAL)
     assert refused.status_code == 401
     assert refused.headers["access-control-allow-origin"] == "https://a.example"
 
@@ -134,7 +130,7 @@ def test_a_slow_sender_is_408_and_holds_nobody_up(guarded: Server) -> None:
 
 def test_more_than_there_is_room_for_is_503_with_a_time_to_come_back(guarded: Server) -> None:
     big = encoded(side=1500)
-    with httpx.Client(base_url=guarded.client.base_url, headers=guarded.client.headers, trust_env=False) as client:
+    with httpx.Client(base_url=guarded.client.base_url, headers=guarded.client.headers, **LOCAL) as client:
         answers: list[httpx.Response] = []
 
         def ask() -> None:
@@ -176,7 +172,7 @@ def test_a_killed_worker_comes_back(guarded: Server) -> None:
     killed = guarded.workers()[0]
     with Load(guarded) as load:
         killed.kill()
-        until(lambda: len([w for w in guarded.workers() if w.pid != killed.pid and w.status() != "zombie"]) == 2)
+        until(lambda: len([w for w in guarded.workers() if w.pid != killed.pid and alive(w)]) == 2)
         until(lambda: [status for status, _ in load.answers[-30:]] == [200] * 30)
     assert {status for status, _ in load.answers} <= {0, 200, 503}
     assert sum(status == 0 for status, _ in load.answers) <= len(load.threads)  # what the killed one had in its hands
@@ -195,7 +191,7 @@ def test_sigterm_finishes_what_is_in_flight_and_leaves_no_process(guarded: Serve
     assert [connection.getresponse().status for connection in connections] == [200] * len(connections)
     until(lambda: not guarded.process.is_alive())
     assert guarded.status("/livez") == 0
-    assert not any(worker.is_running() for worker in workers)
+    until(lambda: not any(map(alive, workers)))
 
 
 def test_a_sigterm_while_a_worker_is_being_replaced_ends_the_service(tmp_path: Path) -> None:
@@ -226,12 +222,8 @@ def test_without_a_model_the_service_lives_and_the_first_one_is_served_and_no_or
         workers = server.workers()
         server.process.kill()
 
-        until(lambda: not any(_alive(worker) for worker in workers))
+        until(lambda: not any(map(alive, workers)))
         assert server.status("/livez") == 0
-
-
-def _alive(process: psutil.Process) -> bool:
-    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
 
 @pytest.mark.parametrize(
@@ -259,9 +251,7 @@ def test_a_port_that_is_taken_is_one_sentence_and_status_2(home: Path) -> None:
 
 
 def refusal(home: Path, arguments: list[str], settings: dict[str, str]) -> str:
-    environ = {**os.environ, "HANDFUL_HOME": str(home), **settings}
-    command = [sys.executable, "-m", "handful", "serve", *arguments]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    done = handful(home, "serve", *arguments, cwd=None, **settings)
     assert done.returncode == 2
     *words, sentence = done.stderr.splitlines()
     assert all(line.startswith("Starting the service on ") for line in words)

@@ -30,6 +30,7 @@ from handful.training.retraining.command import retrain_folder
 from handful.training.settings import RetrainSettings, TrainSettings
 from handful.training.train import train_folder
 from PIL import Image
+from running_server import publish_copy
 
 THREE = {**COLOURS, "green": (30, 200, 40)}
 
@@ -59,8 +60,16 @@ def run(folder: Path | None, home: Path, **settings: Any) -> dict[str, Any]:
         return retrain_folder(folder, RetrainSettings(**settings))[0]
 
 
-def test_new_photos_are_learned_without_the_old_ones(own: Path, tmp_path: Path) -> None:
-    result = run(two(tmp_path / "new", 6), own)
+@pytest.fixture(scope="module")
+def grown(home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A home with the champion and what it became with six photos more of each label, for reading; and the result."""
+    folder = tmp_path_factory.mktemp("grown")
+    shutil.copytree(home / "models", folder / "home/models")
+    return folder / "home", run(two(folder / "new", 6), folder / "home")
+
+
+def test_new_photos_are_learned_without_the_old_ones(grown: tuple[Path, dict[str, Any]]) -> None:
+    own, result = grown
     assert result["model"] == "colours:2"
     assert result["previous"] == "colours:1"
     assert (result["new"], result["known"], result["relabelled"]) == (12, 0, [])
@@ -87,9 +96,9 @@ def _log_loss(side: dict[str, float]) -> dict[str, float]:
     return {"log_loss": side["log_loss"]}
 
 
-def test_old_and_new_photos_have_a_thumbnail_and_a_name(own: Path, tmp_path: Path) -> None:
+def test_old_and_new_photos_have_a_thumbnail_and_a_name(grown: tuple[Path, dict[str, Any]]) -> None:
     """Those of the known photos are the old ones, though no file of theirs is at hand; the report shows both."""
-    result = run(two(tmp_path / "new", 6), own)
+    own, result = grown
     before, after = (open_artifact(own / f"models/colours/{number}").thumbnails() for number in (1, 2))
     assert (len(before), len(after)) == (24, 36)
     assert after[:24] == before
@@ -101,9 +110,9 @@ def test_old_and_new_photos_have_a_thumbnail_and_a_name(own: Path, tmp_path: Pat
     assert "learned from 36 photos: 24 learned before and 12 new" in " ".join(report.split())
 
 
-def test_known_photos_keep_their_folds_and_embeddings(own: Path, tmp_path: Path) -> None:
+def test_known_photos_keep_their_folds_and_embeddings(grown: tuple[Path, dict[str, Any]]) -> None:
+    own, _ = grown
     before = open_artifact(own / "models/colours/1").embeddings()
-    run(two(tmp_path / "new", 6), own)
     after = open_artifact(own / "models/colours/2").embeddings()
     for each in ("embeddings", "hashes", "pictures", "folds"):
         assert np.array_equal(before[each], after[each][:24]), each
@@ -297,8 +306,8 @@ def test_two_at_once_both_publish_and_only_one_that_was_compared_takes_over(own:
     assert Store(own).champion("colours") == champion.partition(":")[2] != "1"
 
 
-def test_a_champion_that_was_not_compared_with_stays(own: Path, tmp_path: Path) -> None:
-    run(two(tmp_path / "new", 4), own, promote="never")
+def test_a_champion_that_was_not_compared_with_stays(own: Path, artifact: Path) -> None:
+    publish_copy(own, artifact)
     store = Store(own)
     assert not store.promote("colours", "2", over="7")
     assert store.champion("colours") == "1"
