@@ -2,7 +2,9 @@
 
 A filter is two products of matrices, across and then down, whose weights follow from the image's size. ONNX has an
 operator for it, `Resize`, but OpenVINO reads it without its `antialias`, and ONNX Runtime took five times as long on a
-photo of 12 megapixels. Pillow rounds to whole numbers after each of the two, and so does this.
+photo of 12 megapixels. Pillow rounds weights to multiples of 2^-22, and pixels to whole numbers after each of the two
+products. So does this: each weight is the sum of a coarse and a fine part, and each part's product a sum of whole
+numbers below 2^24, which float32 adds without an error, in whatever order.
 
 It is written in ONNX itself: traced by torch, the arithmetic of an image's height and width took four fifths of an
 export.
@@ -20,6 +22,8 @@ from onnx import TensorProto, helper
 
 FILTERS = ("bilinear", "bicubic")
 _SHARPNESS = -0.5  # of Pillow's bicubic filter; others take -0.75
+_BITS, _FINE_BITS = 22, 8  # of a weight, and of its fine part
+Parts = list[Value]  # coarse in units of 2^(_FINE_BITS - _BITS), fine in units of 2^-_BITS
 
 
 def check_filter(preprocessing: Preprocessing) -> None:
@@ -65,15 +69,16 @@ class _Resizing:
         across_first = down_first.op("Neg") + 1
         rows, columns = _until((height - 1) * across_first + 1), _until((width - 1) * down_first + 1)
         channels = images.op("Transpose", perm=[0, 3, 1, 2])
-        one = _rounded(_first(channels, 2, rows).to(np.float32) @ _transposed(across))
-        one = _rounded(_first(down, 1, rows) @ one)
-        other = _rounded(down @ _first(channels, 3, columns).to(np.float32))
-        other = _rounded(other @ _transposed(_first(across, 1, columns)))
+        one, other = _first(channels, 2, rows).to(np.float32), _first(channels, 3, columns).to(np.float32)
+        one = _rounded([one @ _transposed(part) for part in across])
+        one = _rounded([_first(part, 1, rows) @ one for part in down])
+        other = _rounded([part @ other for part in down])
+        other = _rounded([other @ _transposed(_first(part, 1, columns)) for part in across])
         pixels = one * across_first.to(np.float32) + other * down_first.to(np.float32)
         return (pixels / 255 - self.mean) / self.std
 
-    def _weights(self, length: Value, shortest: Value) -> tuple[Value, Value]:
-        """(S, length): of each pixel along one side, for each pixel that the network sees; and by how much it shrinks.
+    def _weights(self, length: Value, shortest: Value) -> tuple[Parts, Value]:
+        """(S, length) each: of each pixel along one side, for each that the network sees; and by how much it shrinks.
 
         The latter counts the pixels that resizing takes away.
         """
@@ -88,9 +93,9 @@ class _Resizing:
         place = _until(length) - left
         # the distance of their centres, in filter widths: whole numbers until the last step, so that it is exact
         distance = (resized * 2 * place - ((index * 2 + 1) * kept - resized)).op("Abs")
-        weights = self._filter(distance.to(np.float32) / (kept.op("Max", resized) * 2).to(np.float32))
+        weights = self._filter(distance.to(np.float64) / (kept.op("Max", resized) * 2).to(np.float64))
         weights = weights.where((place >= 0) & (place < kept), 0.0)
-        return weights / weights.axes("ReduceSum", 1), kept - resized
+        return _parts(weights / weights.axes("ReduceSum", 1)), kept - resized
 
     def _filter(self, x: Value) -> Value:
         if not self.cubic:
@@ -123,5 +128,15 @@ def _half(number: Value) -> Value:
     return half + number % 2 * (half % 2)
 
 
-def _rounded(pixels: Value) -> Value:
-    return (pixels + 0.5).op("Floor").op("Clip", 0, 255)
+def _parts(weights: Value) -> Parts:
+    """Rounded as Pillow does: halves away from zero."""
+    whole = (weights.op("Abs") * 2**_BITS + 0.5).op("Floor") * weights.op("Sign")
+    coarse = (whole / 2**_FINE_BITS + 0.5).op("Floor")
+    return [coarse.to(np.float32), (whole - coarse * 2**_FINE_BITS).to(np.float32)]
+
+
+def _rounded(parts: Parts) -> Value:
+    """Their sum as a pixel, halves upward."""
+    coarse, fine = parts
+    carried = ((fine + 2 ** (_BITS - 1)) / 2**_FINE_BITS).op("Floor")
+    return ((coarse + carried) / 2 ** (_BITS - _FINE_BITS)).op("Floor").op("Clip", 0, 255)
