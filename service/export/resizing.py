@@ -12,6 +12,8 @@ export.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx
 from handful.service.artifact.errors import UsageError
@@ -22,8 +24,7 @@ from onnx import TensorProto, helper
 
 FILTERS = ("bilinear", "bicubic")
 _SHARPNESS = -0.5  # of Pillow's bicubic filter; others take -0.75
-_BITS, _FINE_BITS = 22, 8  # of a weight, and of its fine part
-Parts = list[Value]  # coarse in units of 2^(_FINE_BITS - _BITS), fine in units of 2^-_BITS
+_WHOLE, _COARSE = 2**22, 2**14  # weights are multiples of 1 / _WHOLE, their coarse parts of 1 / _COARSE
 
 
 def check_filter(preprocessing: Preprocessing) -> None:
@@ -52,6 +53,18 @@ def resize_first(model: onnx.ModelProto, preprocessing: Preprocessing) -> None:
     model.graph.input.append(helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, ["N", "H", "W", 3]))
 
 
+@dataclass(frozen=True)
+class _Weights:
+    """Of one side's pixels for each that the network sees, (S, count) float32 each, in units of `1 / _COARSE`."""
+
+    first: Value  # of the pixels that are used
+    count: Value  # of them
+    coarse: Value
+    fine: Value  # what is left: multiples of 2^-8
+    fine_count: Value  # of columns that are not all zero: one where nothing is resized
+    taken: Value  # how many pixels resizing takes away
+
+
 class _Resizing:
     def __init__(self, preprocessing: Preprocessing) -> None:
         self.side, self.short = preprocessing.side_pixels, preprocessing.short_side
@@ -61,27 +74,19 @@ class _Resizing:
     def pixels(self, images: Value) -> Value:
         height, width = (_length(images, axis) for axis in (1, 2))
         shortest = width.op("Min", height)
-        across, narrower = self._weights(width, shortest)
-        down, lower = self._weights(height, shortest)
+        across, down = self._weights(width, shortest), self._weights(height, shortest)
         # Pillow goes down first where that leaves less to compute. ONNX has `If`, but OpenVINO's gave wrong numbers
         # (2026.4): so both ways are computed, the other one for a single row or column.
-        down_first = (lower - narrower.op("Max", 0) * 2).op("Max", 0).op("Min", 1)
+        down_first = (down.taken - across.taken.op("Max", 0) * 2).op("Max", 0).op("Min", 1)
         across_first = down_first.op("Neg") + 1
-        rows, columns = _until((height - 1) * across_first + 1), _until((width - 1) * down_first + 1)
-        channels = images.op("Transpose", perm=[0, 3, 1, 2])
-        one, other = _first(channels, 2, rows).to(np.float32), _first(channels, 3, columns).to(np.float32)
-        one = _rounded([one @ _transposed(part) for part in across])
-        one = _rounded([_first(part, 1, rows) @ one for part in down])
-        other = _rounded([part @ other for part in down])
-        other = _rounded([other @ _transposed(_first(part, 1, columns)) for part in across])
+        rows, columns = (down.count - 1) * across_first + 1, (across.count - 1) * down_first + 1
+        one, other = _used(images, down, rows, across, across.count), _used(images, down, down.count, across, columns)
+        one = _down(_across(one, across, across.count), down, rows)
+        other = _across(_down(other, down, down.count), across, columns)
         pixels = one * across_first.to(np.float32) + other * down_first.to(np.float32)
         return (pixels / 255 - self.mean) / self.std
 
-    def _weights(self, length: Value, shortest: Value) -> tuple[Parts, Value]:
-        """(S, length) each: of each pixel along one side, for each that the network sees; and by how much it shrinks.
-
-        The latter counts the pixels that resizing takes away.
-        """
+    def _weights(self, length: Value, shortest: Value) -> _Weights:
         if self.squash:
             left, kept = length.graph.constant(0, np.int64), length
             resized = length.graph.constant(self.short, np.int64)
@@ -89,13 +94,18 @@ class _Resizing:
             left = (length - shortest * FAR_ENDS).op("Max", 0) / 2
             kept = length - left * 2
             resized = kept * self.short / shortest
-        index = _half(resized - self.side) + np.arange(self.side)[:, None]
-        place = _until(length) - left
-        # the distance of their centres, in filter widths: whole numbers until the last step, so that it is exact
-        distance = (resized * 2 * place - ((index * 2 + 1) * kept - resized)).op("Abs")
-        weights = self._filter(distance.to(np.float64) / (kept.op("Max", resized) * 2).to(np.float64))
-        weights = weights.where((place >= 0) & (place < kept), 0.0)
-        return _parts(weights / weights.axes("ReduceSum", 1)), kept - resized
+        larger = kept.op("Max", resized)
+        index = _half(resized - self.side)
+        # distances are whole numbers until they are divided, so that they are exact: a pixel is 2 * resized wide
+        first = ((index * 2 + 1) * kept - resized - larger * 4).op("Max", 0) / (resized * 2)
+        end = ((index * 2 + (2 * self.side - 1)) * kept - resized + larger * 4) / (resized * 2) + 1
+        count = end.op("Min", kept) - first
+        centre = (index * 2 + (2 * np.arange(self.side)[:, None] + 1)) * kept - resized
+        distance = ((_until(count) + first) * (resized * 2) - centre).op("Abs")
+        weights = self._filter(distance.to(np.float64) / (larger * 2).to(np.float64))
+        coarse, fine = _parts(weights / weights.axes("ReduceSum", 1))
+        changed = (kept - resized).op("Abs").op("Min", 1)
+        return _Weights(left + first, count, coarse, fine, (count - 1) * changed + 1, kept - resized)
 
     def _filter(self, x: Value) -> Value:
         if not self.cubic:
@@ -114,29 +124,47 @@ def _until(count: Value) -> Value:
     return zero.op("Range", count, one)
 
 
-def _first(values: Value, axis: int, indices: Value) -> Value:
-    return values.op("Gather", indices, axis=axis)
-
-
-def _transposed(matrix: Value) -> Value:
-    return matrix.op("Transpose", perm=[1, 0])
-
-
 def _half(number: Value) -> Value:
     """Rounded to the even one, as Python's `round` does, which `Preprocessing` crops with."""
     half = number / 2
     return half + number % 2 * (half % 2)
 
 
-def _parts(weights: Value) -> Parts:
-    """Rounded as Pillow does: halves away from zero."""
-    whole = (weights.op("Abs") * 2**_BITS + 0.5).op("Floor") * weights.op("Sign")
-    coarse = (whole / 2**_FINE_BITS + 0.5).op("Floor")
-    return [coarse.to(np.float32), (whole - coarse * 2**_FINE_BITS).to(np.float32)]
+def _parts(weights: Value) -> tuple[Value, Value]:
+    """Coarse and fine, rounded as Pillow does: halves away from zero."""
+    rounded = (weights.op("Abs") * _WHOLE + 0.5).op("Floor") * weights.op("Sign") * (_COARSE / _WHOLE)
+    coarse = (rounded + 0.5).op("Floor")
+    return coarse.to(np.float32), (rounded - coarse).to(np.float32)
 
 
-def _rounded(parts: Parts) -> Value:
+def _used(images: Value, down: _Weights, rows: Value, across: _Weights, columns: Value) -> Value:
+    """(N, 3, rows, columns) float32: so many of the rows and columns that are used."""
+    part = _cut(_cut(images, 1, rows, down.first), 2, columns, across.first)
+    return part.op("Transpose", perm=[0, 3, 1, 2]).to(np.float32)
+
+
+def _cut(values: Value, axis: int, count: Value, first: Value | None = None) -> Value:
+    start = first or count.graph.constant(0, np.int64)
+    bounds = (each.axes("Unsqueeze", 0) for each in (start, start + count))
+    return values.op("Slice", *bounds, values.graph.constant([axis], np.int64))
+
+
+def _across(pixels: Value, weights: _Weights, count: Value) -> Value:
+    """(N, 3, rows, count) -> (N, 3, rows, S)."""
+    few = weights.fine_count.op("Min", count)
+    coarse, fine = _cut(weights.coarse, 1, count), _cut(weights.fine, 1, few)
+    return _rounded(
+        pixels @ coarse.op("Transpose", perm=[1, 0]), _cut(pixels, 3, few) @ fine.op("Transpose", perm=[1, 0])
+    )
+
+
+def _down(pixels: Value, weights: _Weights, count: Value) -> Value:
+    """(N, 3, count, columns) -> (N, 3, S, columns)."""
+    few = weights.fine_count.op("Min", count)
+    return _rounded(_cut(weights.coarse, 1, count) @ pixels, _cut(weights.fine, 1, few) @ _cut(pixels, 2, few))
+
+
+def _rounded(coarse: Value, fine: Value) -> Value:
     """Their sum as a pixel, halves upward."""
-    coarse, fine = parts
-    carried = ((fine + 2 ** (_BITS - 1)) / 2**_FINE_BITS).op("Floor")
-    return ((coarse + carried) / 2 ** (_BITS - _FINE_BITS)).op("Floor").op("Clip", 0, 255)
+    carried = (fine + _COARSE / 2).op("Floor")
+    return ((coarse + carried) / _COARSE).op("Floor").op("Clip", 0, 255)
