@@ -80,7 +80,9 @@ class _Resizing:
         down_first = (down.taken - across.taken.op("Max", 0) * 2).op("Max", 0).op("Min", 1)
         across_first = down_first.op("Neg") + 1
         rows, columns = (down.count - 1) * across_first + 1, (across.count - 1) * down_first + 1
-        one, other = _used(images, down, rows, across, across.count), _used(images, down, down.count, across, columns)
+        channels = images.op("Transpose", perm=[0, 3, 1, 2])
+        one = _used(channels, down, rows, across, across.count)
+        other = _used(channels, down, down.count, across, columns)
         one = _down(_across(one, across, across.count), down, rows)
         other = _across(_down(other, down, down.count), across, columns)
         pixels = one * across_first.to(np.float32) + other * down_first.to(np.float32)
@@ -137,10 +139,12 @@ def _parts(weights: Value) -> tuple[Value, Value]:
     return coarse.to(np.float32), (rounded - coarse).to(np.float32)
 
 
-def _used(images: Value, down: _Weights, rows: Value, across: _Weights, columns: Value) -> Value:
-    """(N, 3, rows, columns) float32: so many of the rows and columns that are used."""
-    part = _cut(_cut(images, 1, rows, down.first), 2, columns, across.first)
-    return part.op("Transpose", perm=[0, 3, 1, 2]).to(np.float32)
+def _used(channels: Value, down: _Weights, rows: Value, across: _Weights, columns: Value) -> Value:
+    """(N, 3, rows, columns) uint8: so many of the rows and columns that are used.
+
+    Made float just before each product: OpenVINO in bfloat16 then leaves weights and first product in float32.
+    """
+    return _cut(_cut(channels, 2, rows, down.first), 3, columns, across.first)
 
 
 def _cut(values: Value, axis: int, count: Value, first: Value | None = None) -> Value:
@@ -154,14 +158,16 @@ def _across(pixels: Value, weights: _Weights, count: Value) -> Value:
     few = weights.fine_count.op("Min", count)
     coarse, fine = _cut(weights.coarse, 1, count), _cut(weights.fine, 1, few)
     return _rounded(
-        pixels @ coarse.op("Transpose", perm=[1, 0]), _cut(pixels, 3, few) @ fine.op("Transpose", perm=[1, 0])
+        pixels.to(np.float32) @ coarse.op("Transpose", perm=[1, 0]),
+        _cut(pixels, 3, few).to(np.float32) @ fine.op("Transpose", perm=[1, 0]),
     )
 
 
 def _down(pixels: Value, weights: _Weights, count: Value) -> Value:
     """(N, 3, count, columns) -> (N, 3, S, columns)."""
     few = weights.fine_count.op("Min", count)
-    return _rounded(_cut(weights.coarse, 1, count) @ pixels, _cut(weights.fine, 1, few) @ _cut(pixels, 2, few))
+    coarse, fine = _cut(weights.coarse, 1, count), _cut(weights.fine, 1, few)
+    return _rounded(coarse @ pixels.to(np.float32), fine @ _cut(pixels, 2, few).to(np.float32))
 
 
 def _rounded(coarse: Value, fine: Value) -> Value:
