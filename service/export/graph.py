@@ -1,4 +1,4 @@
-"""A classifier as one torch module from whole images to answers, and that module as ONNX."""
+"""A classifier as one torch module from pixels to answers, and that module as ONNX, with whole images as its input."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from handful.service.artifact.errors import UsageError
 from handful.service.artifact.unknown import OTHER_WEIGHT
 from handful.service.classifier import Classifier
 from handful.service.compute.folding import fold
-from handful.service.export.resizing import Resizing
-from handful.service.lean.onnx_file import IMAGES, OUTPUTS
+from handful.service.lean.onnx_file import OUTPUTS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,17 +23,17 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 18  # of ONNX: since 2022, read by ONNX Runtime 1.14, OpenVINO 2023
-MOST_IMAGES, MOST_SIDE = 65_536, 65_536
+MOST_IMAGES = 65_536
+_PIXELS = "pixels"
 
 
 class WholeAnswer(nn.Module):
-    """`(N, H, W, 3)` uint8, upright RGB -> the four `OUTPUTS`: (N, L), (N,), (N,) bool and (N, D), in float32."""
+    """`(N, 3, S, S)`, as `Preprocessing` gives it -> the `OUTPUTS`: (N, L), (N,), (N,) bool and (N, D), in float32."""
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         network = classifier.network
         backbone = fold(network.backbone, low_precision=False) or network.backbone
-        self.resizing = Resizing(classifier.preprocessing)
         self.backbone = copy.deepcopy(backbone).cpu().to(memory_format=torch.contiguous_format)
         self.head = copy.deepcopy(network.head).cpu() if network.head is not None else nn.Identity()
         self.temperature, unknown = classifier.card.temperature, classifier.unknown
@@ -44,8 +43,8 @@ class WholeAnswer(nn.Module):
         if unknown.other is not None:
             self.register_buffer("other", torch.from_numpy(unknown.other), persistent=False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        embedding = self.backbone(self.resizing(images))
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        embedding = self.backbone(pixels)
         probabilities = torch.softmax(self.head(embedding) / self.temperature, dim=-1)
         score = self._unknown_score(F.normalize(embedding, dim=-1))
         return probabilities, score, ~(score <= self.threshold), embedding
@@ -58,19 +57,21 @@ class WholeAnswer(nn.Module):
 
 
 def onnx_model(classifier: Classifier) -> onnx.ModelProto:
-    """In float32. `UsageError` names the operator of a network that cannot be exported."""
-    side = classifier.preprocessing.short_side
-    example = torch.zeros(2, side + 17, side + 33, 3, dtype=torch.uint8)
-    names = (("N", MOST_IMAGES), ("H", MOST_SIDE), ("W", MOST_SIDE))
-    free = {axis: torch.export.Dim(name, min=1, max=most) for axis, (name, most) in enumerate(names)}
+    """In float32, of `(N, H, W, 3)` uint8. `UsageError` names the filter or operator that cannot be exported."""
+    from handful.service.export.resizing import check_filter, resize_first
+
+    check_filter(classifier.preprocessing)
+    side = classifier.preprocessing.side_pixels
+    example = torch.zeros(2, 3, side, side)
+    images = {0: torch.export.Dim("N", min=1, max=MOST_IMAGES)}
     with torch.inference_mode(mode=False), torch.no_grad(), _quiet():
         try:
             program = torch.onnx.export(
                 WholeAnswer(classifier).eval(),
                 (example,),
                 dynamo=True,
-                dynamic_shapes={IMAGES: free},
-                input_names=[IMAGES],
+                dynamic_shapes={_PIXELS: images},
+                input_names=[_PIXELS],
                 output_names=[*OUTPUTS],
                 opset_version=OPSET,
                 verbose=False,
@@ -80,6 +81,7 @@ def onnx_model(classifier: Classifier) -> onnx.ModelProto:
     assert program is not None  # noqa: S101 - None is for the older exporter
     model: onnx.ModelProto = program.model_proto
     _forget_sources(model)
+    resize_first(model, classifier.preprocessing)
     return model
 
 

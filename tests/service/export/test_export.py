@@ -80,7 +80,8 @@ def test_photos_of_no_label_and_a_hidden_layer_are_part_of_the_answer(classifier
     units, random = classifier.unknown.directions.shape[1], np.random.default_rng(0)
     pixels = random.integers(0, 256, (6, 50, 60, 3), dtype=np.uint8)
     own = classifier.preprocessing
-    embeddings = classifier.network.embed_float32(stacked([own(Image.fromarray(each)) for each in pixels]))
+    seen = stacked([own(Image.fromarray(each)) for each in pixels])
+    embeddings = classifier.network.embed_float32(seen)
     toward = embeddings[:3].mean(dim=0).numpy()
     directions = classifier.unknown.directions
     for least in (0.0, 0.4999):
@@ -94,7 +95,7 @@ def test_photos_of_no_label_and_a_hidden_layer_are_part_of_the_answer(classifier
         other = Classifier(classifier.card, own, classifier.network, unknown)
         try:
             with torch.inference_mode():
-                shares, score, flags, _ = WholeAnswer(other).eval()(torch.from_numpy(pixels))
+                shares, score, flags, _ = WholeAnswer(other).eval()(seen)
             expected = other.predict_embeddings(embeddings)
         finally:
             classifier.network.head = linear
