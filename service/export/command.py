@@ -33,7 +33,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
     "--precision",
     type=click.Choice(PRECISIONS),
     help="Of the weights: fp16 halves the file, int8 quarters it where that changes at most 1 % of the answers;"
-    " default: fp32, for the web fp16.",
+    " default: fp32, for the web fp16 where that answers the same.",
 )
 @click.option(
     "--photos",
@@ -94,7 +94,7 @@ def export(
             raise UsageError(f"{photos} holds no photo; the photos to check the file with are expected.")
         artifact = open_artifact(path)
         if kind == "web":
-            result = export_web(artifact, out, precision or "fp16", checked_on, node_modules)
+            result = export_web(artifact, out, precision, checked_on, node_modules)
         elif kind == "artifact":
             result = export_into_artifact(path, precision or "fp32", checked_on)
         else:

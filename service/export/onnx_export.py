@@ -30,6 +30,10 @@ NEEDED = ("onnx", "onnxscript")
 INSTALL = 'pip install "handful[onnx]"'
 
 
+class AnswersDiffer(UsageError):
+    """Of a file that was written and compared, and is not kept."""
+
+
 def check_export(out: Path) -> None:
     """Before any work. Raises `UsageError` for another ending, a place that cannot be written, a missing package."""
     if out.suffix.lower() != ENDING:
@@ -53,8 +57,8 @@ def export_onnx(
     """Writes the file and returns what `handful export` prints.
 
     It is compared with the model on `photos`, pairs of a name and a photo; by default on the small pictures that the
-    artifact keeps of its training photos, and on generated ones. `UsageError` where the answers differ, and where the
-    network has an operator that ONNX lacks.
+    artifact keeps of its training photos, and on generated ones. `AnswersDiffer` where they do, and `UsageError` where
+    the network has an operator that ONNX lacks.
     """
     from handful.service.classifier import Classifier
     from handful.service.export.check import generated_photos
@@ -104,7 +108,7 @@ def _refuse_unless_same(out: Path, precision: Precision, agreement: Agreement) -
         raise UsageError(f"{out} was not written: none of the photos to check it with can be read.")
     if not agreement.holds(precision):
         better = "" if precision == "fp32" else "; --precision fp32 keeps all digits"
-        raise UsageError(f"{out} was not written, as it would answer differently: {agreement}{better}.")
+        raise AnswersDiffer(f"{out} was not written, as it would answer differently: {agreement}{better}.")
 
 
 def _thumbnails(artifact: Artifact) -> list[tuple[str, Source]]:

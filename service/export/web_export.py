@@ -16,7 +16,7 @@ from handful.service.artifact.folder import Artifact
 from handful.service.artifact.label_names import in_one_form
 from handful.service.artifact.preprocessing import Preprocessing, Source
 from handful.service.artifact.store import home
-from handful.service.export.onnx_export import check_packages, export_onnx
+from handful.service.export.onnx_export import AnswersDiffer, check_packages, export_onnx
 
 if TYPE_CHECKING:
     from handful.service.export.precision import Precision
@@ -41,11 +41,13 @@ def check_web_export(out: Path) -> None:
 def export_web(
     artifact: Artifact,
     out: Path,
-    precision: Precision = "fp16",
+    precision: Precision | None = None,
     photos: Iterable[tuple[str, Source]] | None = None,
     node_modules: Path | None = None,
 ) -> dict[str, Any]:
     """Makes the folder `out`, whole or not at all; returns what `handful export` prints.
+
+    Without a `precision` the weights are fp16, or fp32 where the answers would otherwise differ.
 
     The errors of `export_onnx`, and `UsageError` where onnxruntime-web is not to be had.
     """
@@ -53,7 +55,7 @@ def export_web(
     runtime = runtime_folder(node_modules)
     target = out.absolute()
     with partial_folder(target.parent) as partial:
-        result = export_onnx(artifact, partial / MODEL, precision, photos)
+        result = _export(artifact, partial / MODEL, precision, photos)
         write_page(partial, artifact, runtime)
         if target.is_dir():
             target.rmdir()
@@ -61,6 +63,18 @@ def export_web(
             raise UsageError(f"{out} has just been made by somebody else; a new or empty folder is expected.")
     size = sum(file.stat().st_size for file in target.iterdir())
     return {**result, "out": str(out), "bytes": size}
+
+
+def _export(
+    artifact: Artifact, file: Path, precision: Precision | None, photos: Iterable[tuple[str, Source]] | None
+) -> dict[str, Any]:
+    if precision is not None:
+        return export_onnx(artifact, file, precision, photos)
+    photos = photos and list(photos)
+    try:
+        return export_onnx(artifact, file, "fp16", photos)
+    except AnswersDiffer:
+        return export_onnx(artifact, file, "fp32", photos)
 
 
 def write_page(folder: Path, artifact: Artifact, runtime: Path) -> None:

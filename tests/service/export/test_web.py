@@ -15,12 +15,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import handful
 from handful.service.artifact.errors import UsageError
-from handful.service.artifact.folder import open_artifact
+from handful.service.artifact.folder import Artifact, open_artifact
 from handful.service.artifact.preprocessing import stacked
 from handful.service.classifier import Classifier
-from handful.service.export.web_export import MODEL, PAGE, RUNTIME, check_web_export, runtime_folder, write_page
+from handful.service.export.check import MOST_DIFFERENCE
+from handful.service.export.web_export import (
+    MODEL,
+    PAGE,
+    RUNTIME,
+    check_web_export,
+    export_web,
+    runtime_folder,
+    write_page,
+)
+from handful.service.lean.classifier import OnnxClassifier
 from PIL import Image
 
 from docs.browser import PROGRAMS, browser
@@ -66,6 +77,26 @@ def test_what_is_missing_is_named(package: Path, tmp_path: Path, monkeypatch: py
         runtime_folder(None)
     with pytest.raises(UsageError, match="is not empty; a new or empty folder is expected"):
         check_web_export(tmp_path)
+
+
+class Steep(Artifact):
+    """Its answers turn on the last digits of the embedding."""
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return {name: each * (300 if name.startswith("fc.") else 1) for name, each in super().weights().items()}
+
+
+def test_weights_of_sixteen_bits_that_change_answers_become_thirty_two(
+    package: Path, artifact: Path, photos: Path, tmp_path: Path
+) -> None:
+    known = open_artifact(artifact)
+    steep = Steep(known.path, known.card, known.config)
+    red, blue = (Image.open(min((photos / label).glob("*.png"))).convert("RGB") for label in ("red", "blue"))
+    named = [(f"{share} red", Image.blend(blue, red.resize(blue.size), share / 40)) for share in range(41)]
+    result = export_web(steep, tmp_path / "web", None, iter(named), package.parent)
+    assert result["precision"] == "fp32"
+    assert result["checked"]["largest_difference"] < MOST_DIFFERENCE
+    assert OnnxClassifier.load(tmp_path / "web" / MODEL).card.model == "colours:1"
 
 
 def test_the_flag_of_the_web_is_for_the_web(home: Path, tmp_path: Path) -> None:
