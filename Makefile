@@ -28,9 +28,9 @@ test: $(VENV)/.installed-dev .types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@echo "Running the tests: some minutes, a dot per test; types are checked beside them and told at the end ..."
-	@$(BIN)/mypy > .types/found 2>&1 & types=$$!; \
+	@$(BIN)/mypy > .types/found 2>&1 & mypy=$$!; trap 'kill $$mypy 2>/dev/null' EXIT; trap 'exit 130' INT TERM; \
 	$(BIN)/python -m pytest -m "not slow" $(FAST) --numprocesses auto --maxprocesses 4 --dist loadfile; tests=$$?; \
-	wait $$types; types=$$?; cat .types/found; exit $$((tests || types))
+	wait $$mypy; types=$$?; cat .types/found; exit $$((tests || types))
 
 test-slow: $(VENV)/.installed-dev
 	@echo "Running the slow tests: some minutes ..."

@@ -28,7 +28,7 @@ from benchmarks.timing import table
 
 PHOTOS, QUICK, AT_ONCE = 10_000, 60, 500
 CLOSE = 1e-3  # of a probability
-WHY = "the file and handful resize to the same pixels, so what differs is the network's arithmetic or the decoder"
+WHY = "by ONNX Runtime the file and handful see the same pixels: what differs is the arithmetic, or the decoder"
 COMMAND, SERVICE, PYTHON = "command with torch", "service with torch", "Python with torch"
 NAME = "everywhere"
 Shares = tuple[str | None, tuple[float, ...]]  # the label, None if unknown, and the probability of each label

@@ -51,21 +51,29 @@ for _name, _command in sorted(_commands().items(), key=lambda item: ORDER.index(
     handful.add_command(_command, _name)
 
 
-class _Ending:
+class _FastExit:
     """Called after all else that is to be done at the end: leaves the process without taking the interpreter apart.
 
-    That would take up to a second once networks were computed, and frees what the system frees anyway.
+    That would take up to a second once networks were computed, and frees what the system frees anyway. What was
+    registered before would not be called any more, so where there is such a thing, the process ends as any other.
     """
 
     status: int | None = None  # None: the command has not ended by itself
+
+    @classmethod
+    def registered(cls) -> _FastExit:
+        ending = cls()
+        if atexit._ncallbacks() <= 1:  # logging's, whose part is done below
+            atexit.register(ending)  # what is registered first is called last
+        return ending
 
     def __call__(self) -> None:
         if self.status is None:
             return
         logging.shutdown()
         try:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()
         except (OSError, ValueError):
             return  # the interpreter reports it
         os._exit(self.status)
@@ -73,7 +81,7 @@ class _Ending:
 
 def main() -> None:
     """The console script. Every failure is one sentence on stderr and an exit status."""
-    atexit.register(ending := _Ending())  # what is registered first is called last
+    ending = _FastExit.registered()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # else idle threads of the network keep cores from the decoders
     escape_unprintable()
     try:

@@ -330,11 +330,14 @@ def on_terminal(columns: int, home: Path, *arguments: str) -> list[str]:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode()).replace("\r", "").splitlines()
 
 
+@pytest.mark.parametrize("watched", [False, True])
 def test_a_command_ends_with_what_is_registered_for_the_end_and_without_taking_the_interpreter_apart(
-    tmp_path: Path,
+    tmp_path: Path, *, watched: bool
 ) -> None:
+    """Watched by a program that registered its own end before, it ends as any other."""
     code = (
         "import atexit, sys\n"
+        f"{'atexit.register(print, end=chr(10))' if watched else ''}\n"
         "from handful.__main__ import main\n"
         "class Part:\n"
         "    def __del__(self): print('taken apart', file=sys.stderr)\n"
@@ -347,6 +350,13 @@ def test_a_command_ends_with_what_is_registered_for_the_end_and_without_taking_t
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (2, "cleaned up")
+    assert (done.returncode, done.stdout) == (2, "cleaned up\n" if watched else "cleaned up")
     assert "nowhere" in done.stderr
-    assert "taken apart" not in done.stderr
+    assert ("taken apart" in done.stderr) is watched
+
+
+def test_a_command_without_a_place_to_write_to_says_nothing() -> None:
+    command = [sys.executable, "-m", "handful", "--version"]
+    shell = f"{shlex.join(command)} >&-"
+    done = subprocess.run(shell, shell=True, capture_output=True, text=True, check=False)  # noqa: S602 - ours
+    assert (done.stdout, done.stderr) == ("", "")

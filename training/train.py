@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,8 @@ def _learn(dataset: Dataset, settings: TrainSettings, ranks: Ranks) -> tuple[Lea
         seconds["embed"] = trial.embed_seconds
     else:
         chosen, backbone = None, backbones[0]
-        # the other processes then find all embeddings in the cache
-        with ranks.first_rank_first(), imported_meanwhile():
+        meanwhile = imported_meanwhile() if ranks.first else nullcontext()  # the first alone writes the report
+        with meanwhile, ranks.first_rank_first():  # the other processes then find all embeddings in the cache
             inspected, embed = embed_folder(dataset, backbone, thumbnails=settings.keep_embeddings, generic=True)
         seconds = {"embed": embed}
         require_labels(inspected, wanted_labels(dataset))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handful.service.artifact.disk_set import DiskSet
-from handful.service.artifact.errors import ImageError
+from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.artifact.label_names import in_one_form
 from handful.service.artifact.limits import MEGABYTES_VARIABLE, MEGAPIXELS_VARIABLE
 from handful.service.classify.given import GivenPhotos, Photo, fetched_ahead
@@ -79,7 +79,7 @@ class RowsFromRay:
             return
         folder = self._out.with_name(f".{self._out.name}.manifest")
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # a network file system may keep what another node has open
         try:
             yield folder
         finally:
@@ -120,7 +120,10 @@ class RowsFromRay:
             num_cpus=pool.cpus,
             num_gpus=pool.gpus,
         )
-        yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
+        try:
+            yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
+        except ray.exceptions.RayError as e:  # such as a model that no actor can load
+            raise UsageError(f"Ray could not go on: {str(e).strip().splitlines()[-1][:300]}") from e
 
     def _plain(self, row: Row) -> Row:
         """As the local engine gives it: a failed photo has only a path and an error."""
@@ -150,7 +153,7 @@ class RayClassifier:
 
         limit_cpus(max(1, int(cpus)))
         artifact = _on_this_node(key, lambda: ray.get(files))
-        self.classifier = classifier_of(artifact) if tta else fastest_classifier(artifact, total)
+        self.classifier = classifier_of(artifact) if tta else fastest_classifier(artifact, total, even=True)
         self.classifier.make_even()
         self._tta = tta
 

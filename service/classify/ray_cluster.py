@@ -89,6 +89,8 @@ def _connect() -> None:
                 **quiet,
             )
     except (ConnectionError, ValueError, RuntimeError) as e:
-        where = os.environ.get("RAY_ADDRESS") or "on this machine"
+        address, why = os.environ.get("RAY_ADDRESS"), " ".join(str(e).split())[:300].rstrip(".")
+        if not address:
+            raise UsageError(f"Ray cannot be started on this machine: {why}.") from e
         token = "" if "RAY_AUTH_MODE" in os.environ else " If it asks for a token, set RAY_AUTH_MODE=token."
-        raise UsageError(f"The Ray cluster {where} cannot be reached: {' '.join(str(e).split())[:300]}.{token}") from e
+        raise UsageError(f"The Ray cluster {address} cannot be reached: {why}.{token}") from e

@@ -72,6 +72,7 @@ class Journal:
 
     def __init__(self, out: Path, header: Row) -> None:
         self.path, self.header = out.with_name(out.name + ".partial"), header
+        self._is_ours = False  # begun by this object, and still without a row
 
     def open(self, *, resume: bool) -> DiskSet:
         """Creates the journal, or returns the paths that an earlier run has classified.
@@ -81,6 +82,7 @@ class Journal:
         """
         if not self.path.exists():
             self._begin()
+            self._is_ours = True
             return DiskSet()
         if not resume:
             raise UsageError(
@@ -124,12 +126,13 @@ class Journal:
             with self.path.open("a", encoding="utf-8") as file:
 
                 def append(row: Row) -> None:
+                    self._is_ours = False
                     file.write(json.dumps(row) + "\n")
                     file.flush()
 
                 yield append
         except BaseException:
-            if not any(self.rows()):
+            if self._is_ours:
                 self.delete()
             raise
 

@@ -19,8 +19,9 @@ _LEVELS = 127
 def reduce_weights(model: onnx.ModelProto, precision: Precision) -> None:
     """Changes the model. In int8 each output channel has a scale of its own, and zero is exact.
 
-    In fp16 a tenth of the weights stay in fp32, those of the smallest tensors: they are mostly the first layers', whose
-    errors all others pass on. Probabilities then differ by a third to two thirds of what they did (training/LOG.md).
+    In fp16 up to a tenth of the weights stay in fp32, those of the smallest tensors: they are mostly the first layers',
+    whose errors all others pass on. Probabilities then differ by a third to two thirds of what they did
+    (training/LOG.md).
     """
     if precision == "fp32":
         return

@@ -55,13 +55,13 @@ def resize_first(model: onnx.ModelProto, preprocessing: Preprocessing) -> None:
 
 @dataclass(frozen=True)
 class _Weights:
-    """Of one side's pixels for each that the network sees, (S, count) float32 each, in units of `1 / _COARSE`."""
+    """Along one axis, of each source pixel in each one seen: (S, count) float32, in units of `1 / _COARSE`."""
 
     first: Value  # of the pixels that are used
     count: Value  # of them
     coarse: Value
     fine: Value  # what is left: multiples of 2^-8
-    fine_count: Value  # of columns that are not all zero: one where nothing is resized
+    fine_count: Value  # how many columns of `fine` are used: one where nothing is resized
     taken: Value  # how many pixels resizing takes away
 
 

@@ -21,5 +21,5 @@ def imported_meanwhile() -> Iterator[None]:
 
 def _import() -> None:
     for name in LIBRARIES:
-        with suppress(ImportError):  # whoever needs it says so
+        with suppress(Exception):  # whoever needs it says so
             import_module(name)

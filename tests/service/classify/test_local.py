@@ -8,6 +8,7 @@ import os
 import time
 import zipfile
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from handful.service.artifact.errors import ImageError, UsageError
 from handful.service.classifier import Classifier, Prediction
 from handful.service.classify.given import GivenPhotos, Photo
 from handful.service.classify.local import RowsFromHere, classify_sources
-from handful.service.classify.result_files import Row, columns
+from handful.service.classify.result_files import Journal, Row, columns
 from zips import zipped
 
 
@@ -136,6 +137,15 @@ def test_a_run_that_fails_keeps_its_rows_and_nothing_else(
     left = tmp_path / "out.csv.partial"
     assert left.exists() is (after > 0)
     assert not after or len(left.read_text().splitlines()) == 1 + after
+
+
+def test_a_run_that_fails_leaves_the_journal_of_another(tmp_path: Path) -> None:
+    first, second = (Journal(tmp_path / "out.csv", {"model": "bags:1"}) for _ in range(2))
+    first.open(resume=False)
+    second.open(resume=True)
+    with suppress(KeyboardInterrupt), second.appending():
+        raise KeyboardInterrupt
+    assert first.path.exists()
 
 
 @pytest.mark.parametrize("name", ["out.txt", "out", "nowhere/out.csv"])
