@@ -16,7 +16,7 @@ OBJECT_STORE_BYTES = 256_000_000  # of a cluster that is started here
 
 @dataclass(frozen=True)
 class RaySettings:
-    """What one actor gets; None: all cores of the smallest node, or one GPU where the cluster has any."""
+    """What one actor gets. By default one GPU if the cluster has any, else all cores of the smallest node."""
 
     cpus: float | None = None
     gpus: float | None = None

@@ -115,8 +115,9 @@ def export_text(result: dict[str, Any]) -> str:
     """What was written, how far it agrees, and what to do next."""
     checked, here = result["checked"], result["engine"]
     changed = checked["labels_changed"]
+    why = f" ({result['refused']} would answer differently)" if "refused" in result else ""
     lines = [
-        f"{result['out']}: {result['model']}, {result['bytes'] / 1e6:.1f} MB, {result['precision']}",
+        f"{result['out']}: {result['model']}, {result['bytes'] / 1e6:.1f} MB, {result['precision']}{why}",
         f"answers as the model does in float32: {checked['photos']} photos, {changed or 'no'} label"
         f"{'' if changed == 1 else 's'} changed, probabilities within {checked['largest_difference']:.1g}",
     ]

@@ -74,7 +74,7 @@ def _export(
     try:
         return export_onnx(artifact, file, "fp16", photos)
     except AnswersDiffer:
-        return export_onnx(artifact, file, "fp32", photos)
+        return {**export_onnx(artifact, file, "fp32", photos), "refused": "fp16"}
 
 
 def write_page(folder: Path, artifact: Artifact, runtime: Path) -> None:

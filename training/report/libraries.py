@@ -16,7 +16,7 @@ def imported_meanwhile() -> Iterator[None]:
     importing = Thread(target=_import, name="report", daemon=True)
     importing.start()
     yield
-    importing.join()  # two threads that import each other's halves of a package can see one that is not whole
+    importing.join()  # importing the same package in two threads at once can give one of them half of it
 
 
 def _import() -> None:

@@ -34,9 +34,10 @@ def _decoded_if_whole(data: bytes, open_image: Callable[[bytes], Image.Image]) -
 
 @cache
 def _fillers() -> tuple[bytes, bytes]:
-    """Two without a common bit: libjpeg shows a missing part as grey, or decodes whatever follows.
+    """Two strings of noise, each bit of one the opposite of the other's.
 
-    Where something is missing, at least one of them shows something else; where nothing is, neither is looked at.
+    libjpeg shows a missing part as grey, or decodes whatever follows the data. So where something is missing, at least
+    one of the two changes the picture; where nothing is missing, neither is read.
     """
     noise = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(2000))
     filler = noise.translate(None, b"\0\xff")

@@ -22,6 +22,7 @@ from handful.service.artifact.folder import Artifact, open_artifact
 from handful.service.artifact.preprocessing import stacked
 from handful.service.classifier import Classifier
 from handful.service.export.check import MOST_DIFFERENCE
+from handful.service.export.command import export_text
 from handful.service.export.web_export import (
     MODEL,
     PAGE,
@@ -94,7 +95,7 @@ def test_weights_of_sixteen_bits_that_change_answers_become_thirty_two(
     red, blue = (Image.open(min((photos / label).glob("*.png"))).convert("RGB") for label in ("red", "blue"))
     named = [(f"{share} red", Image.blend(blue, red.resize(blue.size), share / 40)) for share in range(41)]
     result = export_web(steep, tmp_path / "web", None, iter(named), package.parent)
-    assert result["precision"] == "fp32"
+    assert "fp32 (fp16 would answer differently)" in export_text({"to": "web", **result})
     assert result["checked"]["largest_difference"] < MOST_DIFFERENCE
     assert OnnxClassifier.load(tmp_path / "web" / MODEL).card.model == "colours:1"
 

@@ -114,7 +114,7 @@ def test_a_photo_and_a_folder_are_answered_without_torch(kept_home: Path, photos
 def test_a_file_of_rows_needs_openvino_to_be_the_fastest_for_batches_alone(
     kept_home: Path, photos: Path, tmp_path: Path
 ) -> None:
-    """All its batches have one size; what is the fastest for one photo then counts for nothing."""
+    """All its batches are full, so it does not matter which engine is the fastest for a single photo."""
     file = kept_home / "cache/engines.json"
     known = json.loads(file.read_text())
     for timed in known.values():
