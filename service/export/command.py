@@ -123,7 +123,7 @@ def export_text(result: dict[str, Any]) -> str:
     ]
     if here["label"].endswith(("bf16", "int8")):
         lines += [
-            f"on this machine the model is computed by {here['label']}, which rounds: {here['labels_changed']} labels"
+            f"computed by torch on this machine ({here['label']}), the model rounds: {here['labels_changed']} labels"
             f" and up to {here['largest_difference']:.1g} of a probability apart from the file"
         ]
     try_it = (command_line("classify", "PHOTO", "--onnx", result["out"]), "answers from the file, without torch")
